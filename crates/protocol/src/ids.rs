@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for bad in ["", "abc", "ABCDEF012345", "../../../etc", "0123456789abc", "01234567 9ab", "é12345678901"] {
+        for bad in
+            ["", "abc", "ABCDEF012345", "../../../etc", "0123456789abc", "01234567 9ab", "é12345678901"]
+        {
             assert!(bad.parse::<VmId>().is_err(), "{bad:?} was taken for an id");
         }
     }

@@ -20,7 +20,10 @@ const STORED_RULE: &str =
 /// One DNS label, because a VM is reachable as `<name>.vm`.
 fn is_vm_name(name: &str) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&name.len()) && name.bytes().all(legal) && !name.starts_with('-') && !name.ends_with('-')
+    (1..=63).contains(&name.len())
+        && name.bytes().all(legal)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 /// One path component: no separator, no leading dot, so it can name a folder as it is.

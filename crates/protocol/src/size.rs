@@ -65,7 +65,7 @@ impl fmt::Display for ByteSize {
         for (scale, unit) in [(1 << 40, "TiB"), (1 << 30, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")] {
             if self.0 >= scale {
                 let tenths = self.0.saturating_mul(10) / scale;
-                return if tenths % 10 == 0 {
+                return if tenths.is_multiple_of(10) {
                     write!(f, "{} {unit}", tenths / 10)
                 } else {
                     write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
@@ -82,9 +82,14 @@ mod tests {
 
     #[test]
     fn sizes_read_as_typed() {
-        for (text, bytes) in
-            [("512M", 512 * MIB), ("4G", 4 << 30), ("4GiB", 4 << 30), ("300", 300 * MIB), ("1b", 1), ("2k", 2048)]
-        {
+        for (text, bytes) in [
+            ("512M", 512 * MIB),
+            ("4G", 4 << 30),
+            ("4GiB", 4 << 30),
+            ("300", 300 * MIB),
+            ("1b", 1),
+            ("2k", 2048),
+        ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
     }

@@ -1,0 +1,76 @@
+//! What `banger` asks of `bangerd`.
+//!
+//! Every request is one case of [`DaemonCall`]. A request that takes long answers at once with an operation
+//! id; `operation.watch` then tells how it goes ([`operation`]). The views in the answers are what `--json`
+//! prints, so their fields are interface.
+
+pub mod image;
+pub mod kernel;
+pub mod operation;
+pub mod system;
+pub mod vm;
+
+use crate::wire::requests;
+use operation::OperationStarted;
+
+requests! {
+    /// A request to the daemon.
+    DaemonCall {
+        /// First on every connection.
+        "version" => Version(system::Version) -> system::VersionReply,
+        /// Is anybody there?
+        "ping" => Ping(system::Ping) -> system::Pong,
+        /// How the daemon is.
+        "daemon.status" => Status(system::Status) -> system::DaemonStatus,
+        /// Ends the daemon; running VMs stay.
+        "shutdown" => Shutdown(system::Shutdown) -> system::ShuttingDown,
+        /// Looks for what would keep banger from working.
+        "doctor.run" => Doctor(system::Doctor) -> system::DoctorReport,
+
+        /// Follows an operation: its events so far and to come, then how it ended.
+        "operation.watch" => OperationWatch(operation::Watch) -> operation::OperationView,
+        /// One operation as it is now.
+        "operation.status" => OperationStatus(operation::Status) -> operation::OperationView,
+        /// Ends an operation early; what it held is released before it counts as cancelled.
+        "operation.cancel" => OperationCancel(operation::Cancel) -> operation::OperationView,
+        /// Operations under way or not pruned yet.
+        "operation.list" => OperationList(operation::List) -> Vec<operation::OperationView>,
+
+        /// Makes a VM and starts it. The operation's result is a [`vm::VmView`].
+        "vm.create" => VmCreate(vm::Create) -> vm::Created,
+        /// Starts a stopped VM. Result: [`vm::VmView`].
+        "vm.start" => VmStart(vm::Start) -> OperationStarted,
+        /// Stops a running VM after flushing its disks. Result: [`vm::VmView`].
+        "vm.stop" => VmStop(vm::Stop) -> OperationStarted,
+        /// Removes a VM and everything it owns, stopping it first. Result: [`vm::Deleted`].
+        "vm.delete" => VmDelete(vm::Delete) -> OperationStarted,
+        /// Every VM.
+        "vm.list" => VmList(vm::List) -> Vec<vm::VmView>,
+        /// One VM.
+        "vm.show" => VmShow(vm::Show) -> vm::VmView,
+        /// Where a VM's console log is, and a piece of it.
+        "vm.logs" => VmLogs(vm::Logs) -> vm::LogChunk,
+        /// Opens a connection to the guest's agent; the answer carries its descriptor.
+        "vm.connect" => VmConnect(vm::Connect) -> vm::Connected,
+        /// What an ssh client needs to know to trust a VM.
+        "vm.ssh" => VmSsh(vm::Ssh) -> vm::SshAccess,
+
+        /// Every image.
+        "image.list" => ImageList(image::List) -> Vec<image::ImageView>,
+        /// One image.
+        "image.show" => ImageShow(image::Show) -> image::ImageView,
+        /// Makes an image of an archive of its root file system; the request carries its descriptor. Result: [`image::ImageView`].
+        "image.ingest" => ImageIngest(image::Ingest) -> OperationStarted,
+        /// Removes an image that no VM uses.
+        "image.delete" => ImageDelete(image::Delete) -> image::Deleted,
+
+        /// Every kernel entry.
+        "kernel.list" => KernelList(kernel::List) -> Vec<kernel::KernelView>,
+        /// One kernel entry.
+        "kernel.show" => KernelShow(kernel::Show) -> kernel::KernelView,
+        /// Makes a kernel entry of an archive of its package's files; the request carries its descriptor. Result: [`kernel::KernelView`].
+        "kernel.ingest" => KernelIngest(kernel::Ingest) -> OperationStarted,
+        /// Removes a kernel entry that neither an image nor a VM needs.
+        "kernel.delete" => KernelDelete(kernel::Delete) -> kernel::Deleted,
+    }
+}

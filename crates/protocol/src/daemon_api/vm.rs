@@ -1,0 +1,208 @@
+//! Virtual machines.
+
+use super::operation::OperationStarted;
+use crate::ids::VmId;
+use crate::names::{ImageName, KernelName, VmName, VmRef};
+use crate::root_api::Acceleration;
+use crate::size::ByteSize;
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// Everything not given is the daemon's configured default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    #[serde(default)]
+    pub name: Option<VmName>,
+    #[serde(default)]
+    pub image: Option<ImageName>,
+    #[serde(default)]
+    pub kernel: Option<KernelName>,
+    #[serde(default)]
+    pub vcpu: Option<u32>,
+    #[serde(default)]
+    pub memory: Option<ByteSize>,
+    /// Delete the VM when the connection that asked for it ends, once it is up. While it is still coming up,
+    /// the end of the connection removes it; a VM that failed to come up is kept with its log.
+    #[serde(default)]
+    pub lease: bool,
+    /// Only reserve and record it.
+    #[serde(default)]
+    pub no_start: bool,
+    /// Count it as running when its agent answers, without waiting for the guest to be usable.
+    #[serde(default)]
+    pub early: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Created {
+    pub operation: super::operation::OperationStarted,
+    pub id: VmId,
+    pub name: VmName,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    pub vm: VmRef,
+    #[serde(default)]
+    pub early: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    pub vm: VmRef,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delete {
+    pub vm: VmRef,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deleted {
+    pub id: VmId,
+    pub name: VmName,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Show {
+    pub vm: VmRef,
+}
+
+/// A VM as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmView {
+    pub id: VmId,
+    pub name: VmName,
+    pub state: State,
+    /// Why it is failed, or how it came to be stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub image: ImageName,
+    pub kernel: KernelName,
+    pub address: Ipv4Addr,
+    pub vcpu: u32,
+    /// Bytes.
+    pub memory: ByteSize,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// Whether it goes with the connection that asked for it.
+    pub lease: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunningView>,
+    /// How the last start went, in the order it went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTiming>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Created,
+    Starting,
+    Running,
+    Paused,
+    Stopping,
+    Stopped,
+    Failed,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// What is true only of a running VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunningView {
+    pub pid: u32,
+    pub vmm: String,
+    pub acceleration: Acceleration,
+    pub boot_id: String,
+    /// RFC 3339, UTC.
+    pub since: String,
+}
+
+/// One stage of a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageTiming {
+    pub name: String,
+    pub took_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    pub vm: VmRef,
+    /// First byte wanted.
+    pub offset: u64,
+}
+
+/// At most 256 KiB of the console, base64-free: bytes that are no UTF-8 are replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogChunk {
+    pub text: String,
+    /// Where the next piece starts; the same as asked for when there is no more.
+    pub next_offset: u64,
+    /// Whether the VM may still write more.
+    pub live: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connect {
+    pub vm: VmRef,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connected {
+    pub id: VmId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ssh {
+    pub vm: VmRef,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SshAccess {
+    pub name: VmName,
+    /// The guest's ssh host key in authorized_keys form: type and base64.
+    pub host_key: String,
+    /// banger's own private key, for `ssh -i`.
+    pub identity_file: String,
+    /// Whether the image has an ssh server.
+    pub has_sshd: bool,
+}
+
+impl From<OperationStarted> for crate::ids::OperationId {
+    fn from(started: OperationStarted) -> Self {
+        started.operation
+    }
+}

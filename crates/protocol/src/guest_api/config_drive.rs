@@ -1,0 +1,35 @@
+//! The config drive: how a guest learns who it is.
+//!
+//! A disk holding a ustar archive, its length a multiple of 512 as a block device needs. The daemon writes it
+//! at every start and the guest's init reads it before it starts the image's own init. The archive's entries
+//! are regular files with a mode, owned by root, named by absolute guest paths without the leading `/`; one of
+//! them, [`CONFIG_ENTRY`], is not laid down but read as [`GuestConfig`].
+
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// The archive entry that holds the [`GuestConfig`] as JSON. First in the archive.
+pub const CONFIG_ENTRY: &str = "banger.json";
+
+/// Largest config drive, in bytes.
+pub const MAX_SIZE: u64 = 8 << 20;
+
+/// Where the agent remembers which files a config drive brought, so that the next one's absences are removals.
+pub const APPLIED_LIST: &str = "/var/lib/banger/config-files";
+
+/// What the guest's init does itself instead of laying down a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestConfig {
+    pub hostname: String,
+    pub network: Option<GuestNetwork>,
+}
+
+/// The guest's only interface, `eth0`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestNetwork {
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+    pub gateway: Ipv4Addr,
+}

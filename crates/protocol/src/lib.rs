@@ -1,0 +1,23 @@
+//! Everything that crosses a process boundary in banger, and nothing else.
+//!
+//! Four programs talk to each other: `banger` to `bangerd` ([`daemon_api`]), `bangerd` to `bangerd-root`
+//! ([`root_api`]), and both ends of a vsock connection into a guest ([`guest_api`]). What they say is defined
+//! here, together with how it is put on the wire ([`wire`]). There is no behaviour in this crate: it decides
+//! nothing, starts nothing and keeps no state.
+//!
+//! Everything is parsed into a type that cannot hold a wrong value ([`ids`], [`names`], [`size`]), and unknown
+//! fields are refused, so a misspelt option is an error and not a silent default.
+
+pub mod daemon_api;
+pub mod guest_api;
+pub mod ids;
+pub mod names;
+pub mod root_api;
+pub mod size;
+pub mod wire;
+
+/// Version of the two Unix-socket protocols. Raised whenever an old and a new end would misunderstand each other.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// banger's own version, the same in every program built together.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,320 @@
+//! Everything `bangerd-root` will ever do, as one enum.
+//!
+//! The helper takes ids and numbers, computes every name itself, and receives files as descriptors that the
+//! owner could open. It is never told a path. The same requests serve the helper that systemd starts as root
+//! and the one that runs as an ordinary user inside private namespaces; what the second cannot do it answers
+//! with `unavailable`.
+//!
+//! Each request can be repeated: doing it twice is doing it once, and the answer says whether anything changed.
+
+use crate::ids::VmId;
+use crate::size::ByteSize;
+use crate::wire::requests;
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// Socket in a VM's folder that speaks Firecracker's host side of vsock.
+pub const VSOCK_SOCKET: &str = "v.sock";
+/// Socket in a VM's folder between QEMU and its vsock backend.
+pub const VHOST_SOCKET: &str = "vhost.sock";
+/// What the guest wrote to its serial console.
+pub const CONSOLE_LOG: &str = "console.log";
+/// What the VMM and its vsock backend had to say themselves.
+pub const VMM_LOG: &str = "vmm.log";
+/// The guest's address on its vsock, the same for every VM: each has a backend of its own.
+pub const GUEST_CID: u32 = 3;
+
+requests! {
+    /// A request to the helper.
+    RootCall {
+        /// First on every connection.
+        "version" => Version(Version) -> VersionReply,
+        /// Makes the bridge with its address, unless it is there.
+        "network.ensure" => NetworkEnsure(NetworkEnsure) -> Changed,
+        /// Makes a VM's tap on the bridge, unless it is there.
+        "tap.create" => TapCreate(TapCreate) -> Changed,
+        /// Removes a VM's tap, if it is there.
+        "tap.delete" => TapDelete(TapDelete) -> Changed,
+        /// Starts one of a VM's processes in the VM's folder. Descriptors: the folder, then those that the program names.
+        "process.start" => ProcessStart(ProcessStart) -> ProcessIdentity,
+        /// Sends a signal to one of a VM's processes, after proving that it is one.
+        "process.signal" => ProcessSignal(ProcessSignal) -> Changed,
+        /// Sends SIGKILL to every process of a VM and says which ones; the caller waits for their end.
+        "process.kill_all" => ProcessKillAll(ProcessKillAll) -> Vec<OwnedProcess>,
+        /// Everything the helper holds, found by looking and not by remembering.
+        "inventory" => InventoryRequest(InventoryRequest) -> Inventory,
+        /// Ends the helper. VMs and namespaces stay.
+        "shutdown" => Shutdown(Shutdown) -> Changed,
+    }
+}
+
+/// Whether a request found something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changed {
+    pub changed: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    pub protocol: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionReply {
+    pub protocol: u32,
+    pub version: String,
+    pub pid: u32,
+    /// The settings the helper was started with; a daemon with others replaces it.
+    pub settings: Settings,
+}
+
+/// What the helper acts on that is not in a request: its own command line in local mode, the install file in
+/// system mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Absolute path of `qemu-system-x86_64`, when there is one.
+    pub qemu: Option<String>,
+    /// Absolute path of `vhost-device-vsock`, when there is one.
+    pub vsock_backend: Option<String>,
+    /// Absolute path of `firecracker`, when there is one.
+    pub firecracker: Option<String>,
+    pub bridge: String,
+    /// The bridge's own address; guests get others of the same network.
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkEnsure {}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TapCreate {
+    pub vm: VmId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TapDelete {
+    pub vm: VmId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessStart {
+    pub vm: VmId,
+    pub program: Program,
+}
+
+/// The programs a VM consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Program {
+    /// `vhost-device-vsock`, one for each QEMU. Started first; listens on [`VHOST_SOCKET`] and [`VSOCK_SOCKET`].
+    VsockBackend,
+    /// QEMU. Descriptors after the folder: kernel, initrd, then one for each disk that is [`DiskSource::Descriptor`].
+    Qemu(QemuSpec),
+}
+
+impl Program {
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self {
+            Self::VsockBackend => Role::VsockBackend,
+            Self::Qemu(_) => Role::Vmm,
+        }
+    }
+}
+
+/// What a process is to its VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Vmm,
+    VsockBackend,
+}
+
+/// A machine as QEMU shall make it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QemuSpec {
+    pub acceleration: Acceleration,
+    pub vcpu: u32,
+    pub memory: ByteSize,
+    pub kernel_command_line: String,
+    /// In the order the guest sees them.
+    pub disks: Vec<Disk>,
+    /// The guest's MAC on the VM's tap.
+    pub mac: MacAddress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Acceleration {
+    Kvm,
+    /// Emulation in software.
+    Tcg,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    pub role: DiskRole,
+    pub source: DiskSource,
+}
+
+impl Disk {
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        match self.role {
+            DiskRole::Root | DiskRole::Cow | DiskRole::Work => false,
+            DiskRole::Base | DiskRole::Modules | DiskRole::Config => true,
+        }
+    }
+}
+
+/// What a disk is to the guest. The guest is told the order on its kernel command line as `banger.disks=…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskRole {
+    /// A root file system of the VM's own.
+    Root,
+    /// An image's root file system, shared and never written; goes with a `Cow`.
+    Base,
+    /// What the guest changed of its `Base`.
+    Cow,
+    /// Becomes `/root`.
+    Work,
+    /// Becomes `/lib/modules`.
+    Modules,
+    /// The config drive, see [`crate::guest_api::config_drive`].
+    Config,
+}
+
+impl DiskRole {
+    /// The word on the kernel command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Base => "base",
+            Self::Cow => "cow",
+            Self::Work => "work",
+            Self::Modules => "modules",
+            Self::Config => "config",
+        }
+    }
+
+    /// The role a word on the kernel command line stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Root, Self::Base, Self::Cow, Self::Work, Self::Modules, Self::Config]
+            .into_iter()
+            .find(|role| role.as_str() == word)
+    }
+
+    /// The file's name in the VM's folder, the same for every VM.
+    #[must_use]
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Root => "root.img",
+            Self::Base => "base.img",
+            Self::Cow => "cow.img",
+            Self::Work => "work.img",
+            Self::Modules => "modules.img",
+            Self::Config => "config.img",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskSource {
+    /// The role's file in the VM's folder.
+    Folder,
+    /// The next descriptor of the request, open for reading: an image's or a kernel's, shared.
+    Descriptor,
+}
+
+/// Six bytes of Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    /// The address of the guest that has this IPv4 address: locally administered (`02`), then `fc`, then the
+    /// four bytes, so that either can be computed from the other.
+    #[must_use]
+    pub const fn of_guest(address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self([0x02, 0xfc, a, b, c, d])
+    }
+}
+
+impl std::fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A process that cannot be mistaken for another one that got its number later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessIdentity {
+    pub pid: u32,
+    /// Field 22 of `/proc/<pid>/stat`: clock ticks between the host's boot and the process's start.
+    pub start_time: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessSignal {
+    pub vm: VmId,
+    pub process: ProcessIdentity,
+    pub signal: ProcessSignalKind,
+}
+
+/// The signals a VM's processes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessSignalKind {
+    Stop,
+    Continue,
+    Terminate,
+    Kill,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessKillAll {
+    pub vm: VmId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InventoryRequest {}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    pub taps: Vec<VmId>,
+    pub processes: Vec<OwnedProcess>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnedProcess {
+    pub vm: VmId,
+    pub role: Role,
+    pub process: ProcessIdentity,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {}

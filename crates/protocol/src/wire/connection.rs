@@ -1,0 +1,261 @@
+//! The blocking end of a socket: whole lines in and out, with the descriptors that travel beside them.
+
+use super::{
+    Incoming, MAX_DESCRIPTORS, MAX_LINE, MalformedLine, Method, RpcError, encode_request, parse_incoming,
+};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use serde_json::value::RawValue;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+/// One line without its newline, and the descriptors that came with it.
+#[derive(Debug)]
+pub struct Line {
+    pub bytes: Vec<u8>,
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// Why a call got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    #[error("the other end closed the connection")]
+    Closed,
+    #[error(transparent)]
+    TooLong(#[from] LineTooLong),
+    #[error("the socket could not be read")]
+    Receive(#[source] io::Error),
+    #[error("the socket could not be written")]
+    Send(#[source] io::Error),
+    #[error(transparent)]
+    Malformed(#[from] MalformedLine),
+    #[error("the answer to {method} has an unexpected form")]
+    UnexpectedReply {
+        method: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the answer carried no descriptor")]
+    NoDescriptor,
+    #[error(transparent)]
+    Refused(#[from] RpcError),
+}
+
+/// Cuts what a socket delivers into lines, each with its descriptors.
+///
+/// Knows nothing of blocking: a daemon that waits for readiness and a caller that blocks use it alike.
+#[derive(Debug, Default)]
+pub struct LineBuffer {
+    bytes: Vec<u8>,
+    /// Each with the offset in `bytes` at which its line starts.
+    descriptors: VecDeque<(usize, OwnedFd)>,
+    /// Bytes already known to hold no newline.
+    searched: usize,
+}
+
+impl LineBuffer {
+    /// Reads once from the socket; 0 is the end of the stream.
+    ///
+    /// A descriptor is attached to the first byte of its line, and `recvmsg` on a stream socket stops behind
+    /// the message that carried one (`unix_stream_read_generic`), though it may begin with earlier ones. So what
+    /// arrives belongs to the last line that starts in what was read.
+    ///
+    /// # Errors
+    /// The socket's own, `WouldBlock` included.
+    pub fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
+        let mut chunk = [0_u8; 16 * 1024];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let got = loop {
+            let mut into = [IoSliceMut::new(&mut chunk)];
+            match rustix::net::recvmsg(&socket, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Ok(message) => break message.bytes,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        };
+        self.bytes.extend_from_slice(&chunk[..got]);
+        let before_end = self.bytes.len().saturating_sub(1);
+        let line_start = self.bytes[..before_end].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                self.descriptors.extend(received.map(|descriptor| (line_start, descriptor)));
+            }
+        }
+        Ok(got)
+    }
+
+    /// The next whole line, if there is one.
+    ///
+    /// # Errors
+    /// When the line at the front is longer than [`MAX_LINE`], finished or not.
+    pub fn next_line(&mut self) -> Result<Option<Line>, LineTooLong> {
+        let Some(found) = self.bytes[self.searched..].iter().position(|&b| b == b'\n') else {
+            self.searched = self.bytes.len();
+            return if self.bytes.len() < MAX_LINE { Ok(None) } else { Err(LineTooLong) };
+        };
+        let length = self.searched + found + 1;
+        if length > MAX_LINE {
+            return Err(LineTooLong);
+        }
+        self.searched = 0;
+        let rest = self.bytes.split_off(length);
+        let mut bytes = std::mem::replace(&mut self.bytes, rest);
+        bytes.pop();
+        let mut descriptors = Vec::new();
+        while self.descriptors.front().is_some_and(|(start, _)| *start < length) {
+            descriptors.extend(self.descriptors.pop_front().map(|(_, descriptor)| descriptor));
+        }
+        for (start, _) in &mut self.descriptors {
+            *start -= length;
+        }
+        Ok(Some(Line { bytes, descriptors }))
+    }
+}
+
+/// The other end sent a line longer than [`MAX_LINE`].
+#[derive(Debug, thiserror::Error)]
+#[error("the other end sent a line longer than {MAX_LINE} bytes")]
+pub struct LineTooLong;
+
+/// One connection, used for one request at a time. Closing it is dropping it.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    buffer: LineBuffer,
+    next_id: u64,
+}
+
+impl Connection {
+    #[must_use]
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream, buffer: LineBuffer::default(), next_id: 1 }
+    }
+
+    #[must_use]
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Asks, and waits for the answer. Events on the way are dropped.
+    ///
+    /// # Errors
+    /// When the other end refuses, goes away or answers with something else.
+    pub fn call<M: Method>(&mut self, params: &M) -> Result<M::Reply, ConnectionError> {
+        self.call_with(params, &[], |_| {}).map(|(reply, _)| reply)
+    }
+
+    /// Asks, sending descriptors along, handing each event to `on_event`; returns the answer and the
+    /// descriptors that came with it.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn call_with<M: Method>(
+        &mut self,
+        params: &M,
+        descriptors: &[BorrowedFd<'_>],
+        mut on_event: impl FnMut(&RawValue),
+    ) -> Result<(M::Reply, Vec<OwnedFd>), ConnectionError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        send(&self.stream, &encode_request(id, params), descriptors).map_err(ConnectionError::Send)?;
+        loop {
+            let line = self.read_line()?.ok_or(ConnectionError::Closed)?;
+            match parse_incoming(&line.bytes)? {
+                Incoming::Event(event) => on_event(&event),
+                Incoming::Response { id: answered, outcome } if answered == id => {
+                    let reply = serde_json::from_str(outcome?.get())
+                        .map_err(|source| ConnectionError::UnexpectedReply { method: M::NAME, source })?;
+                    return Ok((reply, line.descriptors));
+                }
+                Incoming::Response { .. } => {}
+            }
+        }
+    }
+
+    /// The next whole line, or `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// When reading fails or a line exceeds [`MAX_LINE`].
+    pub fn read_line(&mut self) -> Result<Option<Line>, ConnectionError> {
+        loop {
+            if let Some(line) = self.buffer.next_line()? {
+                return Ok(Some(line));
+            }
+            if self.buffer.receive(&self.stream).map_err(ConnectionError::Receive)? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Sends all of `bytes`, the descriptors with the first of them. The caller keeps its own copies.
+///
+/// # Errors
+/// The socket's own.
+pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one line"));
+    }
+    let mut sent = 0;
+    while sent < bytes.len() {
+        let chunk = [IoSlice::new(&bytes[sent..])];
+        match rustix::net::sendmsg(&socket, &chunk, &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(count) => {
+                sent += count;
+                ancillary.clear();
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_descriptor_arrives_with_its_line() {
+        let (left, right) = UnixStream::pair().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        send(&left, b"first\n", &[]).unwrap();
+        send(&left, b"second\n", &[writer.as_fd()]).unwrap();
+        drop(writer);
+        let mut connection = Connection::new(right);
+        assert!(connection.read_line().unwrap().unwrap().descriptors.is_empty());
+        let mut line = connection.read_line().unwrap().unwrap();
+        assert_eq!(line.bytes, b"second");
+        let mut received = std::fs::File::from(line.descriptors.pop().unwrap());
+        received.write_all(b"through").unwrap();
+        drop(received);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn an_endless_line_is_refused_and_a_closed_socket_is_the_end() {
+        let (mut left, right) = UnixStream::pair().unwrap();
+        let writer = std::thread::spawn(move || {
+            let _ = left.write_all(&vec![b'x'; MAX_LINE + 32 * 1024]);
+        });
+        let mut connection = Connection::new(right);
+        assert!(matches!(connection.read_line(), Err(ConnectionError::TooLong(_))));
+        drop(connection);
+        writer.join().unwrap();
+
+        let (left, right) = UnixStream::pair().unwrap();
+        drop(left);
+        assert!(Connection::new(right).read_line().unwrap().is_none());
+    }
+}
