@@ -2,7 +2,7 @@
 //!
 //! Tar layers become one [`tree::Tree`] (an index: no file content is held), and a tree becomes an ext4 file in
 //! one pass, unprivileged and byte for byte the same every time. On that stand the two things a caller asks for:
-//! [`rootfs::build`] and `kernel::import_tar`.
+//! [`rootfs::build`] and [`kernel::import_tar`].
 //!
 //! Layers are hostile input. Nothing here ever creates a file named by a layer on the host: names exist only as
 //! keys in memory and as directory entries inside the image, so there is no path to escape through; what would be
@@ -13,6 +13,7 @@
 
 mod digest;
 pub mod ext4;
+pub mod kernel;
 pub mod layer;
 mod output;
 pub mod rootfs;

@@ -21,8 +21,16 @@ pub const WORK_SEED: &str = "work-seed.ext4";
 
 const GIB: u64 = 1 << 30;
 /// Where a guest's kernel and first program mount things.
-const MOUNT_POINTS: [(&str, u16); 6] =
-    [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755), ("tmp", 0o1777), ("root", 0o700)];
+const MOUNT_POINTS: [(&str, u16); 7] = [
+    ("proc", 0o555),
+    ("sys", 0o555),
+    ("dev", 0o755),
+    ("run", 0o755),
+    ("tmp", 0o1777),
+    ("root", 0o700),
+    // An image without a kernel of its own has no such directory.
+    ("lib/modules", 0o755),
+];
 
 #[derive(Debug, Clone)]
 pub struct Options {
