@@ -65,7 +65,8 @@ impl Draft {
         let manifest = self.path.join(MANIFEST);
         let text = serde_json::to_vec_pretty(artefact).expect("a manifest serialises");
         std::fs::write(&manifest, text).map_err(failed(&manifest, "written"))?;
-        for entry in std::fs::read_dir(&self.path).map_err(failed(&self.path, "read"))?.filter_map(Result::ok) {
+        for entry in std::fs::read_dir(&self.path).map_err(failed(&self.path, "read"))?.filter_map(Result::ok)
+        {
             let synced = File::open(entry.path()).and_then(|file| file.sync_all());
             synced.map_err(failed(&entry.path(), "written to disk"))?;
         }
@@ -143,7 +144,12 @@ pub(crate) fn read_manifest<A: Artefact>(folder: &Path) -> Option<A> {
 /// Forgets and removes an artefact that no VM uses.
 ///
 /// The folder is renamed before its row goes, so that a crash leaves either all of it or a draft.
-pub(crate) fn remove<A: Artefact>(parent: &Path, name: &str, store: &Store, kind: &str) -> Result<(), RpcError> {
+pub(crate) fn remove<A: Artefact>(
+    parent: &Path,
+    name: &str,
+    store: &Store,
+    kind: &str,
+) -> Result<(), RpcError> {
     let broken = |e: &(dyn std::error::Error + 'static)| RpcError::from_error(ErrorKind::OperationFailed, e);
     if store.find::<A>(name).map_err(|e| broken(&e))?.is_none() {
         return Err(RpcError::new(ErrorKind::NotFound, format!("there is no {kind} `{name}`"))

@@ -29,7 +29,8 @@ impl CloneError {
 pub(crate) fn hint_for(error: &io::Error) -> Option<String> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-            "free space on that disk: `banger vm list` shows VMs that can go, `banger image list` images".to_owned(),
+            "free space on that disk: `banger vm list` shows VMs that can go, `banger image list` images"
+                .to_owned(),
         ),
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
             Some("make the state folder writable, or set XDG_STATE_HOME to one that is".to_owned())
@@ -40,11 +41,8 @@ pub(crate) fn hint_for(error: &io::Error) -> Option<String> {
 
 /// Copies `from` to `to`, which must not exist; it appears only when it is complete.
 pub(crate) fn clone_file(from: &Path, to: &Path) -> Result<(), CloneError> {
-    let failed = |source| CloneError {
-        from: from.display().to_string(),
-        to: to.display().to_string(),
-        source,
-    };
+    let failed =
+        |source| CloneError { from: from.display().to_string(), to: to.display().to_string(), source };
     let partial = to.with_extension("partial");
     let outcome = copy(from, &partial).and_then(|()| std::fs::rename(&partial, to));
     if outcome.is_err() {

@@ -27,8 +27,7 @@ pub(crate) struct Config {
     pub ssh_key_path: Option<PathBuf>,
     pub log_level: Option<String>,
     /// Read by `banger` when it builds images; known here so that it is not refused.
-    #[expect(dead_code, reason = "the CLI reads it from the same file")]
-    debian_mirror: Option<String>,
+    pub debian_mirror: Option<String>,
     vm_defaults: VmDefaults,
 }
 

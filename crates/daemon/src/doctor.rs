@@ -57,7 +57,9 @@ fn tun() -> DoctorRow {
             Verdict::Fail,
             "/dev/net/tun",
             error.to_string(),
-            Some("guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, the mode every desktop has"),
+            Some(
+                "guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, the mode every desktop has",
+            ),
         ),
     }
 }
@@ -75,7 +77,8 @@ fn agent(services: &Services) -> DoctorRow {
 }
 
 fn namespaces() -> DoctorRow {
-    let read = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let read =
+        |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let subject = "user namespaces";
     if read("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
         let hint = "allow them: `sudo sysctl kernel.unprivileged_userns_clone=1`";
@@ -97,9 +100,21 @@ fn namespaces() -> DoctorRow {
 
 fn tools() -> Vec<DoctorRow> {
     let needed = [
-        ("mmdebstrap", Verdict::Warn, "builds images: `sudo apt install mmdebstrap uidmap`, `sudo dnf install mmdebstrap shadow-utils`, or an AUR package on Arch"),
-        ("ssh", Verdict::Warn, "for `vm ssh`: `sudo apt install openssh-client`, `sudo dnf install openssh-clients`, `sudo pacman -S openssh`"),
-        ("git", Verdict::Warn, "for repositories: `sudo apt install git`, `sudo dnf install git`, `sudo pacman -S git`"),
+        (
+            "mmdebstrap",
+            Verdict::Warn,
+            "builds images: `sudo apt install mmdebstrap uidmap`, `sudo dnf install mmdebstrap shadow-utils`, or an AUR package on Arch",
+        ),
+        (
+            "ssh",
+            Verdict::Warn,
+            "for `vm ssh`: `sudo apt install openssh-client`, `sudo dnf install openssh-clients`, `sudo pacman -S openssh`",
+        ),
+        (
+            "git",
+            Verdict::Warn,
+            "for repositories: `sudo apt install git`, `sudo dnf install git`, `sudo pacman -S git`",
+        ),
     ];
     let look = |(program, missing, hint): (&str, Verdict, &str)| match find(program) {
         Some(path) => row(Verdict::Pass, program, path.display().to_string(), None),

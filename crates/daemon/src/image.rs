@@ -4,9 +4,9 @@ use crate::Services;
 use crate::artefact::{Draft, build, disk_usage, explain, hexadecimal, remove};
 use crate::operation::{Ended, Handle};
 use crate::store::ImageRecord;
+use banger_image::Watch;
 use banger_image::layer::Layer;
 use banger_image::rootfs::{self, Inject};
-use banger_image::Watch;
 use banger_protocol::daemon_api::image::{Deleted, ImageView, Ingest};
 use banger_protocol::names::ImageName;
 use banger_protocol::size::ByteSize;
@@ -87,15 +87,17 @@ fn make(
     let draft = Draft::begin(&services.state.images(), handle).map_err(|e| explain(message(), &e))?;
     let defaults = rootfs::Options::default();
     let agent = std::fs::read(&services.agent).map_err(|source| {
-        explain(message(), &crate::kernel::AgentMissing { path: services.agent.display().to_string(), source })
+        explain(
+            message(),
+            &crate::kernel::AgentMissing { path: services.agent.display().to_string(), source },
+        )
     })?;
     let inject = vec![Inject { path: AGENT_IN_GUEST.to_owned(), mode: 0o755, bytes: agent }];
     let size = request.size.map_or(defaults.size, ByteSize::as_bytes);
     let options = rootfs::Options { size, inject, ..defaults };
     let layer = Layer::open(&request.source, archive, draft.path(), &options.limits, watch)
         .map_err(|e| explain(message(), &e))?;
-    let facts =
-        rootfs::build(&[layer], &options, draft.path(), watch).map_err(|e| explain(message(), &e))?;
+    let facts = rootfs::build(&[layer], &options, draft.path(), watch).map_err(|e| explain(message(), &e))?;
     let record = ImageRecord {
         name: request.name.clone(),
         source: request.source.clone(),

@@ -170,7 +170,12 @@ fn lock(state: &StateFolder) -> anyhow::Result<Option<File>> {
     }
 }
 
-async fn serve_until_told(state: StateFolder, paths: &LocalPaths, config: Config, uid: u32) -> anyhow::Result<()> {
+async fn serve_until_told(
+    state: StateFolder,
+    paths: &LocalPaths,
+    config: Config,
+    uid: u32,
+) -> anyhow::Result<()> {
     let store = Store::open(&state.database())?;
     let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);

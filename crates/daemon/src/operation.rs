@@ -169,7 +169,10 @@ impl Operations {
                 }
                 Err(panic) => OperationState::Failed(RpcError {
                     operation: Some(operation.id.clone()),
-                    ..RpcError::new(ErrorKind::OperationFailed, format!("{} broke off: {panic}", operation.method))
+                    ..RpcError::new(
+                        ErrorKind::OperationFailed,
+                        format!("{} broke off: {panic}", operation.method),
+                    )
                 }),
             };
             if let OperationState::Failed(error) = &state {
@@ -196,44 +199,61 @@ impl Operations {
         self.lock().values().map(|operation| operation.view()).collect()
     }
 
-    /// Hands every event, past and to come, to `on_event`, and returns when the operation has ended.
-    ///
-    /// `on_event` returns whether anybody is still interested.
-    pub(crate) async fn watch(
-        &self,
-        id: &OperationId,
-        mut on_event: impl AsyncFnMut(Event) -> bool,
-    ) -> Result<OperationView, RpcError> {
+    /// Follows an operation from its beginning, wherever it is now.
+    pub(crate) fn watch(&self, id: &OperationId) -> Result<Watcher, RpcError> {
         let operation = self.find(id)?;
-        let mut changed = operation.changed.subscribe();
-        let (mut told, mut last_progress) = (0, None);
-        loop {
-            changed.borrow_and_update();
-            let (news, ended) = {
-                let story = operation.story();
-                let mut news: Vec<Event> = story.events[told..].to_vec();
-                told = story.events.len();
-                if story.progress != last_progress {
-                    last_progress.clone_from(&story.progress);
-                    news.extend(story.progress.clone());
-                }
-                (news, story.state != OperationState::Running)
-            };
-            for event in news {
-                if !on_event(event).await {
-                    return Ok(operation.view());
-                }
-            }
-            if ended || changed.changed().await.is_err() {
-                return Ok(operation.view());
-            }
-        }
+        let changed = operation.changed.subscribe();
+        Ok(Watcher { operation, changed, told: 0, progress: None })
     }
 
     /// Raises the flag and waits until the work has ended, one way or another.
     pub(crate) async fn cancel(&self, id: &OperationId) -> Result<OperationView, RpcError> {
         self.find(id)?.cancel.cancel();
-        self.watch(id, async |_| true).await
+        let mut watcher = self.watch(id)?;
+        while watcher.next().await.is_some() {}
+        Ok(watcher.view())
+    }
+}
+
+/// One who follows an operation.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    operation: Arc<Operation>,
+    changed: watch::Receiver<u64>,
+    /// Events handed out so far.
+    told: usize,
+    /// The progress handed out last.
+    progress: Option<Event>,
+}
+
+impl Watcher {
+    /// The next event, or `None` once the operation has ended and everything was told.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            self.changed.borrow_and_update();
+            {
+                let story = self.operation.story();
+                if let Some(event) = story.events.get(self.told) {
+                    self.told += 1;
+                    return Some(event.clone());
+                }
+                if story.progress != self.progress {
+                    self.progress.clone_from(&story.progress);
+                    if let Some(progress) = &self.progress {
+                        return Some(progress.clone());
+                    }
+                }
+                if story.state != OperationState::Running {
+                    return None;
+                }
+            }
+            // The sender lives in the operation that we hold.
+            self.changed.changed().await.ok()?;
+        }
+    }
+
+    pub(crate) fn view(&self) -> OperationView {
+        self.operation.view()
     }
 }
 
@@ -268,15 +288,13 @@ mod tests {
         let mut stages = Vec::new();
         for _ in 0..2 {
             stages.clear();
-            let view = operations
-                .watch(&id, async |event| {
-                    if let Event::Stage { name, .. } = event {
-                        stages.push(name);
-                    }
-                    true
-                })
-                .await
-                .unwrap();
+            let mut watcher = operations.watch(&id).unwrap();
+            while let Some(event) = watcher.next().await {
+                if let Event::Stage { name, .. } = event {
+                    stages.push(name);
+                }
+            }
+            let view = watcher.view();
             assert_eq!(view.state, OperationState::Succeeded(42.into()));
         }
         assert_eq!(stages, ["one", "two"]);
@@ -301,8 +319,10 @@ mod tests {
     #[tokio::test]
     async fn work_that_panics_is_a_failure_and_not_an_eternal_operation() {
         let operations = Operations::default();
-        let id = operations.start("test", "x".to_owned(), |_| async { panic!("planted") as Result<(), Ended> });
-        let view = operations.watch(&id, async |_| true).await.unwrap();
-        assert!(matches!(view.state, OperationState::Failed(_)), "{view:?}");
+        let id =
+            operations.start("test", "x".to_owned(), |_| async { panic!("planted") as Result<(), Ended> });
+        let mut watcher = operations.watch(&id).unwrap();
+        while watcher.next().await.is_some() {}
+        assert!(matches!(watcher.view().state, OperationState::Failed(_)));
     }
 }

@@ -24,7 +24,9 @@ pub(crate) struct StateFolder(PathBuf);
 impl StateFolder {
     /// Makes the folder and its sub-folders, private to the owner.
     pub(crate) fn make(path: PathBuf) -> io::Result<Self> {
-        for folder in [path.clone(), path.join("images"), path.join("kernels"), path.join("vms"), path.join("ssh")] {
+        for folder in
+            [path.clone(), path.join("images"), path.join("kernels"), path.join("vms"), path.join("ssh")]
+        {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         Ok(Self(path))

@@ -43,8 +43,12 @@ pub(crate) fn open(process: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
 /// Waits for the end of a process, at once if it has ended.
 pub(crate) async fn ended(process: ProcessIdentity) -> io::Result<()> {
     let Some(handle) = open(process)? else { return Ok(()) };
-    AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)?.readable().await?;
-    Ok(())
+    #[expect(
+        deprecated,
+        reason = "about types that may lose their descriptor while registered: an OwnedFd does not"
+    )]
+    let handle = AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)?;
+    handle.readable().await.map(drop)
 }
 
 #[cfg(test)]

@@ -37,14 +37,23 @@ pub(crate) async fn route(
         DaemonCall::Doctor(_) => reply(client, id, Ok(doctor::run(s))).await,
 
         DaemonCall::OperationWatch(request) => {
-            let watched = s.operations.watch(&request.operation, async |event| client.event(&event).await);
-            let outcome = tokio::select! {
-                outcome = watched => outcome,
-                () = client.gone.cancelled() => return Err(io::ErrorKind::BrokenPipe.into()),
+            let mut watcher = match s.operations.watch(&request.operation) {
+                Ok(watcher) => watcher,
+                Err(error) => return reply::<()>(client, id, Err(error)).await,
             };
-            reply(client, id, outcome).await
+            loop {
+                tokio::select! {
+                    event = watcher.next() => match event {
+                        Some(event) => client.event(&event).await?,
+                        None => return reply(client, id, Ok(watcher.view())).await,
+                    },
+                    () = client.gone.cancelled() => return Err(io::ErrorKind::BrokenPipe.into()),
+                }
+            }
         }
-        DaemonCall::OperationStatus(request) => reply(client, id, s.operations.status(&request.operation)).await,
+        DaemonCall::OperationStatus(request) => {
+            reply(client, id, s.operations.status(&request.operation)).await
+        }
         DaemonCall::OperationCancel(request) => {
             let outcome = s.operations.cancel(&request.operation).await;
             reply(client, id, outcome).await
@@ -85,7 +94,9 @@ pub(crate) async fn route(
             let outcome = view::all(s).map(|vms| vms.iter().map(view::of).collect::<Vec<VmView>>());
             reply(client, id, outcome).await
         }
-        DaemonCall::VmShow(request) => reply(client, id, view::find(s, &request.vm).map(|vm| view::of(&vm))).await,
+        DaemonCall::VmShow(request) => {
+            reply(client, id, view::find(s, &request.vm).map(|vm| view::of(&vm))).await
+        }
         DaemonCall::VmLogs(request) => reply(client, id, logs::logs(s, &request)).await,
         DaemonCall::VmConnect(request) => match connect::connect(s, &request.vm).await {
             Ok((vm, stream)) => client.reply(id, &Ok(Connected { id: vm }), &[stream.as_fd()]).await,

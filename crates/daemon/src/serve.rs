@@ -41,9 +41,9 @@ impl Client {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner).push((vm, starting));
     }
 
-    /// Sends one event of the request under way; false when nobody is there any more.
-    pub(crate) async fn event<E: Serialize>(&self, event: &E) -> bool {
-        send_all(&self.stream, &encode_event(event), &[]).await.is_ok()
+    /// Sends one event of the request under way.
+    pub(crate) async fn event<E: Serialize>(&self, event: &E) -> io::Result<()> {
+        send_all(&self.stream, &encode_event(event), &[]).await
     }
 
     /// Answers a request, a descriptor with it.
@@ -198,7 +198,8 @@ async fn send_all(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'
     let mut sent = 0;
     while sent < bytes.len() {
         let with = if sent == 0 { descriptors } else { &[] };
-        sent += stream.async_io(Interest::WRITABLE, || send_some(stream.as_fd(), &bytes[sent..], with)).await?;
+        sent +=
+            stream.async_io(Interest::WRITABLE, || send_some(stream.as_fd(), &bytes[sent..], with)).await?;
     }
     Ok(())
 }

@@ -61,7 +61,11 @@ fn set_limit(stream: &UnixStream, limit: Option<Duration>) -> Result<(), AgentEr
 }
 
 /// Asks for something that is answered with one `Reply`; blocks for at most `limit` at each step.
-fn ask<R: serde::de::DeserializeOwned>(folder: &Path, request: &Request, limit: Duration) -> Result<R, AgentError> {
+fn ask<R: serde::de::DeserializeOwned>(
+    folder: &Path,
+    request: &Request,
+    limit: Duration,
+) -> Result<R, AgentError> {
     let mut stream = connect(folder, limit)?;
     set_limit(&stream, Some(limit))?;
     frame::write_json(&mut stream, Kind::Request, request).map_err(AgentError::Send)?;

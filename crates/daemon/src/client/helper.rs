@@ -54,7 +54,11 @@ impl Helper {
     }
 
     /// Asks; blocks. Starts the helper when it is not there.
-    pub(crate) fn call<M: Method>(&self, params: &M, descriptors: &[OwnedFd]) -> Result<M::Reply, HelperError> {
+    pub(crate) fn call<M: Method>(
+        &self,
+        params: &M,
+        descriptors: &[OwnedFd],
+    ) -> Result<M::Reply, HelperError> {
         let mut connection = self.connect_or_start()?;
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         match connection.call_with(params, &borrowed, |_| {}) {
@@ -66,7 +70,10 @@ impl Helper {
 
     /// As [`Helper::call`], but `None` when there is no helper and nothing living that it could hold: then there
     /// is nothing to ask about either.
-    pub(crate) fn call_if_anything_lives<M: Method>(&self, params: &M) -> Result<Option<M::Reply>, HelperError> {
+    pub(crate) fn call_if_anything_lives<M: Method>(
+        &self,
+        params: &M,
+    ) -> Result<Option<M::Reply>, HelperError> {
         if self.connect()?.is_none() && self.state.living_vm_process().is_none() {
             return Ok(None);
         }

@@ -51,7 +51,10 @@ pub(super) fn start_local(
     let spawn = |source| StartHelperError::Spawn { program: shown.clone(), source };
     let written_before = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
     let stderr = std::fs::File::options().create(true).append(true).open(&log).map_err(spawn)?;
-    #[expect(clippy::disallowed_methods, reason = "the daemon's own helper: absolute path, cleared environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the daemon's own helper: absolute path, cleared environment"
+    )]
     let mut command = Command::new(&program);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
     if let Some(level) = std::env::var_os("BANGER_LOG") {
@@ -90,7 +93,10 @@ pub(super) fn start_local(
             let _ = child.wait();
             return Err(StartHelperError::Silent);
         }
-        #[expect(clippy::disallowed_methods, reason = "polls for the socket, with a deadline, in a blocking task")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "polls for the socket, with a deadline, in a blocking task"
+        )]
         std::thread::sleep(POLL);
     }
 }

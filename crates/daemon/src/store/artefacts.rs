@@ -68,7 +68,9 @@ impl Store {
     pub(crate) fn put<A: Artefact>(&self, artefact: &A) -> Result<(), StoreError> {
         let manifest = serde_json::to_string(artefact).expect("a manifest serialises");
         let statement = format!("INSERT OR REPLACE INTO {} (name, manifest) VALUES (?1, ?2)", A::TABLE);
-        self.lock().execute(&statement, params![artefact.name(), manifest]).map_err(failed("record an artefact"))?;
+        self.lock()
+            .execute(&statement, params![artefact.name(), manifest])
+            .map_err(failed("record an artefact"))?;
         Ok(())
     }
 
@@ -84,8 +86,9 @@ impl Store {
     pub(crate) fn all<A: Artefact>(&self) -> Result<Vec<A>, StoreError> {
         let wrong = failed("list the artefacts");
         let connection = self.lock();
-        let mut statement =
-            connection.prepare(&format!("SELECT manifest FROM {} ORDER BY name", A::TABLE)).map_err(&wrong)?;
+        let mut statement = connection
+            .prepare(&format!("SELECT manifest FROM {} ORDER BY name", A::TABLE))
+            .map_err(&wrong)?;
         let rows = statement.query_map([], |row| manifest(&row.get::<_, String>(0)?)).map_err(&wrong)?;
         rows.collect::<Result<_, _>>().map_err(wrong)
     }
@@ -100,9 +103,8 @@ impl Store {
     pub(crate) fn remove_unused<A: Artefact>(&self, name: &str) -> Result<Vec<(VmId, VmName)>, StoreError> {
         let wrong = failed("remove an artefact");
         let mut connection = self.lock();
-        let transaction = connection
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(&wrong)?;
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(&wrong)?;
         let users: Vec<(String, String)> = {
             let select = format!("SELECT id, name FROM vms WHERE {} = ?1 ORDER BY name", A::REFERENCE);
             let mut statement = transaction.prepare(&select).map_err(&wrong)?;
@@ -110,7 +112,9 @@ impl Store {
             rows.collect::<Result<_, _>>().map_err(&wrong)?
         };
         if users.is_empty() {
-            transaction.execute(&format!("DELETE FROM {} WHERE name = ?1", A::TABLE), [name]).map_err(&wrong)?;
+            transaction
+                .execute(&format!("DELETE FROM {} WHERE name = ?1", A::TABLE), [name])
+                .map_err(&wrong)?;
             transaction.commit().map_err(wrong)?;
         }
         Ok(users.into_iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.parse().ok()?))).collect())

@@ -90,7 +90,8 @@ impl Store {
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&wrong)?;
         let taken: BTreeSet<Ipv4Addr> = {
             let mut statement = transaction.prepare_cached("SELECT address FROM vms").map_err(&wrong)?;
-            let rows = statement.query_map([], |row| row.get::<_, u32>(0).map(Ipv4Addr::from)).map_err(&wrong)?;
+            let rows =
+                statement.query_map([], |row| row.get::<_, u32>(0).map(Ipv4Addr::from)).map_err(&wrong)?;
             rows.collect::<Result<_, _>>().map_err(&wrong)?
         };
         let address = pick(&taken).ok_or(ReserveError::NoAddressLeft)?;

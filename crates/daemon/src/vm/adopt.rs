@@ -12,11 +12,15 @@
 use super::release::{Depth, release};
 use super::{VmState, delete, lease, view, watch};
 use crate::Services;
+use crate::client::agent;
 use crate::store::VmRecord;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::InventoryRequest;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+const AGENT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Brings records and host together. Errors are logged and do not keep the daemon from serving.
 pub(crate) async fn adopt(services: &Arc<Services>) {
@@ -54,6 +58,7 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
             if running.processes().all(crate::process::is_alive) {
                 tracing::info!(vm = %vm.id, name = %vm.name, pid = running.vmm.pid, "adopted");
                 watch::spawn(services, vm.id.clone(), running.clone());
+                check_agent(services, vm.id.clone(), running.boot_id.clone());
                 lease::watch_holder(services, vm);
                 return;
             }
@@ -73,6 +78,19 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
         VmState::Created | VmState::Stopped { .. } | VmState::Failed { .. } => {}
     }
     lease::watch_holder(services, vm);
+}
+
+/// Asks an adopted guest who it is. A guest that is silent or another than expected is told in the log only: its
+/// processes are the ones we started, and ending them is the user's decision.
+fn check_agent(services: &Services, id: VmId, boot_id: String) {
+    let folder = services.state.vm(&id);
+    tokio::task::spawn_blocking(move || match agent::health(&folder, AGENT_LIMIT) {
+        Ok(health) if health.boot_id == boot_id => tracing::debug!(vm = %id, "the agent answers"),
+        Ok(health) => {
+            tracing::warn!(vm = %id, expected = boot_id, found = health.boot_id, "another boot than recorded")
+        }
+        Err(error) => tracing::warn!(vm = %id, ?error, "the agent of an adopted guest does not answer"),
+    });
 }
 
 /// Ids that have a folder, a tap or a process, and no row.
@@ -98,5 +116,8 @@ pub(crate) fn unrecorded_folders(services: &Services) -> Vec<String> {
     let Ok(vms) = view::all(services) else { return Vec::new() };
     let known: BTreeSet<String> = vms.iter().map(|vm| vm.id.to_string()).collect();
     let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
-    folders.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !known.contains(name)).collect()
+    folders
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !known.contains(name))
+        .collect()
 }

@@ -52,7 +52,8 @@ pub(super) struct Notices {
 impl Notices {
     /// Listens in the VM's folder, replacing what a former start left there.
     pub(super) fn listen(folder: &Path) -> io::Result<Self> {
-        let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let folder =
+            rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // By way of the descriptor: the folder's own path may be longer than a socket address can hold.
         let path = format!("/proc/self/fd/{}/{VSOCK_SOCKET}_{NOTICE_PORT}", folder.as_raw_fd());
         match std::fs::remove_file(&path) {
@@ -132,6 +133,7 @@ fn processor_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // Fields 14 and 15 (proc_pid_stat(5)), counted behind the name; clock ticks are 1/100 s on Linux (USER_HZ).
     let fields = stat.rfind(')').map_or("", |at| &stat[at + 1..]);
-    let ticks: u64 = fields.split_ascii_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        fields.split_ascii_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
 }

@@ -14,7 +14,8 @@ pub(super) fn render(vm: &VmRecord, range: Range, authorized_key: &str) -> Resul
     };
     let config = serde_json::to_vec(&config).expect("the guest's config serialises");
     let name = &vm.name;
-    let hosts = format!("127.0.0.1 localhost\n{} {name}.vm {name}\n::1 localhost ip6-localhost\n", vm.address);
+    let hosts =
+        format!("127.0.0.1 localhost\n{} {name}.vm {name}\n::1 localhost ip6-localhost\n", vm.address);
     let public = public_of(&vm.host_key)?;
     let files: [(&str, u32, Vec<u8>); 8] = [
         (CONFIG_ENTRY, 0o600, config),
@@ -74,7 +75,8 @@ mod tests {
         first.read_to_string(&mut text).unwrap();
         let config: GuestConfig = serde_json::from_str(&text).unwrap();
         assert_eq!(config.hostname, "dev");
-        let private = entries.map(Result::unwrap).find(|e| e.path().unwrap().ends_with("ssh_host_ed25519_key"));
+        let private =
+            entries.map(Result::unwrap).find(|e| e.path().unwrap().ends_with("ssh_host_ed25519_key"));
         assert_eq!(private.unwrap().header().mode().unwrap(), 0o600);
     }
 }

@@ -24,8 +24,11 @@ pub(crate) async fn connect(services: &Services, reference: &VmRef) -> Result<(V
     let folder = services.state.vm(&vm.id);
     let connected = tokio::task::spawn_blocking(move || agent::connect(&folder, LIMIT)).await;
     let failed = |error: &AgentError| {
-        RpcError { message: format!("VM `{}` cannot be reached", vm.name), ..RpcError::from_error(ErrorKind::Unavailable, error) }
-            .with_hint(format!("`banger vm logs {}` shows its console", vm.name))
+        RpcError {
+            message: format!("VM `{}` cannot be reached", vm.name),
+            ..RpcError::from_error(ErrorKind::Unavailable, error)
+        }
+        .with_hint(format!("`banger vm logs {}` shows its console", vm.name))
     };
     match connected {
         Ok(Ok(stream)) => Ok((vm.id, stream.into())),

@@ -21,7 +21,11 @@ const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
 const NAME_ATTEMPTS: u32 = 50;
 
 /// Reserves the VM and starts the operation that brings it up.
-pub(crate) fn create(services: &Arc<Services>, client: &Client, request: Create) -> Result<Created, RpcError> {
+pub(crate) fn create(
+    services: &Arc<Services>,
+    client: &Client,
+    request: Create,
+) -> Result<Created, RpcError> {
     let vm = reserve(services, client, &request)?;
     let (id, name) = (vm.id.clone(), vm.name.clone());
     let operation = services.operations.start("vm.create", name.to_string(), |handle| {
@@ -79,7 +83,9 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
         };
         match services.store.reserve_vm(new, |taken| services.range.next_free(taken)) {
             Ok(vm) => return Ok(vm),
-            Err(ReserveError::NameTaken(_)) if request.name.is_none() && attempt < NAME_ATTEMPTS => attempt += 1,
+            Err(ReserveError::NameTaken(_)) if request.name.is_none() && attempt < NAME_ATTEMPTS => {
+                attempt += 1
+            }
             Err(error) => return Err(refusal(&error)),
         }
     }
@@ -89,17 +95,23 @@ fn refusal(error: &ReserveError) -> RpcError {
     match error {
         ReserveError::NameTaken(name) => RpcError::from_error(ErrorKind::AlreadyExists, error)
             .with_hint(format!("choose another name, or `banger vm delete {name}`")),
-        ReserveError::NoAddressLeft => {
-            RpcError::from_error(ErrorKind::Refused, error).with_hint("`banger vm list` shows VMs that can go")
-        }
+        ReserveError::NoAddressLeft => RpcError::from_error(ErrorKind::Refused, error)
+            .with_hint("`banger vm list` shows VMs that can go"),
         ReserveError::Store(_) => RpcError::from_error(ErrorKind::OperationFailed, error),
     }
 }
 
 /// What the user gave, completed by the defaults and held against what the host has. Pure.
-fn decide_spec(request: &Create, defaults: (u32, ByteSize), cpus: u32, memory: ByteSize) -> Result<VmSpec, RpcError> {
-    let refused = |message: String, hint: String| Err(RpcError::new(ErrorKind::BadRequest, message).with_hint(hint));
-    let spec = VmSpec { vcpu: request.vcpu.unwrap_or(defaults.0), memory: request.memory.unwrap_or(defaults.1) };
+fn decide_spec(
+    request: &Create,
+    defaults: (u32, ByteSize),
+    cpus: u32,
+    memory: ByteSize,
+) -> Result<VmSpec, RpcError> {
+    let refused =
+        |message: String, hint: String| Err(RpcError::new(ErrorKind::BadRequest, message).with_hint(hint));
+    let spec =
+        VmSpec { vcpu: request.vcpu.unwrap_or(defaults.0), memory: request.memory.unwrap_or(defaults.1) };
     if spec.vcpu == 0 || spec.vcpu > cpus {
         return refused(
             format!("a VM with {} virtual processors cannot be made", spec.vcpu),

@@ -26,10 +26,16 @@ pub(crate) enum Effect {
     /// Writes the config drive anew.
     WriteConfigDrive(Vec<u8>),
     /// Gives the VM a file of its own with the content of another, unless it has one.
-    CloneDisk { from: PathBuf, name: &'static str },
+    CloneDisk {
+        from: PathBuf,
+        name: &'static str,
+    },
     EnsureNetwork,
     CreateTap,
-    StartProcess { program: Program, descriptors: Vec<OwnedFd> },
+    StartProcess {
+        program: Program,
+        descriptors: Vec<OwnedFd>,
+    },
     KillProcesses,
     DeleteTap,
     /// Removes what is of use only while the VM runs.
@@ -209,7 +215,8 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             return Ok(Outcome { started: Some(started), ..Outcome::default() });
         }
         Effect::KillProcesses => {
-            let killed = helper.call_if_anything_lives(&ProcessKillAll { vm: vm.clone() })?.unwrap_or_default();
+            let killed =
+                helper.call_if_anything_lives(&ProcessKillAll { vm: vm.clone() })?.unwrap_or_default();
             return Ok(Outcome { killed, ..Outcome::default() });
         }
         Effect::DeleteTap => {

@@ -3,15 +3,15 @@
 use banger_protocol::names::VmName;
 
 const ADJECTIVES: [&str; 32] = [
-    "amber", "bold", "brave", "brisk", "calm", "clever", "cosy", "crisp", "deft", "eager", "fair", "fleet", "gentle",
-    "glad", "happy", "keen", "kind", "lively", "lucky", "mellow", "merry", "neat", "nimble", "proud", "quick",
-    "quiet", "sunny", "swift", "tidy", "warm", "wise", "witty",
+    "amber", "bold", "brave", "brisk", "calm", "clever", "cosy", "crisp", "deft", "eager", "fair", "fleet",
+    "gentle", "glad", "happy", "keen", "kind", "lively", "lucky", "mellow", "merry", "neat", "nimble",
+    "proud", "quick", "quiet", "sunny", "swift", "tidy", "warm", "wise", "witty",
 ];
 
 const ANIMALS: [&str; 32] = [
-    "badger", "bear", "beaver", "bison", "crane", "deer", "dove", "eagle", "falcon", "ferret", "finch", "fox", "hare",
-    "hawk", "heron", "ibex", "jay", "koala", "lark", "lemur", "lynx", "marten", "mole", "moose", "newt", "otter",
-    "owl", "panda", "puffin", "raven", "seal", "wren",
+    "badger", "bear", "beaver", "bison", "crane", "deer", "dove", "eagle", "falcon", "ferret", "finch",
+    "fox", "hare", "hawk", "heron", "ibex", "jay", "koala", "lark", "lemur", "lynx", "marten", "mole",
+    "moose", "newt", "otter", "owl", "panda", "puffin", "raven", "seal", "wren",
 ];
 
 /// A name nobody chose. `attempt` 0 gives two words; later ones add a number, so that a collision ends.

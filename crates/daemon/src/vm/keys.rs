@@ -41,8 +41,13 @@ pub(crate) fn own_key(path: &Path) -> Result<String, KeyError> {
             let private = generate()?;
             let write = |source| KeyError::Write { path: shown.clone(), source };
             let partial = path.with_extension("partial");
-            let mut file =
-                File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(write)?;
+            let mut file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&partial)
+                .map_err(write)?;
             file.write_all(private.as_bytes()).map_err(write)?;
             std::fs::rename(&partial, path).map_err(write)?;
             public_of(&private)

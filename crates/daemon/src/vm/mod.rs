@@ -29,7 +29,7 @@ mod watch;
 pub(crate) use effect::Faults;
 pub(crate) use keys::{own_key, public_of};
 pub(crate) use resolve::resolve;
-pub(crate) use state::{Running, VmState};
+pub(crate) use state::VmState;
 
 use banger_protocol::ids::VmId;
 use std::collections::HashMap;
@@ -43,7 +43,8 @@ pub(crate) struct Locks(Mutex<HashMap<VmId, Arc<tokio::sync::Mutex<()>>>>);
 impl Locks {
     /// Waits for this VM's lock.
     pub(crate) async fn lock(&self, vm: &VmId) -> OwnedMutexGuard<()> {
-        let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(vm.clone()).or_default().clone();
+        let lock =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(vm.clone()).or_default().clone();
         lock.lock_owned().await
     }
 

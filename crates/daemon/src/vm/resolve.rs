@@ -19,8 +19,12 @@ pub(crate) fn resolve(vms: Vec<VmRecord>, reference: &VmRef) -> Result<VmRecord,
     match (starting_so.next(), starting_so.next()) {
         (Some(only), None) => Ok(only),
         (Some(first), Some(second)) => {
-            let message = format!("`{wanted}` could be {} ({}) or {} ({})", first.name, first.id, second.name, second.id);
-            Err(RpcError::new(ErrorKind::NotFound, message).with_hint("give more digits of the id, or the name"))
+            let message = format!(
+                "`{wanted}` could be {} ({}) or {} ({})",
+                first.name, first.id, second.name, second.id
+            );
+            Err(RpcError::new(ErrorKind::NotFound, message)
+                .with_hint("give more digits of the id, or the name"))
         }
         (None, _) => Err(not_found()),
     }

@@ -89,8 +89,7 @@ pub(crate) async fn start(
             let left_behind = release(services, id, Depth::Runtime).await.err();
             let cancelled = matches!(error, StartError::Cancelled);
             let reason = chain(&error);
-            let state =
-                if cancelled { VmState::Stopped { reason } } else { VmState::Failed { reason } };
+            let state = if cancelled { VmState::Stopped { reason } } else { VmState::Failed { reason } };
             services.store.set_vm_state(id, &state).map_err(store)?;
             if cancelled && left_behind.is_none() {
                 return Err(Ended::Cancelled);

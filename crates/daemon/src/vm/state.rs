@@ -105,7 +105,10 @@ impl VmState {
             (Self::Running(_) | Self::Starting | Self::Stopping(_), Action::Stop) => Go,
             (Self::Created | Self::Stopped { .. } | Self::Failed { .. }, Action::Stop) => AlreadySo,
             (Self::Running(_) | Self::Starting, Action::Connect) => Go,
-            (Self::Created | Self::Stopping(_) | Self::Stopped { .. } | Self::Failed { .. }, Action::Connect) => Refused,
+            (
+                Self::Created | Self::Stopping(_) | Self::Stopped { .. } | Self::Failed { .. },
+                Action::Connect,
+            ) => Refused,
         }
     }
 }

@@ -33,7 +33,9 @@ impl Kvm {
             Self::Usable => "usable",
             Self::NoDevice => "there is no /dev/kvm",
             Self::NotPermitted => "/dev/kvm may not be opened by this user",
-            Self::NoHardware => "/dev/kvm opens, but the processor has no hardware virtualisation for ordinary guests",
+            Self::NoHardware => {
+                "/dev/kvm opens, but the processor has no hardware virtualisation for ordinary guests"
+            }
         }
     }
 
@@ -41,8 +43,12 @@ impl Kvm {
         match self {
             Self::Usable => None,
             Self::NoDevice => Some("turn on virtualisation in the firmware, or load kvm_intel or kvm_amd"),
-            Self::NotPermitted => Some("add yourself to the group of /dev/kvm: `sudo usermod -aG kvm $USER`, then log in again"),
-            Self::NoHardware => Some("this host is probably a VM itself: guests are emulated, slowly but correctly"),
+            Self::NotPermitted => {
+                Some("add yourself to the group of /dev/kvm: `sudo usermod -aG kvm $USER`, then log in again")
+            }
+            Self::NoHardware => {
+                Some("this host is probably a VM itself: guests are emulated, slowly but correctly")
+            }
         }
     }
 }
@@ -103,7 +109,10 @@ impl Host {
     /// Looks for programs, beside our own first, and at the processor.
     pub(crate) fn look(qemu: Option<&Path>) -> Self {
         Self {
-            qemu: qemu.map(Path::to_owned).filter(|path| path.is_file()).or_else(|| find("qemu-system-x86_64")),
+            qemu: qemu
+                .map(Path::to_owned)
+                .filter(|path| path.is_file())
+                .or_else(|| find("qemu-system-x86_64")),
             vsock_backend: find("vhost-device-vsock"),
             kvm: look_at_kvm(),
         }

@@ -4,7 +4,7 @@ use super::cpio::Cpio;
 
 /// Where the first program finds modules; the list names the files beside it, one a line, in the order to load.
 const MODULES: &str = "banger/modules";
-const LIST: &str = "banger/modules/modules.list";
+const LIST: &str = "banger/modules.list";
 
 /// Joins an archive of modules, as [`super::BOOT_MODULES`] holds it or empty, with the static program that becomes
 /// `/init`. The same input gives the same bytes.
