@@ -159,3 +159,6 @@ pub(crate) fn read_only_size(tree: &Tree, root: NodeId) -> u64 {
     let metadata = entries * (256 + 128) + bytes / 256;
     (bytes + metadata + (16 << 20)).next_multiple_of(1 << 20)
 }
+
+#[cfg(test)]
+mod tests;

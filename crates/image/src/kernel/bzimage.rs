@@ -88,7 +88,7 @@ mod tests {
 
     fn kernel() -> Vec<u8> {
         let mut kernel = b"\x7fELF\x02\x01\x01".to_vec();
-        kernel.extend((0..20_000_000u32).map(|i| (i / 1000).to_le_bytes()[0]));
+        kernel.extend((0..9_000_000u32).map(|i| (i / 1000).to_le_bytes()[0]));
         kernel
     }
 

@@ -1,5 +1,6 @@
 //! The initrd: the first program, the modules it loads, and the few directories it needs.
 
+use super::BootModule;
 use super::cpio::Cpio;
 
 /// Where the first program finds modules; the list names the files beside it, one a line, in the order to load.
@@ -23,12 +24,12 @@ pub fn initrd(boot_modules: &[u8], agent: &[u8]) -> Vec<u8> {
 }
 
 /// `/banger/modules/NN-name.ko` for each module, uncompressed, and the list.
-pub(super) fn modules_archive(modules: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn modules_archive(modules: &[BootModule]) -> Vec<u8> {
     let mut cpio = Cpio::default();
     cpio.directory("banger", 0o755);
     cpio.directory(MODULES, 0o755);
     let mut list = String::new();
-    for (number, (name, bytes)) in modules.iter().enumerate() {
+    for (number, BootModule { name, bytes }) in modules.iter().enumerate() {
         let file = format!("{number:02}-{name}.ko");
         cpio.file(&format!("{MODULES}/{file}"), 0o644, bytes);
         list.push_str(&file);

@@ -94,8 +94,9 @@ pub fn import_tar(tar: &File, out_dir: &Path, watch: Watch<'_>) -> Result<Facts,
     let arch = elf::Elf::parse(&vmlinux)
         .and_then(|elf| elf.machine())
         .ok_or_else(|| ImportError::Machine { path: image.clone() })?;
-    let (modules, boot) = package.modules(&version, watch)?;
-    let modules_root = package.add_indexes(&version, &modules)?;
+    let folder = package.modules_folder(&version);
+    let (modules, boot) = package.modules(&folder, watch)?;
+    let modules_root = package.add_indexes(&folder, &modules)?;
 
     let mut outputs = Outputs::new(out_dir);
     write_file(&mut outputs, VMLINUX, &vmlinux)?;
@@ -122,9 +123,15 @@ pub fn import_tar(tar: &File, out_dir: &Path, watch: Watch<'_>) -> Result<Facts,
         vmlinux_bytes: vmlinux.len() as u64,
         modules: written.digest,
         module_count: modules.len(),
-        boot_modules: boot.into_iter().map(|(name, _)| name).collect(),
+        boot_modules: boot.into_iter().map(|module| module.name).collect(),
         missing: boot_modules::missing(&modules),
     })
+}
+
+/// A module for the initrd, uncompressed.
+struct BootModule {
+    name: String,
+    bytes: Vec<u8>,
 }
 
 struct Package<'a> {
@@ -143,6 +150,16 @@ impl Package<'_> {
         kernels.max_by(|a, b| version_key(&a.0).cmp(&version_key(&b.0)))
     }
 
+    /// Both places are in use, and an unpacked package has no link from one to the other.
+    fn modules_folder(&self, version: &str) -> String {
+        let [first, second] = ["lib", "usr/lib"].map(|lib| format!("{lib}/modules/{version}"));
+        if self.tree.resolve(&first).is_none() && self.tree.resolve(&second).is_some() {
+            second
+        } else {
+            first
+        }
+    }
+
     fn read(&self, path: &str) -> Result<Vec<u8>, ImportError> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let read_error = |source| ImportError::Read { path: path.to_owned(), source };
@@ -158,8 +175,8 @@ impl Package<'_> {
     }
 
     /// Text beside the modules that a package may lack.
-    fn text(&self, version: &str, name: &str) -> Result<String, ImportError> {
-        let path = format!("lib/modules/{version}/{name}");
+    fn text(&self, folder: &str, name: &str) -> Result<String, ImportError> {
+        let path = format!("{folder}/{name}");
         match self.tree.resolve(&path) {
             Some(_) => self.read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
             None => Ok(String::new()),
@@ -169,12 +186,11 @@ impl Package<'_> {
     /// Everything about all modules, and the bytes of those the initrd needs, in order.
     fn modules(
         &self,
-        version: &str,
+        folder: &str,
         watch: Watch<'_>,
-    ) -> Result<(depmod::Modules, Vec<(String, Vec<u8>)>), ImportError> {
-        let folder = format!("lib/modules/{version}");
+    ) -> Result<(depmod::Modules, Vec<BootModule>), ImportError> {
         let mut list = Vec::new();
-        if let Some(root) = self.tree.resolve(&folder) {
+        if let Some(root) = self.tree.resolve(folder) {
             let files = self.module_files(root);
             let total = files.iter().map(|(_, _, size)| size).sum();
             let mut done = 0;
@@ -191,15 +207,15 @@ impl Package<'_> {
                 watch.report(Stage::Modules, done, total);
             }
         }
-        let order = self.text(version, "modules.order")?;
-        let builtin = self.text(version, "modules.builtin")?;
+        let order = self.text(folder, "modules.order")?;
+        let builtin = self.text(folder, "modules.builtin")?;
         let modules = depmod::Modules::new(list, &order, &builtin);
         let boot = boot_modules::load_order(&modules)
             .into_iter()
             .map(|module| {
                 let path = format!("{folder}/{}", module.path);
                 let node = self.tree.resolve(&path).expect("found there a moment ago");
-                Ok((module.name.clone(), self.module_bytes(&path, node)?))
+                Ok(BootModule { name: module.name.clone(), bytes: self.module_bytes(&path, node)? })
             })
             .collect::<Result<_, ImportError>>()?;
         Ok((modules, boot))
@@ -232,30 +248,19 @@ impl Package<'_> {
     }
 
     /// Completes the modules' folder and gives a directory that holds only it.
-    fn add_indexes(&mut self, version: &str, modules: &depmod::Modules) -> Result<NodeId, ImportError> {
+    fn add_indexes(&mut self, folder: &str, modules: &depmod::Modules) -> Result<NodeId, ImportError> {
         let edit_error = |source| ImportError::Edit { source };
-        let folder = format!("lib/modules/{version}");
         // They lead to kernel headers on the machine that built the package.
         self.tree.remove(&format!("{folder}/build"));
         self.tree.remove(&format!("{folder}/source"));
-        let modinfo_path = format!("{folder}/modules.builtin.modinfo");
-        let modinfo = match self.tree.resolve(&modinfo_path) {
-            Some(_) => self.read(&modinfo_path)?,
-            None => Vec::new(),
-        };
-        for (name, bytes) in modules.files(&modinfo) {
+        let modinfo = self.text(folder, "modules.builtin.modinfo")?;
+        for (name, bytes) in modules.files(modinfo.as_bytes()) {
             let path = format!("{folder}/{name}");
             self.tree.insert_file(&path, Meta::root_owned(0o644), bytes).map_err(edit_error)?;
         }
-        let all = self.tree.make_directory("lib/modules", &Meta::root_owned(0o755)).map_err(edit_error)?;
-        let others: Vec<String> = match self.tree.node(all).directory() {
-            Some(all) => all.iter().map(|(name, _)| name.to_owned()).filter(|name| name != version).collect(),
-            None => Vec::new(),
-        };
-        for other in others {
-            self.tree.remove(&format!("lib/modules/{other}"));
-        }
-        Ok(all)
+        let (all, version) = folder.rsplit_once('/').expect("made of three names");
+        self.tree.keep_only(all, version);
+        self.tree.make_directory(all, &Meta::root_owned(0o755)).map_err(edit_error)
     }
 }
 

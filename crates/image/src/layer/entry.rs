@@ -53,7 +53,7 @@ impl Entry {
         let target = match &self.kind {
             EntryKind::Symlink(target) => target.len(),
             EntryKind::HardLink(target) => target.as_str().len(),
-            EntryKind::File(content) => content.segments().len() * size_of::<Segment>(),
+            EntryKind::File(content) => size_of_val(content.segments()),
             _ => 0,
         };
         let attributes: usize = self.meta.attributes.iter().map(Attribute::len).sum();

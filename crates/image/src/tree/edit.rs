@@ -10,13 +10,20 @@ const MAX_SYMLINKS: u32 = 40;
 
 /// A path could not be made in the tree.
 #[derive(Debug, thiserror::Error)]
-pub enum EditError {
-    #[error("cannot put {path:?} into the image: {at:?} is not a directory")]
-    NotADirectory { path: String, at: String },
-    #[error("cannot put {path:?} into the image: too many symlinks on the way")]
-    SymlinkLoop { path: String },
-    #[error("cannot put {path:?} into the image: not the path of a file")]
-    NotAFile { path: String },
+#[error("cannot put {path:?} into the image")]
+pub struct EditError {
+    path: String,
+    source: Obstacle,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    #[error("a name on the way is not a directory")]
+    NotADirectory,
+    #[error("too many symlinks on the way")]
+    SymlinkLoop,
+    #[error("it is not the path of a file")]
+    NotAFile,
 }
 
 /// Where following a path ended.
@@ -24,7 +31,7 @@ enum Reached {
     Node(NodeId),
     /// The last directory that exists, and the names that do not.
     Missing(NodeId, Vec<String>),
-    NotADirectory(String),
+    NotADirectory,
     Loop,
 }
 
@@ -45,10 +52,11 @@ impl Tree {
         meta: Meta,
         content: impl Into<Box<[u8]>>,
     ) -> Result<(), EditError> {
-        let (parent, name) = split(path).ok_or_else(|| EditError::NotAFile { path: path.to_owned() })?;
-        let parent = self.make_directory(parent, &Meta::root_owned(0o755))?;
+        let error = |source| EditError { path: path.to_owned(), source };
+        let (parent, name) = split(path).ok_or_else(|| error(Obstacle::NotAFile))?;
+        let parent = self.directory(parent, &Meta::root_owned(0o755)).map_err(error)?;
         if self.child(parent, name).is_some_and(|node| self.node(node).directory().is_some()) {
-            return Err(EditError::NotAFile { path: path.to_owned() });
+            return Err(error(Obstacle::NotAFile));
         }
         let file = self.add(meta, Kind::File(Content::bytes(content)));
         self.put(parent, name, file);
@@ -57,14 +65,17 @@ impl Tree {
 
     /// Makes a directory and those above it, unless it is there.
     pub fn make_directory(&mut self, path: &str, meta: &Meta) -> Result<NodeId, EditError> {
-        let path_text = || path.to_owned();
+        self.directory(path, meta).map_err(|source| EditError { path: path.to_owned(), source })
+    }
+
+    fn directory(&mut self, path: &str, meta: &Meta) -> Result<NodeId, Obstacle> {
         match self.follow(path) {
             Reached::Node(node) if self.node(node).directory().is_some() => Ok(node),
-            Reached::Node(_) => Err(EditError::NotADirectory { path: path_text(), at: path_text() }),
-            Reached::NotADirectory(at) => Err(EditError::NotADirectory { path: path_text(), at }),
-            Reached::Loop => Err(EditError::SymlinkLoop { path: path_text() }),
+            Reached::Node(_) | Reached::NotADirectory => Err(Obstacle::NotADirectory),
+            Reached::Loop => Err(Obstacle::SymlinkLoop),
+            // The target of some symlink goes up from a directory that is not there.
             Reached::Missing(_, names) if names.iter().any(|name| name == "..") => {
-                Err(EditError::NotADirectory { path: path_text(), at: names[0].clone() })
+                Err(Obstacle::NotADirectory)
             }
             Reached::Missing(mut at, names) => {
                 for name in names {
@@ -85,6 +96,14 @@ impl Tree {
         match name.strip_suffix('*') {
             Some(prefix) => directory.entries.retain(|name, _| !name.starts_with(prefix)),
             None => drop(directory.entries.remove(name)),
+        }
+    }
+
+    /// Takes all other names out of a directory.
+    pub(crate) fn keep_only(&mut self, directory: &str, name: &str) {
+        let Some(node) = self.resolve(directory) else { return };
+        if let Kind::Directory(directory) = &mut self.node_mut(node).kind {
+            directory.entries.retain(|other, _| &**other == name);
         }
     }
 
@@ -123,7 +142,7 @@ impl Tree {
                 continue;
             }
             let at = *above.last().expect("the root is never popped");
-            let Some(directory) = self.node(at).directory() else { return Reached::NotADirectory(name) };
+            let Some(directory) = self.node(at).directory() else { return Reached::NotADirectory };
             let Some(next) = directory.get(&name) else {
                 pending.push(name);
                 pending.reverse();

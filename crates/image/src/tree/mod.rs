@@ -19,6 +19,9 @@ pub use walk::{Step, Walk};
 use crate::layer::{Budget, Layer, LayerError, Limits};
 use crate::{Stage, Watch};
 
+/// More than any kernel; a sparse file can claim terabytes at no cost.
+const MAX_IN_MEMORY: u64 = 512 << 20;
+
 /// Names a node of one [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(u32);
@@ -135,8 +138,11 @@ impl Content {
         }
     }
 
-    /// The whole content of a small file, such as a kernel module.
+    /// The whole content of a file that has no business being large, such as a kernel module.
     pub(crate) fn read(&self, layers: &[Layer]) -> std::io::Result<Vec<u8>> {
+        if self.size > MAX_IN_MEMORY {
+            return Err(std::io::Error::other(format!("it is larger than {MAX_IN_MEMORY} bytes")));
+        }
         match &self.source {
             Source::Bytes(bytes) => Ok(bytes.to_vec()),
             Source::Layer { layer, segments } => {

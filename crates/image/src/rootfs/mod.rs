@@ -166,3 +166,6 @@ fn is_program(tree: &Tree, path: &str) -> bool {
         matches!(node.kind, Kind::File(_)) && node.meta.mode & 0o111 != 0
     })
 }
+
+#[cfg(test)]
+mod tests;
