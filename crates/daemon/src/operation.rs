@@ -12,12 +12,15 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Finished operations that stay readable.
 const KEEP: usize = 256;
+
+/// Often enough for an eye.
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 
 /// How work ended that did not succeed.
 #[derive(Debug)]
@@ -50,6 +53,7 @@ struct Story {
     /// Without progress, of which only the last matters.
     events: Vec<Event>,
     progress: Option<Event>,
+    progress_told: Option<Instant>,
     state: OperationState,
     elapsed_ms: Option<u64>,
 }
@@ -69,12 +73,22 @@ impl Handle {
         let event = Event::Stage { name: name.to_owned(), elapsed_ms: millis(self.0.started) };
         self.0.tell(|story| {
             story.progress = None;
+            story.progress_told = None;
             story.events.push(event);
         });
     }
 
+    /// Cheap enough to be called for every file: watchers are told at most every [`PROGRESS_EVERY`].
     pub(crate) fn progress(&self, done: u64, total: u64) {
-        self.0.tell(|story| story.progress = Some(Event::Progress { done, total }));
+        let now = Instant::now();
+        let mut story = self.0.story();
+        if story.progress_told.is_some_and(|told| now.duration_since(told) < PROGRESS_EVERY) && done < total {
+            return;
+        }
+        story.progress_told = Some(now);
+        story.progress = Some(Event::Progress { done, total });
+        drop(story);
+        self.0.changed.send_modify(|version| *version += 1);
     }
 
     pub(crate) fn warn(&self, message: String) {
@@ -145,6 +159,7 @@ impl Operations {
             story: Mutex::new(Story {
                 events: Vec::new(),
                 progress: None,
+                progress_told: None,
                 state: OperationState::Running,
                 elapsed_ms: None,
             }),
