@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use tar_core::parse::{Limits as ParserLimits, ParseEvent, Parser};
+use tar_core::parse::{Limits as ParserLimits, ParseEvent, ParsedEntry, Parser};
 use tar_core::{HEADER_SIZE, SparseEntry};
 
 use super::entry::{self, Body, Entry};
@@ -41,57 +41,44 @@ impl<'a> Headers<'a> {
         index: usize,
         budget: &mut Budget,
     ) -> Result<Option<Entry>, LayerError> {
-        let layer = self.layer;
         let mut wanted = HEADER_SIZE;
         loop {
             self.fill(wanted)?;
             let used = usize::try_from(self.position - self.start).expect("the window is in memory");
             let input = &self.window[used..];
-            let offset = self.position;
-            let malformed = |source| LayerError::Malformed { layer: layer.name.clone(), offset, source };
-            let (consumed, parsed, sparse) =
-                match self.parser.parse(input).map_err(|e| malformed(MalformedTar::Header(e)))? {
-                    ParseEvent::NeedData { min_bytes } => {
-                        if input.len() < wanted {
-                            // Archives without the two closing blocks are common, and whole.
-                            let clean = input.iter().all(|&byte| byte == 0);
-                            return if clean { Ok(None) } else { Err(malformed(MalformedTar::Ends)) };
-                        }
-                        wanted = min_bytes.max(wanted + HEADER_SIZE);
-                        if wanted > MAX_HEADER {
-                            return Err(malformed(MalformedTar::Endless(MAX_HEADER)));
-                        }
-                        continue;
+            let malformed = |source| malformed(self.layer, self.position, source);
+            match self.parser.parse(input).map_err(|error| malformed(MalformedTar::Header(error)))? {
+                ParseEvent::NeedData { min_bytes } => {
+                    if input.len() < wanted {
+                        // Archives without the two closing blocks are common, and whole.
+                        let clean = input.iter().all(|&byte| byte == 0);
+                        return if clean { Ok(None) } else { Err(malformed(MalformedTar::Ends)) };
                     }
-                    ParseEvent::End { .. } => return Ok(None),
-                    // Defaults for all entries, in practice only a commit id: other readers ignore them too.
-                    ParseEvent::GlobalExtensions { consumed, .. } => {
-                        self.position += consumed as u64;
-                        wanted = HEADER_SIZE;
-                        continue;
+                    // Doubling, because the parser starts over each time.
+                    wanted = min_bytes.max(wanted * 2);
+                    if wanted > MAX_HEADER {
+                        return Err(malformed(MalformedTar::Endless(MAX_HEADER)));
                     }
-                    ParseEvent::Entry { consumed, entry } => (consumed, entry, None),
-                    ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
-                        (consumed, entry, Some((sparse_map, real_size)))
-                    }
-                };
-            let overrides =
-                parsed.pax.map_or(Ok(Overrides::default()), Overrides::read).map_err(malformed)?;
-            let stored = stored_size(&parsed, &overrides, sparse.as_ref()).map_err(malformed)?;
-            let body_offset = offset + consumed as u64;
-            let end = body_offset.checked_add(stored).and_then(|end| end.checked_next_multiple_of(512));
-            let path = || parsed.path_lossy().into_owned();
-            let end = match end {
-                Some(end) if body_offset + stored <= layer.len => end,
-                _ => return Err(LayerError::Truncated { layer: layer.name.clone(), path: path() }),
-            };
-            let refused = |source| LayerError::Refused { layer: layer.name.clone(), path: path(), source };
-            let size = sparse.as_ref().map_or(stored, |(_, size)| *size);
-            let body = Body { layer: index, offset: body_offset, stored, sparse };
-            let entry = Entry::new(&parsed, &overrides, body).map_err(refused)?;
-            budget.spend(size, stored, entry.metadata_bytes()).map_err(refused)?;
-            self.position = end;
-            return Ok(Some(entry));
+                }
+                // Defaults for all entries, in practice only a commit id: other readers ignore them too.
+                ParseEvent::GlobalExtensions { consumed, .. } => {
+                    self.position += consumed as u64;
+                    wanted = HEADER_SIZE;
+                }
+                ParseEvent::End { .. } => return Ok(None),
+                ParseEvent::Entry { consumed, entry } => {
+                    let header = Header { layer: self.layer, index, start: self.position, consumed };
+                    let (entry, end) = header.accept(&entry, None, budget)?;
+                    self.position = end;
+                    return Ok(Some(entry));
+                }
+                ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
+                    let header = Header { layer: self.layer, index, start: self.position, consumed };
+                    let (entry, end) = header.accept(&entry, Some((sparse_map, real_size)), budget)?;
+                    self.position = end;
+                    return Ok(Some(entry));
+                }
+            }
         }
     }
 
@@ -123,20 +110,56 @@ impl<'a> Headers<'a> {
     }
 }
 
+/// Where a parsed header was.
+struct Header<'a> {
+    layer: &'a Layer,
+    index: usize,
+    start: u64,
+    consumed: usize,
+}
+
+impl Header<'_> {
+    /// The entry, and where the next header starts.
+    fn accept(
+        &self,
+        parsed: &ParsedEntry<'_>,
+        sparse: Option<(Vec<SparseEntry>, u64)>,
+        budget: &mut Budget,
+    ) -> Result<(Entry, u64), LayerError> {
+        let malformed = |source| malformed(self.layer, self.start, source);
+        let layer = || self.layer.name.clone();
+        let path = || parsed.path_lossy().into_owned();
+        let refused = |source| LayerError::Refused { layer: layer(), path: path(), source };
+
+        let overrides = parsed.pax.map_or(Ok(Overrides::default()), Overrides::read).map_err(malformed)?;
+        let stored = stored_size(parsed, &overrides, sparse.is_some()).map_err(malformed)?;
+        let offset = self.start + self.consumed as u64;
+        let end = offset
+            .checked_add(stored)
+            .filter(|&end| end <= self.layer.len)
+            .ok_or_else(|| LayerError::Truncated { layer: layer(), path: path() })?;
+        let size = sparse.as_ref().map_or(stored, |(_, size)| *size);
+        let body = Body { layer: self.index, offset, stored, sparse };
+        let entry = Entry::new(parsed, &overrides, body).map_err(refused)?;
+        budget.spend(size, stored, entry.metadata_bytes()).map_err(refused)?;
+        Ok((entry, end.next_multiple_of(HEADER_SIZE as u64)))
+    }
+}
+
 /// Bytes that follow the header in the archive.
-fn stored_size(
-    parsed: &tar_core::parse::ParsedEntry<'_>,
-    overrides: &Overrides,
-    sparse: Option<&(Vec<SparseEntry>, u64)>,
-) -> Result<u64, MalformedTar> {
+fn stored_size(parsed: &ParsedEntry<'_>, overrides: &Overrides, sparse: bool) -> Result<u64, MalformedTar> {
     if !entry::has_body(parsed.entry_type) {
         return Ok(0);
     }
-    match (overrides.size, sparse) {
-        (None, _) => Ok(parsed.size),
-        (Some(size), None) => Ok(size),
+    match overrides.size {
         // The record counts the map of holes and tar-core's size does not: content would be read from the wrong
         // place. GNU tar writes this only for more than 8 GiB between the holes.
-        (Some(_), Some(_)) => Err(MalformedTar::Value { key: "size" }),
+        Some(_) if sparse => Err(MalformedTar::Value { key: "size" }),
+        Some(size) => Ok(size),
+        None => Ok(parsed.size),
     }
+}
+
+fn malformed(layer: &Layer, offset: u64, source: MalformedTar) -> LayerError {
+    LayerError::Malformed { layer: layer.name.clone(), offset, source }
 }

@@ -13,13 +13,9 @@ pub struct Attribute {
     value: Box<[u8]>,
 }
 
-/// The little-endian version number an access control list starts with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum AccessControlListVersion {
-    Disk = 1,
-    SystemCall = 2,
-}
+/// The little-endian number an access control list starts with, in each of its forms.
+const ON_DISK: u32 = 1;
+const IN_SYSTEM_CALLS: u32 = 2;
 
 /// ACL_USER and ACL_GROUP: the entries that name somebody.
 const NAMED: [u16; 2] = [0x02, 0x08];
@@ -74,10 +70,10 @@ fn is_access_control_list(name: &str) -> bool {
 
 fn access_control_list_to_disk(value: &[u8]) -> Option<Vec<u8>> {
     let (version, entries) = value.split_first_chunk::<4>()?;
-    if u32::from_le_bytes(*version) != AccessControlListVersion::SystemCall as u32 || entries.len() % 8 != 0 {
+    if u32::from_le_bytes(*version) != IN_SYSTEM_CALLS || entries.len() % 8 != 0 {
         return None;
     }
-    let mut disk = (AccessControlListVersion::Disk as u32).to_le_bytes().to_vec();
+    let mut disk = ON_DISK.to_le_bytes().to_vec();
     for entry in entries.chunks_exact(8) {
         let (short, id) = entry.split_at(4);
         let tag = u16::from_le_bytes([short[0], short[1]]);

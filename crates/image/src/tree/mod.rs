@@ -13,7 +13,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-pub use attribute::{AccessControlListVersion, Attribute};
+pub use attribute::Attribute;
 pub use walk::{Step, Walk};
 
 use crate::layer::{Budget, Layer, LayerError, Limits};

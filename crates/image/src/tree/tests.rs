@@ -294,6 +294,14 @@ fn a_refusal_names_the_path_inside_the_layer() {
 }
 
 #[test]
+fn a_map_of_holes_without_end_is_not_read_into_memory() {
+    let version: [(&str, &[u8]); 3] =
+        [("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"1")];
+    let error = Archive::new().pax(&version).file("bomb", &vec![b'1'; 6 << 20]).tree().unwrap_err();
+    assert!(chain(&error).ends_with("header is longer than 4194304 bytes"), "{}", chain(&error));
+}
+
+#[test]
 fn limits_end_a_bomb() {
     let limits =
         Limits { entries: 3, content_bytes: 10, file_bytes: 8, metadata_bytes: 40, ..Limits::default() };
