@@ -364,7 +364,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "took longer than")]
     fn a_command_that_does_not_end_is_stopped_at_its_limit() {
-        drop(shell("sleep 600").limit(Duration::from_millis(50)).run());
+        drop(shell("exec sleep 600").limit(Duration::from_millis(50)).run());
     }
 
     #[test]

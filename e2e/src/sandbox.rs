@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Processes that were told to end may take this long.
+/// Enough for a daemon with guests on a busy machine.
 const ENDING: Duration = Duration::from_secs(20);
 
 /// One test's own environment.
@@ -21,6 +21,8 @@ const ENDING: Duration = Duration::from_secs(20);
 pub struct Sandbox {
     folder: TempDir,
     programs: PathBuf,
+    /// How long processes that were told to end may take.
+    patience: Duration,
 }
 
 impl Sandbox {
@@ -30,16 +32,18 @@ impl Sandbox {
     /// When banger is not built or the sandbox's folder cannot be made.
     #[must_use]
     pub fn empty() -> Self {
-        let programs = programs::folder();
-        let parent = images::cache().join("sandboxes");
-        fs::create_dir_all(&parent).unwrap_or_else(|error| panic!("no folder {}: {error}", parent.display()));
-        remove_what_killed_tests_left(&parent);
+        Self::made_in(&images::cache().join("sandboxes"), programs::folder(), ENDING)
+    }
+
+    fn made_in(parent: &Path, programs: PathBuf, patience: Duration) -> Self {
+        fs::create_dir_all(parent).unwrap_or_else(|error| panic!("no folder {}: {error}", parent.display()));
+        remove_what_killed_tests_left(parent);
         let folder = tempfile::Builder::new()
             .prefix(&format!("{}-", std::process::id()))
             .rand_bytes(4)
-            .tempdir_in(&parent)
+            .tempdir_in(parent)
             .unwrap_or_else(|error| panic!("no sandbox in {}: {error}", parent.display()));
-        let sandbox = Self { folder, programs };
+        let sandbox = Self { folder, programs, patience };
         for folder in ["home", "config", "state", "cache", "run"] {
             let folder = sandbox.folder.path().join(folder);
             make_private(&folder);
@@ -195,7 +199,16 @@ impl Sandbox {
     /// Waits until the sandbox has no process that `is_unwanted`, and returns those that would not go.
     #[must_use]
     pub fn outlast(&self, is_unwanted: impl Fn(&Process) -> bool) -> Vec<Process> {
-        wait_until_gone(self.folder.path(), is_unwanted)
+        // Looks again each time one of them has ended.
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let mut left = self.processes();
+            left.retain(&is_unwanted);
+            match left.first() {
+                Some(process) if Instant::now() < deadline => processes::wait_for_end(process, deadline),
+                _ => return left,
+            }
+        }
     }
 
     /// Everything that should not be there, after removing it.
@@ -212,7 +225,7 @@ impl Sandbox {
             let stopped = self.banger(["daemon", "stop"]).limit(Duration::from_secs(60)).run();
             left.extend((stopped.code() != Some(0)).then(|| stopped.stderr_text()));
         }
-        for process in wait_until_gone(self.folder.path(), |_| true) {
+        for process in self.outlast(|_| true) {
             left.push(format!("process {}: {}", process.pid, process.command));
             processes::kill(&process, self.folder.path());
         }
@@ -243,19 +256,6 @@ fn make_private(folder: &Path) {
     made.unwrap_or_else(|error| panic!("no folder {}: {error}", folder.display()));
 }
 
-/// Looks again each time one of them has ended.
-fn wait_until_gone(folder: &Path, is_unwanted: impl Fn(&Process) -> bool) -> Vec<Process> {
-    let deadline = Instant::now() + ENDING;
-    loop {
-        let mut left = processes::touching(folder);
-        left.retain(&is_unwanted);
-        match left.first() {
-            Some(process) if Instant::now() < deadline => processes::wait_for_end(process, deadline),
-            _ => return left,
-        }
-    }
-}
-
 /// A test that was killed could not clean up. Its sandbox carries its pid, and is removed once nobody has that.
 fn remove_what_killed_tests_left(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -268,5 +268,55 @@ fn remove_what_killed_tests_left(parent: &Path) {
             // Another test may be removing it at the same time.
             drop(fs::remove_dir_all(entry.path()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// A sandbox without banger in a parent folder of its own, and what it says at its end.
+    fn verdict(parent: &Path, plant: impl FnOnce(&Sandbox)) -> Option<String> {
+        let sandbox = Sandbox::made_in(parent, PathBuf::from("/nonexistent"), Duration::from_millis(50));
+        plant(&sandbox);
+        let outcome = catch_unwind(AssertUnwindSafe(|| drop(sandbox)));
+        outcome.err().and_then(|panic| panic.downcast::<String>().ok()).map(|message| *message)
+    }
+
+    #[test]
+    fn a_test_that_leaves_nothing_passes_and_its_folder_goes() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(verdict(parent.path(), |_| ()), None);
+        assert_eq!(fs::read_dir(parent.path()).expect("it is there").count(), 0);
+    }
+
+    #[test]
+    fn a_planted_process_or_folder_fails_the_test_that_left_it() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let mut planted = None;
+        let message = verdict(parent.path(), |sandbox| {
+            let mut running = sandbox.tool("sh", ["-c", "echo up; read forever"]).open_stdin().start();
+            running.wait_for("up");
+            planted = Some(running);
+        });
+        assert!(message.is_some_and(|m| m.contains("left over: process") && m.contains("read forever")));
+        assert_eq!(planted.expect("it was planted").finish().code(), None, "it was not killed");
+
+        let message =
+            verdict(parent.path(), |sandbox| make_private(&sandbox.state().join("vms/0123456789ab")));
+        assert_eq!(message.as_deref(), Some("left over: folder vms/0123456789ab"));
+    }
+
+    #[test]
+    fn what_a_killed_test_left_is_removed_by_the_next_one() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        // No process can have this number: the kernel's limit is 2^22.
+        let left = parent.path().join("4194305-abcd");
+        make_private(&left.join("home"));
+        let ours = parent.path().join(format!("{}-abcd", std::process::id()));
+        make_private(&ours);
+        assert_eq!(verdict(parent.path(), |_| ()), None);
+        assert!(!left.exists() && ours.exists());
     }
 }
