@@ -11,6 +11,8 @@
 pub mod daemon_api;
 pub mod guest_api;
 pub mod ids;
+#[cfg(feature = "local-paths")]
+pub mod local_paths;
 pub mod names;
 pub mod root_api;
 pub mod size;
