@@ -197,6 +197,8 @@ fn an_initrd_holds_the_program_the_modules_and_a_console() {
 fn packages_that_cannot_be_used_say_why_and_leave_nothing() {
     let cases = [
         (Archive::new().file("boot/config-6.1", b""), "no kernel"),
+        (Archive::new().file("boot/vmlinuz-..", &vmlinux()), "no kernel"),
+        (Archive::new().file("boot/vmlinuz-6.1 quiet", &vmlinux()), "no kernel"),
         (
             Archive::new().file("boot/vmlinuz-6.1", b"MZ"),
             "boot/vmlinuz-6.1: neither an ELF file nor a bzImage",
