@@ -1,0 +1,92 @@
+//! What a VM needs is there, or is made from the catalogue.
+
+use super::Builder;
+use super::lock::BuildLock;
+use crate::catalog::Catalog;
+use crate::daemon::Daemon;
+use crate::failure::Failure;
+use banger_protocol::daemon_api::image::{ImageView, List as ListImages, Show as ShowImage};
+use banger_protocol::daemon_api::kernel::{KernelView, Show as ShowKernel};
+use banger_protocol::names::{ImageName, KernelName};
+use banger_protocol::wire::{ConnectionError, ErrorKind, RpcError};
+
+/// The image and the kernel its VM will start with, both there when this returns. Without `kernel` it is the
+/// image's own.
+pub(crate) fn image(
+    builder: &Builder<'_>,
+    daemon: &mut Daemon,
+    name: &ImageName,
+    kernel: Option<&KernelName>,
+) -> Result<ImageView, Failure> {
+    if let Some(found) = show_image(daemon, name)? {
+        self::kernel(builder, daemon, kernel.unwrap_or(&found.kernel))?;
+        return Ok(found);
+    }
+    let catalog = Catalog::load();
+    let Some(entry) = catalog.image(name.as_str()) else {
+        return Err(Failure::message(format!("there is no image `{name}`"))
+            .with_hint(format!("there are {}", known_images(daemon, &catalog)?.join(", ")))
+            .with_hint("`banger image list` shows what is here"));
+    };
+    self::kernel(builder, daemon, &entry.kernel)?;
+    if let Some(kernel) = kernel.filter(|&kernel| *kernel != entry.kernel) {
+        self::kernel(builder, daemon, kernel)?;
+    }
+    let waiting = || builder.progress.stage("waiting for another command that builds it");
+    let _one_at_a_time = BuildLock::take(builder.paths, &format!("image-{name}"), waiting)
+        .map_err(|error| Failure::of(&error))?;
+    if let Some(found) = show_image(daemon, name)? {
+        return Ok(found);
+    }
+    builder.image(daemon, entry, name, &entry.kernel, None)
+}
+
+/// The kernel, there when this returns.
+pub(crate) fn kernel(
+    builder: &Builder<'_>,
+    daemon: &mut Daemon,
+    name: &KernelName,
+) -> Result<KernelView, Failure> {
+    if let Some(found) = show_kernel(daemon, name)? {
+        return Ok(found);
+    }
+    let catalog = Catalog::load();
+    let unknown = || {
+        Failure::message(format!("there is no kernel `{name}`"))
+            .with_hint("`banger kernel list --available` shows what can be had")
+    };
+    let entry = catalog.kernel(name.as_str()).ok_or_else(unknown)?;
+    let waiting = || builder.progress.stage("waiting for another command that builds its kernel");
+    let _one_at_a_time = BuildLock::take(builder.paths, &format!("kernel-{name}"), waiting)
+        .map_err(|error| Failure::of(&error))?;
+    if let Some(found) = show_kernel(daemon, name)? {
+        return Ok(found);
+    }
+    builder.kernel(daemon, entry, false)
+}
+
+fn show_image(daemon: &mut Daemon, name: &ImageName) -> Result<Option<ImageView>, Failure> {
+    found(daemon.call(&ShowImage { image: name.clone() }))
+}
+
+fn show_kernel(daemon: &mut Daemon, name: &KernelName) -> Result<Option<KernelView>, Failure> {
+    found(daemon.call(&ShowKernel { kernel: name.clone() }))
+}
+
+fn found<T>(answer: Result<T, ConnectionError>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(view) => Ok(Some(view)),
+        Err(ConnectionError::Refused(RpcError { kind: ErrorKind::NotFound, .. })) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is here, then what can be made.
+fn known_images(daemon: &mut Daemon, catalog: &Catalog) -> Result<Vec<String>, Failure> {
+    let here = daemon.call(&ListImages {})?;
+    let mut names: Vec<_> = here.into_iter().map(|image| image.name.to_string()).collect();
+    let made = catalog.images.iter().map(|entry| entry.name.to_string());
+    let missing: Vec<_> = made.filter(|name| !names.contains(name)).collect();
+    names.extend(missing);
+    Ok(names)
+}

@@ -1,0 +1,34 @@
+use crate::daemon::{ConnectError, Daemon, stop_other_version};
+use crate::failure::{Failure, Outcome};
+use crate::printer;
+use banger_protocol::daemon_api::system::Shutdown;
+
+/// Stop the daemon; running VMs stay.
+///
+/// `banger daemon stop`; the next command starts it again and finds its VMs. Without a daemon nothing happens.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        match Daemon::connect_if_running() {
+            Ok(None) => printer::talk("the daemon does not run"),
+            Ok(Some(mut daemon)) => {
+                let left = daemon.call(&Shutdown {})?.vms_running;
+                daemon.wait_for_end().map_err(|error| Failure::of(&error))?;
+                printer::talk(match left {
+                    0 => "stopped".to_owned(),
+                    1 => "stopped; 1 VM goes on running".to_owned(),
+                    many => format!("stopped; {many} VMs go on running"),
+                });
+            }
+            // Its requests are not understood, so it is asked the way every process is.
+            Err(ConnectError::OtherVersion { .. }) => {
+                stop_other_version()?;
+                printer::talk("stopped a daemon of another version; its VMs go on running");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(0)
+    }
+}

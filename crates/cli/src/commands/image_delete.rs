@@ -1,0 +1,33 @@
+use crate::daemon::Daemon;
+use crate::failure::Outcome;
+use crate::printer;
+use banger_protocol::daemon_api::image::Delete;
+use banger_protocol::names::ImageName;
+
+/// Remove images that no VM uses.
+///
+/// `banger image delete NAME`; a VM that still uses it is named, and `banger vm delete` removes that one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Names, as `banger image list` shows them.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<ImageName>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let mut daemon = Daemon::connect()?;
+        let mut code = 0;
+        for image in self.images {
+            match daemon.call(&Delete { image }) {
+                Ok(deleted) => printer::line(deleted.image)?,
+                Err(error) => {
+                    let failure = error.into();
+                    printer::failure(&failure);
+                    code = code.max(failure.code);
+                }
+            }
+        }
+        Ok(code)
+    }
+}

@@ -1,0 +1,41 @@
+use crate::daemon::Daemon;
+use crate::failure::Outcome;
+use crate::printer;
+use banger_protocol::daemon_api::image::{ImageView, List};
+
+/// List the images that are here.
+///
+/// `banger vm run --image NAME` starts a VM of one; `banger image pull` makes another.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only the names, one a line.
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let images = Daemon::connect()?.call(&List {})?;
+        if self.json {
+            printer::json(&images)?;
+        } else if self.quiet {
+            printer::data(&images.iter().map(|image| format!("{}\n", image.name)).collect::<String>())?;
+        } else {
+            printer::table(["NAME", "SOURCE", "KERNEL", "DISK", "CREATED"], images.iter().map(row))?;
+        }
+        Ok(0)
+    }
+}
+
+fn row(image: &ImageView) -> [String; 5] {
+    [
+        image.name.to_string(),
+        image.source.clone(),
+        image.kernel.to_string(),
+        image.disk_usage.to_string(),
+        printer::age(&image.created),
+    ]
+}

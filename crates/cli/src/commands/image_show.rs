@@ -1,0 +1,41 @@
+use crate::daemon::Daemon;
+use crate::failure::Outcome;
+use crate::printer;
+use banger_protocol::daemon_api::image::Show;
+use banger_protocol::names::ImageName;
+
+/// Tell everything about an image.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Its name, as `banger image list` shows it.
+    image: ImageName,
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let image = Daemon::connect()?.call(&Show { image: self.image })?;
+        if self.json {
+            printer::json(&image)?;
+            return Ok(0);
+        }
+        let yes_no = |yes| if yes { "yes" } else { "no" }.to_owned();
+        let lines = [
+            ("name", image.name.to_string()),
+            ("source", image.source),
+            ("kernel", image.kernel.to_string()),
+            ("digest", format!("sha256:{}", image.digest)),
+            ("size", format!("{} as a guest sees it, {} on disk", image.size, image.disk_usage)),
+            ("entries", image.entries.to_string()),
+            ("init", yes_no(image.has_init)),
+            ("sshd", yes_no(image.has_sshd)),
+            ("created", format!("{} ({})", image.created, printer::age(&image.created))),
+            ("rootfs", image.rootfs_path),
+            ("work seed", image.work_seed_path),
+        ];
+        printer::data(&lines.map(|(name, value)| format!("{name:<11}{value}\n")).concat())?;
+        Ok(0)
+    }
+}

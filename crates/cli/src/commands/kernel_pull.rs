@@ -1,0 +1,57 @@
+use crate::build::Builder;
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::daemon::{self, Daemon};
+use crate::failure::{Failure, Outcome};
+use crate::printer::{self, Progress};
+use crate::signals::Signals;
+use banger_protocol::daemon_api::kernel::Show;
+use banger_protocol::names::KernelName;
+use banger_protocol::wire::{ConnectionError, ErrorKind};
+
+/// Make a kernel of the catalogue.
+///
+/// `banger kernel pull debian-bookworm-cloud` takes it from Debian's signed packages; `--force` takes the newest
+/// again. Then `banger vm run --kernel debian-bookworm-cloud`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A name of the catalogue: `banger kernel list --available`.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Replace the one that is here.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let catalog = Catalog::load();
+        let Some(entry) = catalog.kernel(&self.name) else {
+            return Err(Failure::message(format!("`{}` is not in the catalogue", self.name))
+                .with_hint("`banger kernel list --available` shows what is"));
+        };
+        let paths = daemon::paths()?;
+        let mut daemon = Daemon::connect()?;
+        if !self.force {
+            refuse_existing(&mut daemon, &entry.name)?;
+        }
+        let signals = Signals::take().map_err(|error| Failure::of(&error))?;
+        let progress = Progress::live_or_plain(&self.name);
+        let config = Config::read(&paths.config);
+        let builder = Builder { paths: &paths, config: &config, signals: &signals, progress: &progress };
+        let kernel = builder.kernel(&mut daemon, entry, self.force)?;
+        drop(progress);
+        printer::line(kernel.name)?;
+        Ok(0)
+    }
+}
+
+/// Before time is spent on it; the daemon refuses again when it would publish it.
+fn refuse_existing(daemon: &mut Daemon, name: &KernelName) -> Result<(), Failure> {
+    match daemon.call(&Show { kernel: name.clone() }) {
+        Ok(_) => Err(Failure::message(format!("there is a kernel `{name}` already"))
+            .with_hint("`--force` replaces it")),
+        Err(ConnectionError::Refused(refusal)) if refusal.kind == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,36 @@
+use crate::daemon::Daemon;
+use crate::failure::Outcome;
+use crate::printer;
+use banger_protocol::daemon_api::kernel::Show;
+use banger_protocol::names::KernelName;
+
+/// Tell everything about a kernel.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Its name, as `banger kernel list` shows it.
+    kernel: KernelName,
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let kernel = Daemon::connect()?.call(&Show { kernel: self.kernel })?;
+        if self.json {
+            printer::json(&kernel)?;
+            return Ok(0);
+        }
+        let lines = [
+            ("name", kernel.name.to_string()),
+            ("version", kernel.version),
+            ("arch", kernel.arch),
+            ("source", kernel.source),
+            ("sha256", kernel.sha256),
+            ("disk", kernel.disk_usage.to_string()),
+            ("created", format!("{} ({})", kernel.created, printer::age(&kernel.created))),
+        ];
+        printer::data(&lines.map(|(name, value)| format!("{name:<9}{value}\n")).concat())?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,221 @@
+//! The commands; one file is one command, named as it is typed.
+//!
+//! A command turns its arguments into requests and the answers into lines. What exists and what is allowed is
+//! the daemon's to say.
+
+mod completion;
+mod daemon_status;
+mod daemon_stop;
+mod doctor;
+mod image_delete;
+mod image_list;
+mod image_pull;
+mod image_show;
+mod internal_connect;
+mod internal_known_hosts;
+mod kernel_list;
+mod kernel_pull;
+mod kernel_rm;
+mod kernel_show;
+mod select;
+mod ssh_config;
+mod version;
+mod vm_create;
+mod vm_delete;
+mod vm_exec;
+mod vm_list;
+mod vm_logs;
+mod vm_run;
+mod vm_show;
+mod vm_ssh;
+mod vm_start;
+mod vm_stop;
+
+use crate::failure::Outcome;
+use clap::{Parser, Subcommand};
+
+/// Disposable virtual machines for development, one per task.
+///
+/// The first thing to try is
+///
+///     banger vm run --rm
+///
+/// which boots a fresh Debian VM, opens a shell in it and removes it when you leave. The first run builds the
+/// image; later ones start in seconds. `banger vm run --rm -- make test` runs one command instead.
+#[derive(Debug, Parser)]
+#[command(name = "banger", version, propagate_version = false, verbatim_doc_comment)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand, verbatim_doc_comment)]
+    Vm(Vm),
+    /// List the VMs: short for `banger vm list`.
+    Ps(vm_list::Args),
+    #[command(subcommand, verbatim_doc_comment)]
+    Image(Image),
+    #[command(subcommand, verbatim_doc_comment)]
+    Kernel(Kernel),
+    #[command(subcommand, verbatim_doc_comment)]
+    Daemon(Daemon),
+    Doctor(doctor::Args),
+    SshConfig(ssh_config::Args),
+    Completion(completion::Args),
+    Version(version::Args),
+    #[command(subcommand, hide = true)]
+    Internal(Internal),
+}
+
+/// Make, use and remove VMs.
+///
+/// Most often wanted:
+///
+///     banger vm run --rm -- CMD     run CMD in a fresh VM, gone afterwards
+///     banger vm run --name dev      a VM to keep, with a shell in it
+///     banger vm exec dev -- CMD     run CMD in it
+///     banger vm delete dev          remove it with everything it owns
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+enum Vm {
+    Run(vm_run::Args),
+    Create(vm_create::Args),
+    Start(vm_start::Args),
+    Stop(vm_stop::Args),
+    #[command(visible_alias = "rm")]
+    Delete(vm_delete::Args),
+    #[command(visible_alias = "ps", visible_alias = "ls")]
+    List(vm_list::Args),
+    Show(vm_show::Args),
+    Exec(vm_exec::Args),
+    Ssh(vm_ssh::Args),
+    Logs(vm_logs::Args),
+}
+
+/// What VMs are made of.
+///
+/// `banger vm run` makes the default image by itself. To make one beforehand:
+///
+///     banger image pull debian-bookworm
+///
+/// Then `banger vm run --image debian-bookworm`.
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+enum Image {
+    #[command(visible_alias = "ls")]
+    List(image_list::Args),
+    Show(image_show::Args),
+    Pull(image_pull::Args),
+    #[command(visible_alias = "rm")]
+    Delete(image_delete::Args),
+}
+
+/// What VMs boot.
+///
+/// An image names its kernel and `banger vm run` makes it by itself. To see what can be had:
+///
+///     banger kernel list --available
+///
+/// Then `banger kernel pull NAME` and `banger vm run --kernel NAME`.
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+enum Kernel {
+    #[command(visible_alias = "ls")]
+    List(kernel_list::Args),
+    Show(kernel_show::Args),
+    Pull(kernel_pull::Args),
+    #[command(visible_alias = "delete")]
+    Rm(kernel_rm::Args),
+}
+
+/// The program behind the commands; it starts by itself.
+///
+///     banger daemon status
+///
+/// says how it is. Stopping it leaves running VMs alone; the next command starts it again.
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+enum Daemon {
+    Status(daemon_status::Args),
+    Stop(daemon_stop::Args),
+}
+
+/// What other programs call.
+#[derive(Debug, Subcommand)]
+enum Internal {
+    Connect(internal_connect::Args),
+    KnownHosts(internal_known_hosts::Args),
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> Outcome {
+        match self.command {
+            Command::Vm(vm) => match vm {
+                Vm::Run(args) => args.run(),
+                Vm::Create(args) => args.run(),
+                Vm::Start(args) => args.run(),
+                Vm::Stop(args) => args.run(),
+                Vm::Delete(args) => args.run(),
+                Vm::List(args) => args.run(),
+                Vm::Show(args) => args.run(),
+                Vm::Exec(args) => args.run(),
+                Vm::Ssh(args) => args.run(),
+                Vm::Logs(args) => args.run(),
+            },
+            Command::Ps(args) => args.run(),
+            Command::Image(image) => match image {
+                Image::List(args) => args.run(),
+                Image::Show(args) => args.run(),
+                Image::Pull(args) => args.run(),
+                Image::Delete(args) => args.run(),
+            },
+            Command::Kernel(kernel) => match kernel {
+                Kernel::List(args) => args.run(),
+                Kernel::Show(args) => args.run(),
+                Kernel::Pull(args) => args.run(),
+                Kernel::Rm(args) => args.run(),
+            },
+            Command::Daemon(daemon) => match daemon {
+                Daemon::Status(args) => args.run(),
+                Daemon::Stop(args) => args.run(),
+            },
+            Command::Doctor(args) => args.run(),
+            Command::SshConfig(args) => args.run(),
+            Command::Completion(args) => args.run(),
+            Command::Version(args) => args.run(),
+            Command::Internal(internal) => match internal {
+                Internal::Connect(args) => args.run(),
+                Internal::KnownHosts(args) => args.run(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_command_says_what_it_is_for() {
+        fn check(command: &clap::Command, path: &str) {
+            assert!(command.get_about().is_some(), "{path} does not say what it is for");
+            for sub in command.get_subcommands() {
+                check(sub, &format!("{path} {}", sub.get_name()));
+            }
+        }
+        Cli::command().debug_assert();
+        check(&Cli::command(), "banger");
+    }
+
+    #[test]
+    fn a_guests_command_arrives_as_typed() {
+        let cli =
+            Cli::try_parse_from(["banger", "vm", "run", "--rm", "--", "sh", "-c", "a  b", "--rm"]).unwrap();
+        let Command::Vm(Vm::Run(args)) = cli.command else { panic!("another command was parsed") };
+        assert_eq!(args.command, ["sh", "-c", "a  b", "--rm"]);
+    }
+}

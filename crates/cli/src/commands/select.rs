@@ -1,0 +1,128 @@
+//! Which VMs a command line means; pure.
+//!
+//! A command that takes several VMs resolves all of them from one look at what exists, so that what it acts on
+//! cannot change between the first and the last. A name goes before an id, an id before a prefix of one.
+
+use crate::daemon::Daemon;
+use crate::failure::Failure;
+use crate::printer;
+use banger_protocol::daemon_api::vm::{List, VmView};
+use banger_protocol::names::VmRef;
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SelectError {
+    #[error("there is no VM `{0}`")]
+    None(String),
+    #[error("`{given}` is the beginning of several ids: {}", ids.join(", "))]
+    Several { given: String, ids: Vec<String> },
+}
+
+impl From<SelectError> for Failure {
+    fn from(error: SelectError) -> Self {
+        Self::of(&error).with_hint("`banger vm list` shows the VMs there are")
+    }
+}
+
+/// Each VM that is meant, once, in the order of its first mention; what means none or several is an error in its
+/// place.
+pub(super) fn select<'a>(given: &[String], vms: &'a [VmView]) -> Vec<Result<&'a VmView, SelectError>> {
+    let mut selected: Vec<Result<&VmView, SelectError>> = Vec::new();
+    for found in given.iter().map(|given| find(given, vms)) {
+        let again = match &found {
+            Ok(vm) => selected.iter().flatten().any(|earlier| earlier.id == vm.id),
+            Err(error) => {
+                selected.iter().any(|earlier| earlier.as_ref().is_err_and(|earlier| earlier == error))
+            }
+        };
+        if !again {
+            selected.push(found);
+        }
+    }
+    selected
+}
+
+fn find<'a>(given: &str, vms: &'a [VmView]) -> Result<&'a VmView, SelectError> {
+    let exact = vms.iter().find(|vm| vm.name.as_str() == given);
+    if let Some(vm) = exact.or_else(|| vms.iter().find(|vm| vm.id.as_str() == given)) {
+        return Ok(vm);
+    }
+    let begins: Vec<_> =
+        vms.iter().filter(|vm| !given.is_empty() && vm.id.as_str().starts_with(given)).collect();
+    match begins.as_slice() {
+        [vm] => Ok(vm),
+        [] => Err(SelectError::None(given.to_owned())),
+        several => {
+            let ids = several.iter().map(|vm| vm.id.to_string()).collect();
+            Err(SelectError::Several { given: given.to_owned(), ids })
+        }
+    }
+}
+
+/// Acts on every VM that is meant, all at the same time, and prints the name of each that it was done to, in
+/// order. What fails is reported and does not hold up the others.
+pub(super) fn act_on_each(
+    given: &[String],
+    act: impl Fn(&mut Daemon, VmRef) -> Result<(), Failure> + Sync,
+) -> Result<u8, Failure> {
+    let vms = Daemon::connect()?.call(&List {})?;
+    let selected = select(given, &vms);
+    let mut code = 0;
+    std::thread::scope(|scope| {
+        let act = &act;
+        let running: Vec<_> = selected
+            .into_iter()
+            .map(|vm| {
+                vm.map(|vm| (vm, scope.spawn(move || act(&mut Daemon::connect()?, VmRef(vm.id.to_string())))))
+            })
+            .collect();
+        for vm in running {
+            let done = vm.map_err(Failure::from).and_then(|(vm, thread)| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map(|()| vm)
+            });
+            match done {
+                Ok(vm) => printer::line(&vm.name)?,
+                Err(failure) => {
+                    code = code.max(failure.code);
+                    printer::failure(&failure);
+                }
+            }
+        }
+        Ok(code)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vm(id: &str, name: &str) -> VmView {
+        serde_json::from_value(serde_json::json!({
+            "id": id, "name": name, "state": "running", "image": "i", "kernel": "k", "address": "172.16.0.2",
+            "vcpu": 1, "memory": 1, "created": "2026-01-01T00:00:00Z", "lease": false
+        }))
+        .unwrap()
+    }
+
+    fn names(given: &[&str], vms: &[VmView]) -> Vec<Result<String, SelectError>> {
+        let given: Vec<_> = given.iter().map(ToString::to_string).collect();
+        select(&given, vms).into_iter().map(|vm| vm.map(|vm| vm.name.to_string())).collect()
+    }
+
+    #[test]
+    fn a_name_goes_before_an_id_and_an_id_before_a_prefix() {
+        let vms = [vm("aaaaaaaaaaaa", "one"), vm("bbbbbbbbbbbb", "aaaaaaaaaaaa"), vm("abbbbbbbbbbb", "a")];
+        assert_eq!(names(&["aaaaaaaaaaaa"], &vms), [Ok("aaaaaaaaaaaa".to_owned())]);
+        assert_eq!(names(&["a"], &vms), [Ok("a".to_owned())]);
+        assert_eq!(names(&["bb"], &vms), [Ok("aaaaaaaaaaaa".to_owned())]);
+    }
+
+    #[test]
+    fn a_vm_is_meant_once_and_what_is_unknown_stays_in_its_place() {
+        let vms = [vm("aaaaaaaaaaaa", "one"), vm("abbbbbbbbbbb", "two")];
+        let none = || Err(SelectError::None("x".to_owned()));
+        let found = names(&["two", "x", "one", "abb", "x"], &vms);
+        assert_eq!(found, [Ok("two".to_owned()), none(), Ok("one".to_owned())]);
+        assert!(matches!(names(&["a"], &vms)[..], [Err(SelectError::Several { .. })]));
+        assert_eq!(names(&[""], &vms), [Err(SelectError::None(String::new()))]);
+    }
+}

@@ -1,0 +1,130 @@
+use crate::build::{self, Builder};
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::daemon::{self, Daemon, FollowError, follow};
+use crate::failure::{Failure, Outcome};
+use crate::printer::{self, Progress};
+use crate::signals::Signals;
+use banger_protocol::daemon_api::vm::{Create, Delete, Deleted, VmView};
+use banger_protocol::names::{ImageName, KernelName, VmName, VmRef};
+use banger_protocol::size::ByteSize;
+
+/// Make a VM to keep and start it.
+///
+/// `banger vm create --name dev` prints its name when it is up; then `banger vm ssh dev`, or
+/// `banger vm exec dev -- CMD`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    machine: Machine,
+    /// Only make it; `banger vm start` boots it.
+    #[arg(long, conflicts_with = "early")]
+    no_start: bool,
+}
+
+/// What a VM is made of; what is not given is the daemon's default.
+#[derive(Debug, clap::Args)]
+pub(super) struct Machine {
+    /// What to call it: 1 to 63 of a-z, 0-9 and `-`; made up if not given.
+    #[arg(long)]
+    name: Option<VmName>,
+    /// The image; made first when it is in the catalogue and not here.
+    #[arg(long)]
+    image: Option<ImageName>,
+    /// The kernel; the image's own if not given.
+    #[arg(long)]
+    kernel: Option<KernelName>,
+    /// How many processors.
+    #[arg(long, value_name = "COUNT")]
+    vcpu: Option<u32>,
+    /// How much memory, as 512M or 4G.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    /// Do not wait until the guest is usable; its agent is enough.
+    #[arg(long)]
+    early: bool,
+}
+
+/// How long a VM is to live, and whether it is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Gone with the connection it is made on.
+    Lease,
+    Keep,
+    /// Not started.
+    Store,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let signals = Signals::take().map_err(|error| Failure::of(&error))?;
+        let mut daemon = Daemon::connect()?;
+        let purpose = if self.no_start { Purpose::Store } else { Purpose::Keep };
+        let vm = self.machine.make(&mut daemon, &signals, purpose)?;
+        printer::line(vm.name)?;
+        Ok(0)
+    }
+}
+
+impl Machine {
+    /// Makes the VM, and what it is made of before; it is up when this returns. An interruption leaves nothing.
+    pub(super) fn make(
+        self,
+        daemon: &mut Daemon,
+        signals: &Signals,
+        purpose: Purpose,
+    ) -> Result<VmView, Failure> {
+        let image = self.make_image(daemon, signals)?;
+        let create = Create {
+            name: self.name,
+            image: Some(image),
+            kernel: self.kernel,
+            vcpu: self.vcpu,
+            memory: self.memory,
+            lease: purpose == Purpose::Lease,
+            no_start: purpose == Purpose::Store,
+            early: self.early,
+        };
+        let created = daemon.call(&create)?;
+        let progress = Progress::live_or_silent(&format!("starting {}", created.name));
+        let outcome = follow(daemon, created.operation, Some(signals), &progress);
+        drop(progress);
+        outcome.map_err(|error| match error {
+            FollowError::TooLate { .. } => {
+                if let Err(failure) = remove(&VmRef(created.id.to_string())) {
+                    printer::failure(&failure);
+                }
+                error.into()
+            }
+            FollowError::Failed(_) => {
+                let name = &created.name;
+                Failure::from(error).with_hint(format!(
+                    "`banger vm logs {name}` shows its console, `banger vm delete {name}` removes it"
+                ))
+            }
+            FollowError::Cancelled { .. } | FollowError::Lost(_) | FollowError::UnexpectedResult(_) => {
+                error.into()
+            }
+        })
+    }
+
+    /// The image, there with its kernel.
+    fn make_image(&self, daemon: &mut Daemon, signals: &Signals) -> Result<ImageName, Failure> {
+        let paths = daemon::paths()?;
+        let config = Config::read(&paths.config);
+        let configured = || config.default_image.as_deref().and_then(|name| name.parse().ok());
+        let name = self.image.clone().or_else(configured).unwrap_or_else(|| Catalog::load().default_image);
+        let progress = Progress::live_or_silent(&format!("image {name}"));
+        let builder = Builder { paths: &paths, config: &config, signals, progress: &progress };
+        build::ensure_image(&builder, daemon, &name, self.kernel.as_ref())?;
+        Ok(name)
+    }
+}
+
+/// Removes a VM over a connection of its own, starting the daemon if it is gone.
+pub(super) fn remove(vm: &VmRef) -> Result<(), Failure> {
+    let mut daemon = Daemon::connect()?;
+    let started = daemon.call(&Delete { vm: vm.clone() })?;
+    follow::<Deleted>(&mut daemon, started, None, &Progress::Silent)?;
+    Ok(())
+}

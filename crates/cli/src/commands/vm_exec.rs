@@ -1,0 +1,119 @@
+use crate::daemon::Daemon;
+use crate::failure::{Failure, Outcome};
+use crate::guest::{self, Command, SessionError};
+use crate::signals::Signals;
+use banger_protocol::daemon_api::vm::{Connect, Show};
+use banger_protocol::names::VmRef;
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+
+/// Run a command in a running VM.
+///
+///     banger vm exec dev -- make test
+///     banger vm exec -it dev -- htop
+///
+/// The exit code is the command's own; 125 means that it never ran. Input is passed on with `-i`.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// A name, an id or the beginning of an id.
+    vm: String,
+    /// Pass standard input on.
+    #[arg(short, long)]
+    interactive: bool,
+    /// Run the command on a terminal.
+    #[arg(short, long)]
+    tty: bool,
+    /// As which user of the guest; root if not given.
+    #[arg(short, long)]
+    user: Option<String>,
+    #[command(flatten)]
+    environment: Environment,
+    /// The command and its arguments, exactly as typed; a login shell if not given.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// Variables for a guest's command.
+#[derive(Debug, clap::Args)]
+pub(super) struct Environment {
+    /// Set a variable for the command; a name alone takes its value from here.
+    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+}
+
+impl Environment {
+    pub(super) fn into_map(self) -> BTreeMap<String, String> {
+        self.env.into_iter().collect()
+    }
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let is_shell = self.command.is_empty();
+        let at_terminal = is_shell && guest::stdin_is_terminal();
+        let command = Command {
+            argv: self.command,
+            env: self.environment.into_map(),
+            user: self.user,
+            stdin: self.interactive || is_shell,
+            terminal: self.tty || at_terminal,
+        };
+        let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
+        let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
+        run_in(&mut daemon, &VmRef(self.vm), command, &signals)
+    }
+}
+
+/// Runs the command in the VM; the answer is its exit code.
+pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, command: Command, signals: &Signals) -> Outcome {
+    let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
+    let (_, agent) = connected.map_err(|error| Failure::from(error).before_the_command())?;
+    guest::run(UnixStream::from(agent), command, signals).map_err(|error| {
+        let failure = Failure::of(&error).before_the_command();
+        match error {
+            SessionError::Lost(_) | SessionError::Send(_) => match how_it_ended(vm) {
+                Some(end) => failure.with_hint(end),
+                None => failure,
+            },
+            SessionError::Refused(_)
+            | SessionError::Protocol(_)
+            | SessionError::Malformed(_)
+            | SessionError::Output(_) => failure,
+        }
+    })
+}
+
+/// What the daemon knows about a VM whose connection broke off; nothing when it cannot be asked.
+fn how_it_ended(vm: &VmRef) -> Option<String> {
+    let view = Daemon::connect().ok()?.call(&Show { vm: vm.clone() }).ok()?;
+    let reason = view.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    Some(format!("VM `{}` is {}{reason}; `banger vm logs {0}` shows its console", view.name, view.state))
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => (text, std::env::var(text).map_err(|_| format!("`{text}` is not set here"))?),
+    };
+    if name.is_empty() { Err("a variable needs a name".to_owned()) } else { Ok((name.to_owned(), value)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::NO_COMMAND;
+
+    #[test]
+    fn a_variable_is_a_name_and_the_rest() {
+        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(variable("A="), Ok(("A".to_owned(), String::new())));
+        assert!(variable("=x").is_err() && variable("SURELY_NOT_SET_HERE").is_err());
+        assert!(variable("PATH").is_ok_and(|(name, value)| name == "PATH" && !value.is_empty()));
+    }
+
+    #[test]
+    fn a_failure_before_the_command_is_125() {
+        assert_eq!(Failure::of(&SessionError::Lost(None)).before_the_command().code, NO_COMMAND);
+    }
+}

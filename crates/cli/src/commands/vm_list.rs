@@ -1,0 +1,46 @@
+use crate::daemon::Daemon;
+use crate::failure::Outcome;
+use crate::printer;
+use banger_protocol::daemon_api::vm::{List, VmView};
+
+/// List the VMs.
+///
+/// `banger vm list` shows all of them; `banger vm show NAME` tells more about one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only the ids, one a line.
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+const HEADS: [&str; 8] = ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "CREATED"];
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let vms = Daemon::connect()?.call(&List {})?;
+        if self.json {
+            printer::json(&vms)?;
+        } else if self.quiet {
+            printer::data(&vms.iter().map(|vm| format!("{}\n", vm.id)).collect::<String>())?;
+        } else {
+            printer::table(HEADS, vms.iter().map(row))?;
+        }
+        Ok(0)
+    }
+}
+
+fn row(vm: &VmView) -> [String; 8] {
+    [
+        vm.id.to_string(),
+        vm.name.to_string(),
+        vm.state.to_string(),
+        vm.image.to_string(),
+        vm.address.to_string(),
+        vm.vcpu.to_string(),
+        vm.memory.to_string(),
+        printer::age(&vm.created),
+    ]
+}

@@ -1,0 +1,101 @@
+use super::vm_create::{Machine, Purpose, remove};
+use super::vm_exec::{Environment, run_in};
+use crate::daemon::Daemon;
+use crate::failure::{Failure, NO_COMMAND, Outcome};
+use crate::guest::{self, Command};
+use crate::printer;
+use crate::signals::Signals;
+use banger_protocol::daemon_api::vm::VmView;
+use banger_protocol::names::VmRef;
+use banger_protocol::root_api::Acceleration;
+use banger_protocol::wire::ErrorKind;
+use std::time::Instant;
+
+/// Make a VM, and run a shell or a command in it.
+///
+///     banger vm run --rm -- make test    one command; its input, output and exit code are yours
+///     banger vm run --rm                 a shell, and the VM is gone when you leave it
+///     banger vm run --name dev           a shell in a VM that stays
+///
+/// A VM that stays is entered again with `banger vm ssh` or `banger vm exec` and removed with `banger vm delete`.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// A git repository to bring along. Not possible yet.
+    path: Option<String>,
+    /// Remove the VM when the command ends, however it ends.
+    #[arg(long)]
+    rm: bool,
+    #[command(flatten)]
+    machine: Machine,
+    /// Pass standard input on; without `exec` it always is.
+    #[arg(short, long)]
+    interactive: bool,
+    /// Run the command on a terminal.
+    #[arg(short, long)]
+    tty: bool,
+    #[command(flatten)]
+    environment: Environment,
+    /// The command and its arguments, exactly as typed; a login shell if not given.
+    #[arg(last = true, value_name = "CMD")]
+    pub(super) command: Vec<String>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        if let Some(path) = &self.path {
+            return Err(Failure::usage(format!(
+                "`{path}` cannot be brought into a VM: this version copies nothing"
+            ))
+            .with_hint("a command goes behind `--`: `banger vm run --rm -- CMD`"));
+        }
+        let begun = Instant::now();
+        let is_shell = self.command.is_empty();
+        let command = Command {
+            terminal: self.tty || (is_shell && guest::stdin_is_terminal()),
+            stdin: true,
+            argv: self.command,
+            env: self.environment.into_map(),
+            user: None,
+        };
+        let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
+        // The connection is the lease: it must live as long as the command.
+        let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
+        let purpose = if self.rm { Purpose::Lease } else { Purpose::Keep };
+        let vm = self.machine.make(&mut daemon, &signals, purpose).map_err(Failure::before_the_command)?;
+        remark_ready(&vm, begun);
+
+        let reference = VmRef(vm.id.to_string());
+        let interactive = is_shell && command.terminal;
+        let outcome = run_in(&mut daemon, &reference, command, &signals);
+        if self.rm {
+            remove_leased(&reference);
+        } else if interactive {
+            let name = &vm.name;
+            printer::remark(format_args!(
+                "{name} goes on running: `banger vm ssh {name}` enters it, `banger vm delete {name}` removes it"
+            ));
+        }
+        outcome
+    }
+}
+
+fn remark_ready(vm: &VmView, begun: Instant) {
+    printer::remark(format_args!("{} ready in {:.1} s", vm.name, begun.elapsed().as_secs_f32()));
+    if vm.running.as_ref().is_some_and(|running| running.acceleration == Acceleration::Tcg) {
+        printer::remark("it is emulated in software and slow: `banger doctor` says why");
+    }
+}
+
+/// The daemon would do it by itself when our connection ends, unless it was restarted meanwhile and forgot whose
+/// the VM is. Asking makes it sure, and done when this returns.
+fn remove_leased(vm: &VmRef) {
+    match remove(vm) {
+        Ok(()) => {}
+        Err(failure) if failure.kind == Some(ErrorKind::NotFound) => {}
+        Err(failure) => {
+            printer::warning("the VM was not removed");
+            printer::failure(&Failure { code: NO_COMMAND, ..failure });
+        }
+    }
+}

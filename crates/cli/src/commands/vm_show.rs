@@ -1,0 +1,65 @@
+use crate::daemon::Daemon;
+use crate::failure::Outcome;
+use crate::printer;
+use banger_protocol::daemon_api::vm::{Show, VmView};
+use banger_protocol::names::VmRef;
+use banger_protocol::root_api::Acceleration;
+use std::fmt::Write;
+
+/// Tell everything about a VM.
+///
+/// `banger vm show dev` says how it is, why it ended, and how long each stage of its last start took.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A name, an id or the beginning of an id.
+    vm: String,
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let vm = Daemon::connect()?.call(&Show { vm: VmRef(self.vm) })?;
+        if self.json {
+            printer::json(&vm)?;
+        } else {
+            printer::foreign_data(&describe(&vm))?;
+        }
+        Ok(0)
+    }
+}
+
+fn describe(vm: &VmView) -> String {
+    let mut lines =
+        vec![("name", vm.name.to_string()), ("id", vm.id.to_string()), ("state", vm.state.to_string())];
+    lines.extend(vm.reason.as_ref().map(|reason| ("reason", reason.clone())));
+    lines.extend([
+        ("image", vm.image.to_string()),
+        ("kernel", vm.kernel.to_string()),
+        ("address", vm.address.to_string()),
+        ("vcpu", vm.vcpu.to_string()),
+        ("memory", vm.memory.to_string()),
+        ("created", format!("{} ({})", vm.created, printer::age(&vm.created))),
+    ]);
+    if vm.lease {
+        lines.push(("kept", "until the command that made it ends".to_owned()));
+    }
+    if let Some(running) = &vm.running {
+        let acceleration = match running.acceleration {
+            Acceleration::Kvm => "KVM",
+            Acceleration::Tcg => "emulated",
+        };
+        lines.push(("machine", format!("{}, {acceleration}, pid {}", running.vmm, running.pid)));
+        lines.push(("boot id", running.boot_id.clone()));
+        lines.push(("running", format!("since {} ({})", running.since, printer::age(&running.since))));
+    }
+    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<9}{value}\n")).collect();
+    if !vm.stages.is_empty() {
+        text.push_str("last start\n");
+        for stage in &vm.stages {
+            let _ = writeln!(text, "  {:<20}{:>8} ms", stage.name.replace('_', " "), stage.took_ms);
+        }
+    }
+    text
+}

@@ -1,0 +1,118 @@
+use super::vm_exec::run_in;
+use crate::daemon::Daemon;
+use crate::failure::{Failure, Outcome};
+use crate::guest::{self, Command};
+use crate::places;
+use crate::printer;
+use crate::signals::Signals;
+use crate::tool::Tool;
+use banger_protocol::daemon_api::vm::{Ssh, SshAccess};
+use banger_protocol::names::VmRef;
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+
+/// Enter a running VM with ssh.
+///
+/// `banger vm ssh dev` opens a shell; what follows the name goes to ssh: `banger vm ssh dev -L 8080:localhost:80`,
+/// `banger vm ssh dev uname -a`. A guest without an ssh server is entered through banger's own agent.
+///
+/// After `banger ssh-config --install` plain `ssh dev.vm`, `scp` and `rsync` work too.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A name, an id or the beginning of an id.
+    vm: String,
+    /// Options and the command for ssh.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SSH ARGS")]
+    arguments: Vec<String>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let mut daemon = Daemon::connect()?;
+        let vm = VmRef(self.vm);
+        let access = daemon.call(&Ssh { vm: vm.clone() })?;
+        match Tool::find("ssh") {
+            Ok(ssh) if access.has_sshd => {
+                drop(daemon);
+                let mut command = ssh.command_of_the_user();
+                command.args(options(&access)?).arg(format!("{}.vm", access.name)).args(&self.arguments);
+                // Returns only when it failed.
+                Err(Failure::message(format!("{} cannot be run: {}", ssh.path().display(), command.exec())))
+            }
+            _ => {
+                if access.has_sshd {
+                    printer::remark("`ssh` is not installed here: using banger's own agent");
+                }
+                through_agent(&mut daemon, &vm, &self.arguments)
+            }
+        }
+    }
+}
+
+/// The agent's terminal in place of ssh: a shell, or the command as ssh would run it.
+fn through_agent(daemon: &mut Daemon, vm: &VmRef, arguments: &[String]) -> Outcome {
+    if let Some(option) = arguments.first().filter(|argument| argument.starts_with('-')) {
+        return Err(Failure::usage(format!("`{option}` is for ssh, and VM `{vm}` has no ssh server")));
+    }
+    let is_shell = arguments.is_empty();
+    let argv =
+        if is_shell { Vec::new() } else { ["sh", "-c", &arguments.join(" ")].map(str::to_owned).to_vec() };
+    let terminal = is_shell && guest::stdin_is_terminal();
+    let command = Command { argv, env: BTreeMap::new(), user: None, stdin: true, terminal };
+    let signals = Signals::take().map_err(|error| Failure::of(&error))?;
+    run_in(daemon, vm, command, &signals)
+}
+
+/// What lets ssh reach and trust the VM; each goes before the user's own configuration.
+fn options(access: &SshAccess) -> Result<Vec<String>, Failure> {
+    let program = places::own_program()?;
+    let program = program.to_string_lossy();
+    let settings = [
+        format!("ProxyCommand={} internal connect {} %p", shell_word(&program), access.name),
+        format!("KnownHostsCommand={} internal known-hosts %H", config_word(&program)),
+        format!("HostKeyAlias={}.vm", access.name),
+        format!("IdentityFile={}", config_word(&access.identity_file)),
+        "IdentitiesOnly=yes".to_owned(),
+        "User=root".to_owned(),
+        "UserKnownHostsFile=none".to_owned(),
+        "GlobalKnownHostsFile=none".to_owned(),
+        "StrictHostKeyChecking=yes".to_owned(),
+        "CheckHostIP=no".to_owned(),
+        "LogLevel=ERROR".to_owned(),
+    ];
+    Ok(settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect())
+}
+
+/// One word for the shell that runs a `ProxyCommand`, after ssh has expanded its `%`.
+pub(super) fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('%', "%%").replace('\'', r"'\''"))
+}
+
+/// One word as ssh splits a line of its configuration (`argv_split`), its `%` doubled.
+pub(super) fn config_word(text: &str) -> String {
+    format!("\"{}\"", text.replace('%', "%%").replace('\\', r"\\").replace('"', "\\\""))
+}
+
+/// The VM behind a name as ssh knows it: `dev.vm`, `[dev.vm]:2222` or `dev`.
+pub(super) fn vm_of_host(host: &str) -> VmRef {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(host, |(name, _)| name);
+    VmRef(bare.strip_suffix(".vm").unwrap_or(bare).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_as_ssh_knows_it_leads_to_its_vm() {
+        for host in ["dev", "dev.vm", "[dev.vm]:2222"] {
+            assert_eq!(vm_of_host(host), VmRef("dev".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_program_in_an_odd_folder_stays_one_word() {
+        assert_eq!(shell_word("/a b/it's 100%/banger"), r"'/a b/it'\''s 100%%/banger'");
+        assert_eq!(config_word("/a \"b\"/banger"), r#""/a \"b\"/banger""#);
+    }
+}

@@ -1,0 +1,143 @@
+//! The daemon, as this program sees it: a socket that answers, and is made to answer when nobody is there.
+//!
+//! ```text
+//! connect ── answers ──────────────────────────────► version ── same protocol ──► ready
+//!    └── nobody there ── start (one at a time) ──────►   └── another one ──► refused, with what to do
+//! ```
+
+mod operation;
+mod start;
+mod stop;
+mod sys;
+
+pub(crate) use operation::{FollowError, follow};
+pub(crate) use stop::stop_other_version;
+
+use crate::failure::Failure;
+use crate::places;
+use banger_protocol::daemon_api::system::Version;
+use banger_protocol::local_paths::{LocalPaths, LocalPathsError};
+use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method, RpcError};
+use banger_protocol::{PROTOCOL_VERSION, VERSION};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// A connection to the daemon on which requests can be made, one at a time.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    connection: Connection,
+}
+
+/// Why there is no daemon to talk to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("there is no place for banger's files")]
+    Places(#[source] LocalPathsError),
+    #[error("the daemon's socket {} cannot be used", path.display())]
+    Socket {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the daemon was not started")]
+    Start(#[source] start::StartError),
+    #[error("the daemon did not say which version it is")]
+    Handshake(#[source] ConnectionError),
+    #[error(
+        "the running daemon is version {theirs} and this is {VERSION}: they do not understand each other"
+    )]
+    OtherVersion { theirs: String },
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let hint = match &error {
+            ConnectError::OtherVersion { .. } => {
+                Some("`banger daemon stop`, then try again; running VMs stay".to_owned())
+            }
+            ConnectError::Start(error) => error.hint(),
+            ConnectError::Places(_) | ConnectError::Socket { .. } | ConnectError::Handshake(_) => None,
+        };
+        let failure = Self::of(&error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl Daemon {
+    /// Connects, starting the daemon if it does not run.
+    pub(crate) fn connect() -> Result<Self, ConnectError> {
+        let paths = places::find().map_err(ConnectError::Places)?;
+        match connect_to(&paths.socket)? {
+            Some(stream) => Self::greet(stream),
+            None => Self::greet(start::start(&paths).map_err(ConnectError::Start)?),
+        }
+    }
+
+    /// Connects if the daemon runs.
+    pub(crate) fn connect_if_running() -> Result<Option<Self>, ConnectError> {
+        let paths = places::find().map_err(ConnectError::Places)?;
+        connect_to(&paths.socket)?.map(Self::greet).transpose()
+    }
+
+    /// The first exchange: both ends must speak the same protocol.
+    fn greet(stream: UnixStream) -> Result<Self, ConnectError> {
+        let mut connection = Connection::new(stream);
+        let ours = Version { protocol: PROTOCOL_VERSION, version: VERSION.to_owned() };
+        match connection.call(&ours) {
+            Ok(theirs) if theirs.protocol == PROTOCOL_VERSION => Ok(Self { connection }),
+            Ok(theirs) => Err(ConnectError::OtherVersion { theirs: theirs.version }),
+            Err(ConnectionError::Refused(RpcError { kind: ErrorKind::BadVersion, .. })) => {
+                Err(ConnectError::OtherVersion { theirs: "unknown".to_owned() })
+            }
+            Err(error) => Err(ConnectError::Handshake(error)),
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn call<M: Method>(&mut self, params: &M) -> Result<M::Reply, ConnectionError> {
+        self.connection.call(params)
+    }
+
+    /// Asks, sending a descriptor along.
+    pub(crate) fn call_sending<M: Method>(
+        &mut self,
+        params: &M,
+        descriptor: BorrowedFd<'_>,
+    ) -> Result<M::Reply, ConnectionError> {
+        self.connection.call_with(params, &[descriptor], |_| {}).map(|(reply, _)| reply)
+    }
+
+    /// Asks for something that comes as a descriptor.
+    pub(crate) fn call_receiving<M: Method>(
+        &mut self,
+        params: &M,
+    ) -> Result<(M::Reply, OwnedFd), ConnectionError> {
+        let (reply, descriptors) = self.connection.call_with(params, &[], |_| {})?;
+        let descriptor = descriptors.into_iter().next().ok_or(ConnectionError::NoDescriptor)?;
+        Ok((reply, descriptor))
+    }
+
+    /// The socket itself, to notice its end.
+    pub(crate) fn stream(&self) -> &UnixStream {
+        self.connection.stream()
+    }
+}
+
+/// A connection, or `None` when nobody listens there.
+pub(crate) fn connect_to(socket: &Path) -> Result<Option<UnixStream>, ConnectError> {
+    match UnixStream::connect(socket) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(source) => Err(ConnectError::Socket { path: socket.to_owned(), source }),
+    }
+}
+
+/// The settings, and where this user's banger lives.
+pub(crate) fn paths() -> Result<LocalPaths, ConnectError> {
+    places::find().map_err(ConnectError::Places)
+}

@@ -1,0 +1,145 @@
+//! The only place that prints.
+//!
+//! Data goes to stdout, talk to stderr. Colour and live lines appear only on a terminal and never under
+//! `NO_COLOR`. What others wrote (a guest above all) is shown on a terminal only after its control characters
+//! were taken out. When the reader of stdout is gone the program ends the way a filter does.
+
+#![expect(clippy::print_stderr, reason = "this is the module that talks to the user")]
+
+mod age;
+mod progress;
+mod table;
+
+pub(crate) use age::age;
+pub(crate) use progress::Progress;
+pub(crate) use table::table;
+
+use crate::failure::{FAILED, Failure, READER_GONE};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+/// One line of data.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
+    data(&format!("{text}\n"))
+}
+
+/// A value as `--json` shows it.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::of(&error))?;
+    line(text)
+}
+
+/// Data as it is.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    pass_through(rustix::stdio::stdout(), text.as_bytes()).map_err(|error| output_failure(&error))
+}
+
+/// Data that others wrote: made harmless for a terminal, left alone for a file.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub(crate) fn foreign_data(text: &str) -> Result<(), Failure> {
+    if io::stdout().is_terminal() { data(&harmless(text)) } else { data(text) }
+}
+
+/// Bytes to one of our own standard streams, unbuffered; waits when it is a full non-blocking one.
+///
+/// # Errors
+/// The stream's own.
+pub(crate) fn pass_through(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut ready = [rustix::event::PollFd::from_borrowed_fd(to, rustix::event::PollFlags::OUT)];
+                match rustix::event::poll(&mut ready, None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+fn output_failure(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::quiet(READER_GONE);
+    }
+    Failure::message(format!("the output could not be written: {error}"))
+}
+
+/// One line of talk, said to people and to logs alike.
+pub(crate) fn talk(text: impl Display) {
+    eprintln!("{}", harmless(&text.to_string()));
+}
+
+/// One line worth telling a person who is watching, and nobody else.
+pub(crate) fn remark(text: impl Display) {
+    if io::stderr().is_terminal() {
+        eprintln!("{}", dim(&harmless(&text.to_string())));
+    }
+}
+
+/// Something that went wrong beside what was asked for.
+pub(crate) fn warning(text: impl Display) {
+    talk(format_args!("banger: warning: {text}"));
+}
+
+/// Tells what failed and gives the program's exit code.
+pub(crate) fn failure(failure: &Failure) -> ExitCode {
+    if let Some(report) = &failure.report {
+        talk(format_args!("banger: {}", report.message));
+        for cause in &report.causes {
+            talk(format_args!("  {cause}"));
+        }
+        for hint in &report.hints {
+            talk(format_args!("hint: {hint}"));
+        }
+        if let Some(operation) = &report.operation {
+            eprintln!("{}", dim(&format!("operation {operation}")));
+        }
+    }
+    ExitCode::from(if failure.code == 0 { FAILED } else { failure.code })
+}
+
+/// Whether stderr takes colour and lines that change.
+fn lively() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn dim(text: &str) -> String {
+    if lively() { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// The text without what a terminal would obey; line ends and tabs stay.
+fn harmless(text: &str) -> String {
+    let text = text.replace("\r\n", "\n");
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_given_nothing_it_would_obey() {
+        assert_eq!(harmless("boot\r\n\ttext"), "boot\n\ttext");
+        assert_eq!(harmless("\x1b]0;x\x07\u{9b}2J\r"), "\u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}");
+    }
+}
