@@ -21,7 +21,7 @@ const SHARED: [&str; 2] = ["images", "kernels"];
 const DECIDING: &[&str] = &[
     "crates/image/src",
     "crates/cli/src/build",
-    "crates/cli/src/catalog.rs",
+    "crates/cli/catalog.toml",
     "crates/daemon/src/image",
     "crates/daemon/src/kernel",
 ];
