@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use ext4_view::Ext4;
 
-use super::compressed::{Compression, compress};
-use super::module::fake;
+use super::compressed::Compression;
+use super::compressed::testing::compress;
+use super::module::testing::fake;
 use super::{BOOT_MODULES, Facts, ImportError, MODULES, VMLINUX, bzimage, import_tar, initrd};
 use crate::Watch;
 use crate::testing::{Archive, assert_clean, chain, file};
@@ -18,7 +19,7 @@ fn vmlinux() -> Vec<u8> {
 }
 
 fn bzimage() -> Vec<u8> {
-    bzimage::wrap(&compress(Compression::Zstd, &vmlinux()))
+    bzimage::testing::wrap(&compress(Compression::Zstd, &vmlinux()))
 }
 
 fn package() -> Archive {
