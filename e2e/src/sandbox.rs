@@ -32,7 +32,8 @@ impl Sandbox {
     /// When banger is not built or the sandbox's folder cannot be made.
     #[must_use]
     pub fn empty() -> Self {
-        Self::made_in(&images::cache().join("sandboxes"), programs::folder(), ENDING)
+        // A short name: sockets lie deep below, and a socket's path has 107 bytes.
+        Self::made_in(&images::cache().join("s"), programs::folder(), ENDING)
     }
 
     fn made_in(parent: &Path, programs: PathBuf, patience: Duration) -> Self {

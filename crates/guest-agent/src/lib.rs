@@ -8,6 +8,7 @@
 //! answers nobody but the host.
 
 pub mod boot;
+pub mod causes;
 mod deadline;
 pub mod exec;
 pub mod serve;

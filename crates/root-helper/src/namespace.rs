@@ -16,6 +16,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{CapabilitySet, ThreadNameSpaceType, move_into_thread_name_spaces};
 use std::io;
+use std::os::fd::AsFd as _;
 
 /// The first of the user ids that VMs' processes run as when the helper is real root, and how many there are;
 /// far above what distributions hand out to users and containers.
@@ -115,7 +116,6 @@ fn enter_those_of(process: ProcessIdentity) -> Result<(), NamespaceError> {
         return Err(gone);
     }
     let kinds = ThreadNameSpaceType::USER | ThreadNameSpaceType::NETWORK | ThreadNameSpaceType::MOUNT;
-    use std::os::fd::AsFd as _;
     move_into_thread_name_spaces(handle.as_fd(), kinds)
         .map_err(|errno| NamespaceError::Join { pid: process.pid, source: errno.into() })
 }
@@ -166,9 +166,10 @@ fn apparmor_hint() -> String {
         std::env::current_exe().map_or_else(|_| "bangerd-root".to_owned(), |path| path.display().to_string());
     format!(
         "AppArmor restricts user namespaces here (kernel.apparmor_restrict_unprivileged_userns=1); \
-         put these two lines into /etc/apparmor.d/bangerd-root, then sudo systemctl reload apparmor:\n\
-         abi <abi/4.0>, include <tunables/global>\n\
-         profile bangerd-root {program} flags=(unconfined) {{ userns, }}"
+         put these two lines into /etc/apparmor.d/bangerd-root, then \
+         sudo apparmor_parser -r /etc/apparmor.d/bangerd-root\n\
+         abi <abi/4.0>,\n\
+         profile bangerd-root \"{program}\" flags=(unconfined) {{ userns, }}"
     )
 }
 

@@ -67,11 +67,29 @@ fn version(helper: &Helper, call: &Version) -> Result<VersionReply, RpcError> {
     })
 }
 
+/// The VM a request is about, for the log.
+pub(crate) fn vm_of(call: &RootCall) -> Option<&str> {
+    let vm = match call {
+        RootCall::Version(_)
+        | RootCall::NetworkEnsure(_)
+        | RootCall::InventoryRequest(_)
+        | RootCall::Shutdown(_) => return None,
+        RootCall::TapCreate(call) => &call.vm,
+        RootCall::TapDelete(call) => &call.vm,
+        RootCall::ProcessStart(call) => &call.vm,
+        RootCall::ProcessSignal(call) => &call.vm,
+        RootCall::ProcessKillAll(call) => &call.vm,
+    };
+    Some(vm.as_str())
+}
+
 /// Ties an answer to the method it is for.
 fn reply<M: Method>(_asked: &M, id: u64, outcome: Result<M::Reply, RpcError>) -> Vec<u8> {
     match &outcome {
-        Ok(_) => tracing::debug!(method = M::NAME, "done"),
-        Err(error) => tracing::error!(method = M::NAME, kind = ?error.kind, %error, "not done"),
+        // Looking changes nothing and is asked for often.
+        Ok(_) if matches!(M::NAME, "version" | "inventory") => tracing::debug!("done"),
+        Ok(_) => tracing::info!("done"),
+        Err(error) => tracing::error!(kind = ?error.kind, %error, "not done"),
     }
     encode_response(id, &outcome)
 }

@@ -6,7 +6,7 @@
 //! refused too.
 
 use crate::Helper;
-use crate::route::route;
+use crate::route::{route, vm_of};
 use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::root_api::RootCall;
 use banger_protocol::wire::{
@@ -39,7 +39,10 @@ pub(crate) fn serve(listener: &UnixListener, helper: Helper) -> ! {
             continue;
         }
         let helper = Arc::clone(&helper);
-        std::thread::spawn(move || converse(stream, &helper));
+        let thread = std::thread::Builder::new();
+        if let Err(error) = thread.spawn(move || converse(stream, &helper)) {
+            tracing::warn!(%error, "a connection was dropped: no thread was made for it");
+        }
     }
 }
 
@@ -68,7 +71,7 @@ fn converse(stream: UnixStream, helper: &Helper) {
                 if greeted && id != NO_ID { continue } else { return }
             }
         };
-        let _span = tracing::info_span!("request", method = call.method()).entered();
+        let _span = tracing::info_span!("request", method = call.method(), vm = vm_of(&call)).entered();
         greeted |= matches!(&call, RootCall::Version(version) if version.protocol == PROTOCOL_VERSION);
         let ends = matches!(call, RootCall::Shutdown(_));
         let answer = route(helper, id, call, line.descriptors);

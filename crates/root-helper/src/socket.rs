@@ -7,9 +7,11 @@
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -81,7 +83,6 @@ pub(crate) struct Claim {
 
 /// Takes the place, or finds that a living helper has it.
 pub(crate) fn claim(place: &Place) -> Result<Option<Claim>, SocketError> {
-    use std::os::unix::fs::FileTypeExt as _;
     let path = &place.0;
     if !path.is_absolute() || path.as_os_str().as_bytes().len() >= SUN_PATH {
         return Err(SocketError::Path { path: path.clone() });
@@ -98,10 +99,17 @@ pub(crate) fn claim(place: &Place) -> Result<Option<Claim>, SocketError> {
 }
 
 impl Claim {
-    /// Listens, in place of a socket that nobody answers on. The umask of 077 makes it the owner's alone.
+    /// Listens, in place of a socket that nobody answers on. It is the owner's alone from the beginning, by the
+    /// umask of 077, and says so in its mode.
     pub(crate) fn listen(self) -> Result<UnixListener, SocketError> {
         let Place(path) = &self.place;
-        remove(path).and_then(|()| UnixListener::bind(path)).map_err(|source| self.place.not_made(source))
+        let listen = || {
+            remove(path)?;
+            let listener = UnixListener::bind(path)?;
+            std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+            Ok(listener)
+        };
+        listen().map_err(|source| self.place.not_made(source))
     }
 }
 

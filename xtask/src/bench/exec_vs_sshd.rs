@@ -22,9 +22,9 @@ pub(super) fn measure(place: &Place, programs: &Path) -> Result<Figure> {
     let outcome = (|| {
         let begun = Instant::now();
         banger(&["vm", "start", "--early", &name]).run()?;
-        banger(&["vm", "exec", "--early", &name, "--", "true"]).run()?;
+        banger(&["vm", "exec", &name, "--", "true"]).run()?;
         let took = begun.elapsed();
-        banger(&["vm", "exec", "--early", &name, "--", "bash", "-c", UNTIL_SSHD_ANSWERS]).run()?;
+        banger(&["vm", "exec", &name, "--", "bash", "-c", UNTIL_SSHD_ANSWERS]).run()?;
         let against_took = begun.elapsed();
         Ok(Figure { what: "first exec", took, against: "sshd in the same boot", against_took, at_most: 0.25 })
     })();

@@ -22,6 +22,7 @@ mod pid1;
 mod power;
 mod switch_root;
 
+use crate::causes::with_causes;
 use crate::serve;
 use cmdline::Layout;
 use image_init::ImageInit;
@@ -155,14 +156,4 @@ pub fn kernel_log(message: &str) {
     let line = format!("<3>banger: {message}\n");
     // Where even this cannot be written there is nobody left to tell.
     let _ = std::fs::write("/dev/kmsg", line);
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

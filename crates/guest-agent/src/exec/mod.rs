@@ -16,6 +16,7 @@ mod session;
 mod spawn;
 mod users;
 
+use crate::causes::with_causes;
 use banger_protocol::guest_api::{Exec, Exit, frame};
 use rustix::fd::OwnedFd;
 use std::io;
@@ -37,14 +38,4 @@ pub fn run(connection: OwnedFd, exec: &Exec) -> io::Result<()> {
             frame::write_json(&mut connection, frame::Kind::Exit, &exit)
         }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

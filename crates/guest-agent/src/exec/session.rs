@@ -25,7 +25,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 const QUIET: Duration = Duration::from_millis(100);
-const LONGEST_DRAIN: Duration = Duration::from_secs(2);
+const LONGEST_DRAIN: Duration = Duration::from_millis(500);
 const MOST_UNSENT: usize = 128 * 1024;
 const CHUNK: usize = 32 * 1024;
 const HANGUP: u8 = 1;

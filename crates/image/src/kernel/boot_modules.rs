@@ -31,13 +31,13 @@ const EXT4: [&str; 2] = ["crc32c_generic", "ext4"];
 /// Without these, modules or built in, no guest comes up that we can talk to.
 const NEEDED: [&str; 3] = ["virtio_blk", "virtio_net", "vmw_vsock_virtio_transport"];
 
-/// What to load, first to last.
+/// What to load, first to last. What is built in is no module, and so never listed.
 pub(super) fn load_order(modules: &Modules) -> Vec<&Module> {
     let mut order: Vec<&Module> = Vec::new();
     let ext4 = if modules.get("ext4").is_some() { &EXT4[..] } else { &[] };
     for module in WANTED.iter().chain(ext4).filter_map(|name| modules.get(name)) {
         for next in modules.dependencies(module).into_iter().chain([module]) {
-            if !modules.is_builtin(&next.name) && !order.iter().any(|earlier| earlier.name == next.name) {
+            if !order.iter().any(|earlier| earlier.name == next.name) {
                 order.push(next);
             }
         }

@@ -67,23 +67,28 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], ExtractErro
 
 /// A bzImage around a payload, for tests of this and of the import.
 #[cfg(test)]
-pub(super) fn wrap(payload: &[u8]) -> Vec<u8> {
-    let mut image = vec![0; 3 * SECTOR];
-    image[SETUP_SECTORS] = 2;
-    image[MAGIC..MAGIC + 4].copy_from_slice(b"HdrS");
-    image[PROTOCOL..PROTOCOL + 2].copy_from_slice(&0x020f_u16.to_le_bytes());
-    image[PAYLOAD_OFFSET..PAYLOAD_OFFSET + 4].copy_from_slice(&100u32.to_le_bytes());
-    let length = u32::try_from(payload.len()).unwrap();
-    image[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 4].copy_from_slice(&length.to_le_bytes());
-    image.extend([0xcc; 100]);
-    image.extend(payload);
-    image.extend([0xcc; 77]);
-    image
+pub(super) mod testing {
+    use super::*;
+
+    pub(in crate::kernel) fn wrap(payload: &[u8]) -> Vec<u8> {
+        let mut image = vec![0; 3 * SECTOR];
+        image[SETUP_SECTORS] = 2;
+        image[MAGIC..MAGIC + 4].copy_from_slice(b"HdrS");
+        image[PROTOCOL..PROTOCOL + 2].copy_from_slice(&0x020f_u16.to_le_bytes());
+        image[PAYLOAD_OFFSET..PAYLOAD_OFFSET + 4].copy_from_slice(&100u32.to_le_bytes());
+        let length = u32::try_from(payload.len()).unwrap();
+        image[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 4].copy_from_slice(&length.to_le_bytes());
+        image.extend([0xcc; 100]);
+        image.extend(payload);
+        image.extend([0xcc; 77]);
+        image
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::compressed::compress;
+    use super::super::compressed::testing::compress;
+    use super::testing::wrap;
     use super::*;
 
     fn kernel() -> Vec<u8> {

@@ -74,29 +74,33 @@ fn too_large() -> io::Error {
 }
 
 #[cfg(test)]
-pub(super) fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    match compression {
-        Compression::Gzip => {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            encoder.write_all(bytes).unwrap();
-            encoder.finish().unwrap()
-        }
-        Compression::Xz => {
-            let mut encoder =
-                lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
-            encoder.write_all(bytes).unwrap();
-            encoder.finish().unwrap()
-        }
-        Compression::Zstd => zstd::encode_all(bytes, 1).unwrap(),
-        Compression::Lz4Legacy => {
-            let mut out = LZ4_LEGACY_MAGIC.to_vec();
-            for block in bytes.chunks(LZ4_LEGACY_BLOCK) {
-                let packed = lz4_flex::block::compress(block);
-                out.extend(u32::try_from(packed.len()).unwrap().to_le_bytes());
-                out.extend(packed);
+pub(super) mod testing {
+    use super::*;
+
+    pub(in crate::kernel) fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
+        use std::io::Write as _;
+        match compression {
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
             }
-            out
+            Compression::Xz => {
+                let mut encoder =
+                    lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+            Compression::Lz4Legacy => {
+                let mut out = LZ4_LEGACY_MAGIC.to_vec();
+                for block in bytes.chunks(LZ4_LEGACY_BLOCK) {
+                    let packed = lz4_flex::block::compress(block);
+                    out.extend(u32::try_from(packed.len()).unwrap().to_le_bytes());
+                    out.extend(packed);
+                }
+                out
+            }
         }
     }
 }

@@ -145,7 +145,7 @@ impl Package<'_> {
         let boot = self.tree.node(self.tree.resolve("boot")?).directory()?;
         let kernels = boot.iter().filter_map(|(name, _)| {
             let version = ["vmlinuz-", "vmlinux-"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
-            Some((version.to_owned(), format!("boot/{name}")))
+            is_version(version).then(|| (version.to_owned(), format!("boot/{name}")))
         });
         kernels.max_by(|a, b| version_key(&a.0).cmp(&version_key(&b.0)))
     }
@@ -262,6 +262,12 @@ impl Package<'_> {
         self.tree.keep_only(all, version);
         self.tree.make_directory(all, &Meta::root_owned(0o755)).map_err(edit_error)
     }
+}
+
+/// The version becomes part of paths, here and with our callers.
+fn is_version(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c))
 }
 
 /// Digits compare as numbers, the rest as text: 6.1.0-9 is older than 6.1.0-10.

@@ -69,35 +69,39 @@ pub(super) fn fields(section: &[u8]) -> impl Iterator<Item = (&str, &str)> {
 
 /// The smallest ELF file with a `.modinfo`, for tests.
 #[cfg(test)]
-pub(super) fn fake(fields: &[&str]) -> Vec<u8> {
-    let mut info = Vec::new();
-    for field in fields {
-        info.extend(field.as_bytes());
-        info.push(0);
+pub(super) mod testing {
+
+    pub(in crate::kernel) fn fake(fields: &[&str]) -> Vec<u8> {
+        let mut info = Vec::new();
+        for field in fields {
+            info.extend(field.as_bytes());
+            info.push(0);
+        }
+        let names = b"\0.modinfo\0.shstrtab\0";
+        let (info_at, names_at) = (64, 64 + info.len());
+        let headers_at = names_at + names.len();
+        let mut elf = vec![0; 64];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[0x12..0x14].copy_from_slice(&62u16.to_le_bytes());
+        elf[0x28..0x30].copy_from_slice(&(headers_at as u64).to_le_bytes());
+        elf[0x3c..0x3e].copy_from_slice(&3u16.to_le_bytes());
+        elf[0x3e..0x40].copy_from_slice(&2u16.to_le_bytes());
+        elf.extend(&info);
+        elf.extend(names);
+        for (name, offset, size) in [(0u32, 0, 0), (1, info_at, info.len()), (10, names_at, names.len())] {
+            let mut header = [0; 64];
+            header[..4].copy_from_slice(&name.to_le_bytes());
+            header[24..32].copy_from_slice(&(offset as u64).to_le_bytes());
+            header[32..40].copy_from_slice(&(size as u64).to_le_bytes());
+            elf.extend(header);
+        }
+        elf
     }
-    let names = b"\0.modinfo\0.shstrtab\0";
-    let (info_at, names_at) = (64, 64 + info.len());
-    let headers_at = names_at + names.len();
-    let mut elf = vec![0; 64];
-    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    elf[0x12..0x14].copy_from_slice(&62u16.to_le_bytes());
-    elf[0x28..0x30].copy_from_slice(&(headers_at as u64).to_le_bytes());
-    elf[0x3c..0x3e].copy_from_slice(&3u16.to_le_bytes());
-    elf[0x3e..0x40].copy_from_slice(&2u16.to_le_bytes());
-    elf.extend(&info);
-    elf.extend(names);
-    for (name, offset, size) in [(0u32, 0, 0), (1, info_at, info.len()), (10, names_at, names.len())] {
-        let mut header = [0; 64];
-        header[..4].copy_from_slice(&name.to_le_bytes());
-        header[24..32].copy_from_slice(&(offset as u64).to_le_bytes());
-        header[32..40].copy_from_slice(&(size as u64).to_le_bytes());
-        elf.extend(header);
-    }
-    elf
 }
 
 #[cfg(test)]
 mod tests {
+    use super::testing::fake;
     use super::*;
 
     #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use ext4_view::Ext4;
 
-use super::compressed::{Compression, compress};
-use super::module::fake;
+use super::compressed::Compression;
+use super::compressed::testing::compress;
+use super::module::testing::fake;
 use super::{BOOT_MODULES, Facts, ImportError, MODULES, VMLINUX, bzimage, import_tar, initrd};
 use crate::Watch;
 use crate::testing::{Archive, assert_clean, chain, file};
@@ -18,7 +19,7 @@ fn vmlinux() -> Vec<u8> {
 }
 
 fn bzimage() -> Vec<u8> {
-    bzimage::wrap(&compress(Compression::Zstd, &vmlinux()))
+    bzimage::testing::wrap(&compress(Compression::Zstd, &vmlinux()))
 }
 
 fn package() -> Archive {
@@ -197,6 +198,8 @@ fn an_initrd_holds_the_program_the_modules_and_a_console() {
 fn packages_that_cannot_be_used_say_why_and_leave_nothing() {
     let cases = [
         (Archive::new().file("boot/config-6.1", b""), "no kernel"),
+        (Archive::new().file("boot/vmlinuz-..", &vmlinux()), "no kernel"),
+        (Archive::new().file("boot/vmlinuz-6.1 quiet", &vmlinux()), "no kernel"),
         (
             Archive::new().file("boot/vmlinuz-6.1", b"MZ"),
             "boot/vmlinuz-6.1: neither an ELF file nor a bzImage",

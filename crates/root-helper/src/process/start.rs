@@ -176,7 +176,7 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
     let landlock = confine::files(Path::new(path), folder.descriptor(), &reopened)
         .map_err(|source| StartError::Confine { program: name, source })?;
     if landlock.is_none() {
-        tracing::warn!(%vm, program = name, "this kernel has no landlock, the process is confined without it");
+        tracing::warn!(program = name, "this kernel has no landlock, the process is confined without it");
     }
     let groups: Vec<_> = confine::kvm_group().into_iter().collect();
 
@@ -196,7 +196,7 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
     let start_time = proc::start_time(pid)
         .ok_or_else(|| failed("its process was lost")(io::ErrorKind::NotFound.into()))?;
     waiting.release().map_err(|source| StartError::Launch { path: (*path).to_owned(), source })?;
-    tracing::info!(%vm, program = name, pid, start_time, "started");
+    tracing::info!(program = name, pid, start_time, "started");
     Ok(ProcessIdentity { pid, start_time })
 }
 
