@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub default_image: ImageName,
     /// Instead of the `qemu-system-x86_64` in the PATH.
     pub qemu_bin: Option<PathBuf>,
+    /// Instead of the `vhost-device-vsock` beside banger's programs or in the PATH.
+    pub vsock_backend_bin: Option<PathBuf>,
     /// banger's own key, instead of the one in the state folder.
     pub ssh_key_path: Option<PathBuf>,
     pub log_level: Option<String>,
@@ -44,6 +46,7 @@ impl Default for Config {
         Self {
             default_image: "debian-bookworm".parse().expect("a legal name"),
             qemu_bin: None,
+            vsock_backend_bin: None,
             ssh_key_path: None,
             log_level: None,
             debian_mirror: None,

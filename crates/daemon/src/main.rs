@@ -179,7 +179,7 @@ async fn serve_until_told(
     let store = Store::open(&state.database())?;
     let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
-    let host = vm::vmm::Host::look(config.qemu_bin.as_deref());
+    let host = vm::vmm::Host::look(config.qemu_bin.as_deref(), config.vsock_backend_bin.as_deref());
     let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let settings = Settings {
         qemu: text(&host.qemu),

@@ -50,7 +50,7 @@ fn start(exec: &Exec) -> io::Result<Child> {
     #[expect(clippy::disallowed_methods, reason = "running what the test names is what this is for")]
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).env("PATH", "/usr/bin:/bin").envs(&exec.env);
-    command.current_dir(exec.cwd.as_deref().unwrap_or(".")).process_group(0);
+    command.current_dir(exec.cwd.as_deref().unwrap_or("/")).process_group(0);
     command.stdin(if exec.stdin { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
 }
