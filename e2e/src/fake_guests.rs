@@ -20,7 +20,7 @@ const IMAGES: &[(&str, &str)] = &[
     ("boot-fails", r#"{"boot":"fails"}"#),
     ("babbler", r#"{"boot":"babbles"}"#),
     ("no-machine", r#"{"vmm":"refuses"}"#),
-    ("short-lived", r#"{"vmm":"ends"}"#),
+    ("short-lived", r#"{"vmm":"ends","boot":"when_told"}"#),
     ("never-syncs", r#"{"sync":"ignored"}"#),
     ("liar", r#"{"answers":"lies"}"#),
 ];
