@@ -79,14 +79,14 @@ pub fn run(usable: Usable) -> Result<(), ServeError> {
 
 fn accept(stream: VsockStream, gate: &Arc<Gate>, open: &Arc<AtomicUsize>) {
     if open.load(Ordering::Relaxed) >= MOST_CONNECTIONS {
-        connection::refuse(stream, "too many connections at once");
+        connection::refuse(stream.into(), "too many connections at once");
         return;
     }
     let place = Place::take(open);
     let gate = Arc::clone(gate);
     // Without a thread the connection closes, which is all that can be said.
     let _ = start("connection", move || {
-        connection::serve(stream, &gate);
+        connection::serve(stream.into(), &gate);
         drop(place);
     });
 }
