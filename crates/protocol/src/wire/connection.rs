@@ -194,29 +194,36 @@ impl Connection {
     }
 }
 
-/// Sends all of `bytes`, the descriptors with the first of them. The caller keeps its own copies.
+/// Sends all of `bytes` over a blocking socket, the descriptors with the first of them. The caller keeps its own
+/// copies.
 ///
 /// # Errors
 /// The socket's own.
 pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        let with = if sent == 0 { descriptors } else { &[] };
+        sent += send_some(&socket, &bytes[sent..], with)?;
+    }
+    Ok(())
+}
+
+/// Sends as much as the socket takes at once, the descriptors with the first byte.
+///
+/// # Errors
+/// The socket's own, `WouldBlock` included; `InvalidInput` for more than [`MAX_DESCRIPTORS`].
+pub fn send_some(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one line"));
     }
-    let mut sent = 0;
-    while sent < bytes.len() {
-        let chunk = [IoSlice::new(&bytes[sent..])];
-        match rustix::net::sendmsg(&socket, &chunk, &mut ancillary, SendFlags::NOSIGNAL) {
-            Ok(count) => {
-                sent += count;
-                ancillary.clear();
-            }
+    loop {
+        match rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
             Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+            outcome => return Ok(outcome?),
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

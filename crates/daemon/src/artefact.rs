@@ -1,0 +1,218 @@
+//! Images and kernels as folders: made under a name nobody looks at, published by a rename, mirrored by a row.
+//!
+//! ```text
+//! images/.tmp-<operation>/   being made; whatever of this a new daemon finds is nobody's
+//!        │ rename            fails when the name has been taken meanwhile
+//! images/<name>/             complete, manifest.json included
+//!        │ row
+//! ```
+//!
+//! A crash between rename and row costs nothing: rows are made anew from the manifests at every start. A folder
+//! whose manifest cannot be read is left alone and told by the doctor.
+
+use crate::operation::{Ended, Handle};
+use crate::store::{Artefact, Store, StoreError};
+use banger_image::{Progress, Watch};
+use banger_protocol::size::ByteSize;
+use banger_protocol::wire::{ErrorKind, RpcError};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const MANIFEST: &str = "manifest.json";
+const TEMPORARY: &str = ".tmp-";
+
+/// Why a finished folder was not published.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublishError {
+    #[error("the name `{0}` was taken meanwhile")]
+    NameTaken(String),
+    #[error("{path} could not be {action}")]
+    File { path: String, action: &'static str, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A folder that is being filled. Dropped unpublished, it is removed.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    path: PathBuf,
+    published: bool,
+}
+
+impl Draft {
+    /// A new empty folder inside `parent`, private to the owner.
+    pub(crate) fn begin(parent: &Path, handle: &Handle) -> Result<Self, PublishError> {
+        let path = parent.join(format!("{TEMPORARY}{}", handle.id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path, "made"))?;
+        Ok(Self { path, published: false })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the folder its manifest, its name and its row, in that order.
+    pub(crate) fn publish<A: Artefact>(
+        mut self,
+        artefact: &A,
+        store: &Store,
+        replace: bool,
+    ) -> Result<(), PublishError> {
+        let manifest = self.path.join(MANIFEST);
+        let text = serde_json::to_vec_pretty(artefact).expect("a manifest serialises");
+        std::fs::write(&manifest, text).map_err(failed(&manifest, "written"))?;
+        for entry in std::fs::read_dir(&self.path).map_err(failed(&self.path, "read"))?.filter_map(Result::ok)
+        {
+            let synced = File::open(entry.path()).and_then(|file| file.sync_all());
+            synced.map_err(failed(&entry.path(), "written to disk"))?;
+        }
+        let name = self.path.with_file_name(artefact.name());
+        if replace && name.exists() {
+            let old = self.path.with_extension("old");
+            std::fs::rename(&name, &old).map_err(failed(&name, "replaced"))?;
+            std::fs::rename(&self.path, &name).map_err(failed(&name, "published"))?;
+            self.published = true;
+            std::fs::remove_dir_all(&old).map_err(failed(&old, "removed"))?;
+        } else {
+            // Atomic, and refuses a target that exists: two pulls of one name have one winner.
+            rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                &self.path,
+                rustix::fs::CWD,
+                &name,
+                rustix::fs::RenameFlags::NOREPLACE,
+            )
+            .map_err(|errno| match errno {
+                rustix::io::Errno::EXIST => PublishError::NameTaken(artefact.name().to_owned()),
+                errno => failed(&name, "published")(errno.into()),
+            })?;
+            self.published = true;
+        }
+        store.put(artefact).map_err(Into::into)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::error!(path = %self.path.display(), %error, "an unfinished folder was not removed");
+        }
+    }
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> PublishError {
+    let path = path.display().to_string();
+    move |source| PublishError::File { path, action, source }
+}
+
+/// Makes the rows anew from the folders, and removes drafts nobody is working on.
+///
+/// Returns the folders whose manifests cannot be read.
+pub(crate) fn load_all<A: Artefact>(parent: &Path, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
+    store.forget_all::<A>()?;
+    let mut damaged = Vec::new();
+    for entry in std::fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if name.starts_with(TEMPORARY) {
+            if let Err(error) = std::fs::remove_dir_all(&path) {
+                tracing::error!(path = %path.display(), %error, "an abandoned draft was not removed");
+            }
+            continue;
+        }
+        match read_manifest::<A>(&path) {
+            Some(artefact) if artefact.name() == name => store.put(&artefact)?,
+            Some(_) | None => {
+                tracing::warn!(path = %path.display(), "a folder without a proper manifest was set aside");
+                damaged.push(path);
+            }
+        }
+    }
+    Ok(damaged)
+}
+
+pub(crate) fn read_manifest<A: Artefact>(folder: &Path) -> Option<A> {
+    serde_json::from_slice(&std::fs::read(folder.join(MANIFEST)).ok()?).ok()
+}
+
+/// Forgets and removes an artefact that no VM uses.
+///
+/// The folder is renamed before its row goes, so that a crash leaves either all of it or a draft.
+pub(crate) fn remove<A: Artefact>(
+    parent: &Path,
+    name: &str,
+    store: &Store,
+    kind: &str,
+) -> Result<(), RpcError> {
+    let broken = |e: &(dyn std::error::Error + 'static)| RpcError::from_error(ErrorKind::OperationFailed, e);
+    if store.find::<A>(name).map_err(|e| broken(&e))?.is_none() {
+        return Err(RpcError::new(ErrorKind::NotFound, format!("there is no {kind} `{name}`"))
+            .with_hint(format!("`banger {kind} list` shows what there is")));
+    }
+    let users = store.remove_unused::<A>(name).map_err(|e| broken(&e))?;
+    if let Some((_, first)) = users.first() {
+        let others = users.len() - 1;
+        let and_more = if others == 0 { String::new() } else { format!(" and {others} more") };
+        let message = format!("the {kind} `{name}` is used by VM `{first}`{and_more}");
+        return Err(RpcError::new(ErrorKind::Refused, message)
+            .with_hint(format!("delete it first: `banger vm delete {first}`")));
+    }
+    let folder = parent.join(name);
+    let doomed = parent.join(format!("{TEMPORARY}doomed-{name}"));
+    std::fs::rename(&folder, &doomed)
+        .and_then(|()| std::fs::remove_dir_all(&doomed))
+        .map_err(failed(&folder, "removed"))
+        .map_err(|e| broken(&e))
+}
+
+/// What a folder takes on the disk: blocks, not lengths, since disk images are sparse.
+pub(crate) fn disk_usage(folder: &Path) -> ByteSize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    ByteSize::bytes(entries.filter_map(|entry| Some(entry.metadata().ok()?.blocks() * 512)).sum())
+}
+
+/// Runs a build where it may block, telling the operation how far it is and passing a cancel on.
+pub(crate) async fn build<R, F>(handle: &Handle, work: F) -> Result<R, Ended>
+where
+    R: Send + 'static,
+    F: FnOnce(Watch<'_>) -> Result<R, RpcError> + Send + 'static,
+{
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let (flag, progress) = (cancelled.clone(), handle.clone());
+    let mut building = tokio::task::spawn_blocking(move || {
+        let report = |p: Progress| progress.progress(p.done, p.total);
+        work(Watch::new(&report, &flag))
+    });
+    let joined = tokio::select! {
+        joined = &mut building => joined,
+        () = handle.cancelled() => {
+            cancelled.store(true, Ordering::Relaxed);
+            building.await
+        }
+    };
+    match joined {
+        Ok(Err(_)) if handle.is_cancelled() => Err(Ended::Cancelled),
+        Ok(outcome) => outcome.map_err(Ended::Failed),
+        Err(panic) => Err(Ended::Failed(RpcError::new(ErrorKind::OperationFailed, panic.to_string()))),
+    }
+}
+
+/// An error with the advice that fits its innermost cause.
+pub(crate) fn explain(message: String, error: &(dyn std::error::Error + 'static)) -> RpcError {
+    let mut causes = vec![error.to_string()];
+    causes.extend(RpcError::from_error(ErrorKind::OperationFailed, error).causes);
+    let innermost = std::iter::successors(Some(error), |e| e.source()).last();
+    let hint = innermost.and_then(|e| e.downcast_ref::<io::Error>()).and_then(crate::clone::hint_for);
+    RpcError { causes, hint, ..RpcError::new(ErrorKind::OperationFailed, message) }
+}
+
+/// Digests as manifests hold them.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

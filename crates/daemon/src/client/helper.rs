@@ -1,0 +1,136 @@
+//! The helper: one connection for each request, because a request may wait for the kernel.
+//!
+//! In local mode the helper is started when it is first needed, and again whenever it is found dead. VMs outlive
+//! it, and so do the namespaces it works in, as long as one VM lives there.
+
+use super::helper_process::{StartHelperError, start_local};
+use crate::paths::StateFolder;
+use banger_protocol::PROTOCOL_VERSION;
+use banger_protocol::root_api::{Settings, Shutdown, Version, VersionReply};
+use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why the helper did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelperError {
+    #[error(transparent)]
+    Start(#[from] StartHelperError),
+    #[error("the helper could not be reached at {socket}")]
+    Connect { socket: String, source: io::Error },
+    #[error("the helper refused {method}")]
+    Refused { method: &'static str, source: banger_protocol::wire::RpcError },
+    #[error("the helper gave no answer to {method}")]
+    NoAnswer { method: &'static str, source: ConnectionError },
+}
+
+impl HelperError {
+    /// What the user can do about it, when the helper knows.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { source, .. } => source.hint.clone(),
+            Self::Start(error) => error.hint(),
+            Self::Connect { .. } | Self::NoAnswer { .. } => None,
+        }
+    }
+}
+
+/// How to reach the helper, and how to start it.
+#[derive(Clone, Debug)]
+pub(crate) struct Helper {
+    socket: PathBuf,
+    state: StateFolder,
+    settings: Settings,
+    /// Held while looking for the helper and starting it: two requests start one.
+    starting: Arc<Mutex<()>>,
+}
+
+impl Helper {
+    pub(crate) fn new(socket: PathBuf, state: StateFolder, settings: Settings) -> Self {
+        Self { socket, state, settings, starting: Arc::default() }
+    }
+
+    /// Asks; blocks. Starts the helper when it is not there.
+    pub(crate) fn call<M: Method>(
+        &self,
+        params: &M,
+        descriptors: &[OwnedFd],
+    ) -> Result<M::Reply, HelperError> {
+        let mut connection = self.connect_or_start()?;
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        match connection.call_with(params, &borrowed, |_| {}) {
+            Ok((reply, _)) => Ok(reply),
+            Err(ConnectionError::Refused(source)) => Err(HelperError::Refused { method: M::NAME, source }),
+            Err(source) => Err(HelperError::NoAnswer { method: M::NAME, source }),
+        }
+    }
+
+    /// As [`Helper::call`], but `None` when there is no helper and nothing living that it could hold: then there
+    /// is nothing to ask about either.
+    pub(crate) fn call_if_anything_lives<M: Method>(
+        &self,
+        params: &M,
+    ) -> Result<Option<M::Reply>, HelperError> {
+        if self.connect()?.is_none() && self.state.living_vm_process().is_none() {
+            return Ok(None);
+        }
+        self.call(params, &[]).map(Some)
+    }
+
+    /// The pid of a helper that is there.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.connect().ok().flatten().map(|(_, version)| version.pid)
+    }
+
+    /// Ends the helper if it is there. Running VMs stay.
+    pub(crate) fn shut_down(&self) {
+        if let Ok(Some((mut connection, _))) = self.connect()
+            && let Err(error) = connection.call(&Shutdown {})
+        {
+            tracing::warn!(%error, "the helper did not acknowledge its end");
+        }
+    }
+
+    fn connect_or_start(&self) -> Result<Connection, HelperError> {
+        let _one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.connect()? {
+            Some((connection, version)) if version.settings == self.settings => return Ok(connection),
+            Some((mut connection, _)) => {
+                tracing::info!("replacing a helper that was started with other settings");
+                let _ = connection.call(&Shutdown {});
+            }
+            None => {}
+        }
+        start_local(&self.socket, &self.state, &self.settings)?;
+        let connected = self.connect()?;
+        connected.map(|(connection, _)| connection).ok_or_else(|| HelperError::Connect {
+            socket: self.socket.display().to_string(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        })
+    }
+
+    /// A connection past its greeting; `None` when nobody listens or somebody of another version does.
+    fn connect(&self) -> Result<Option<(Connection, VersionReply)>, HelperError> {
+        let stream = match UnixStream::connect(&self.socket) {
+            Ok(stream) => stream,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(source) => {
+                return Err(HelperError::Connect { socket: self.socket.display().to_string(), source });
+            }
+        };
+        let mut connection = Connection::new(stream);
+        match connection.call(&Version { protocol: PROTOCOL_VERSION }) {
+            Ok(version) => Ok(Some((connection, version))),
+            Err(ConnectionError::Closed | ConnectionError::Receive(_) | ConnectionError::Send(_)) => Ok(None),
+            Err(ConnectionError::Refused(error)) if error.kind != ErrorKind::BadVersion => {
+                Err(HelperError::Refused { method: Version::NAME, source: error })
+            }
+            Err(source) => Err(HelperError::NoAnswer { method: Version::NAME, source }),
+        }
+    }
+}

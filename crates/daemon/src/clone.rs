@@ -1,0 +1,117 @@
+//! A copy of a disk image that costs as little as the file system allows.
+//!
+//! A reflink where the file system has it: constant time, blocks shared until written. Otherwise the data extents
+//! are copied and the holes stay holes.
+
+use rustix::fs::{SeekFrom, copy_file_range, fdatasync, ftruncate, ioctl_ficlone, seek};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A copy that was not made; nothing is left of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{from} could not be copied to {to}")]
+pub(crate) struct CloneError {
+    from: String,
+    to: String,
+    source: io::Error,
+}
+
+impl CloneError {
+    pub(crate) fn hint(&self) -> Option<String> {
+        hint_for(&self.source)
+    }
+}
+
+/// What can be done about the errors that every write can meet.
+pub(crate) fn hint_for(error: &io::Error) -> Option<String> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+            "free space on that disk: `banger vm list` shows VMs that can go, `banger image list` images"
+                .to_owned(),
+        ),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            Some("make the state folder writable, or set XDG_STATE_HOME to one that is".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Copies `from` to `to`, which must not exist; it appears only when it is complete.
+pub(crate) fn clone_file(from: &Path, to: &Path) -> Result<(), CloneError> {
+    let failed =
+        |source| CloneError { from: from.display().to_string(), to: to.display().to_string(), source };
+    let partial = to.with_extension("partial");
+    let outcome = copy(from, &partial).and_then(|()| std::fs::rename(&partial, to));
+    if outcome.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    outcome.map_err(failed)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let source = File::open(from)?;
+    let target = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    match ioctl_ficlone(&target, &source) {
+        Ok(()) => return Ok(()),
+        // What a file system without reflinks, and a target on another one, answer.
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let length = source.metadata()?.len();
+    ftruncate(&target, length)?;
+    let mut at = 0;
+    while at < length {
+        let start = match seek(&source, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => break,
+            Err(errno) => return Err(errno.into()),
+        };
+        let end = seek(&source, SeekFrom::Hole(start))?;
+        copy_extent(&source, &target, start, end)?;
+        at = end;
+    }
+    fdatasync(&target).map_err(Into::into)
+}
+
+fn copy_extent(source: &File, target: &File, start: u64, end: u64) -> io::Result<()> {
+    let (mut read_at, mut write_at) = (start, start);
+    while read_at < end {
+        let wanted = usize::try_from(end - read_at).unwrap_or(usize::MAX);
+        let copied = copy_file_range(source, Some(&mut read_at), target, Some(&mut write_at), wanted)?;
+        if copied == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    #[test]
+    fn a_copy_has_the_same_bytes_and_the_same_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("a.img"), folder.path().join("b.img"));
+        let file = File::create(&from).unwrap();
+        file.set_len(64 << 20).unwrap();
+        file.write_all_at(b"start", 0).unwrap();
+        file.write_all_at(b"middle", 32 << 20).unwrap();
+        clone_file(&from, &to).unwrap();
+        assert!(std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap());
+        let disk_usage = std::fs::metadata(&to).unwrap().blocks() * 512;
+        assert!(disk_usage < 1 << 20, "{disk_usage} bytes on disk");
+    }
+
+    #[test]
+    fn a_failed_copy_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = clone_file(&folder.path().join("absent"), &folder.path().join("b.img")).unwrap_err();
+        assert!(error.to_string().contains("absent"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

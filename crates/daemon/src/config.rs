@@ -1,0 +1,114 @@
+//! The user's settings: `config.toml`. Every key is optional, an unknown one is refused.
+
+use crate::vm::create::{host_cpus, host_memory};
+use banger_protocol::names::ImageName;
+use banger_protocol::size::ByteSize;
+use serde::{Deserialize, Deserializer};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("the settings {path} cannot be read")]
+    Read { path: String, source: io::Error },
+    #[error("the settings {path}:{line} are wrong: {message}")]
+    Wrong { path: String, line: usize, message: String },
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// What VMs are made of that name no image.
+    pub default_image: ImageName,
+    /// Instead of the `qemu-system-x86_64` in the PATH.
+    pub qemu_bin: Option<PathBuf>,
+    /// banger's own key, instead of the one in the state folder.
+    pub ssh_key_path: Option<PathBuf>,
+    pub log_level: Option<String>,
+    /// Read by `banger` when it builds images; known here so that it is not refused.
+    pub debian_mirror: Option<String>,
+    vm_defaults: VmDefaults,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct VmDefaults {
+    vcpu: Option<u32>,
+    #[serde(deserialize_with = "size")]
+    memory: Option<ByteSize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            default_image: "debian-bookworm".parse().expect("a legal name"),
+            qemu_bin: None,
+            ssh_key_path: None,
+            log_level: None,
+            debian_mirror: None,
+            vm_defaults: VmDefaults::default(),
+        }
+    }
+}
+
+/// Sizes in the settings are written as on the command line.
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Mib(u64),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Text(text) => text.parse().map(Some).map_err(serde::de::Error::custom),
+        Written::Mib(mib) => Ok(Some(ByteSize::mib(mib))),
+    }
+}
+
+impl Config {
+    /// Reads the file; without one, everything is as built in.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: path.display().to_string(), source }),
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            ConfigError::Wrong { path: path.display().to_string(), line, message: error.message().to_owned() }
+        })
+    }
+
+    /// Virtual processors and memory of a VM that was given none: a quarter of the host's processors between 1 and
+    /// 4, an eighth of its memory between 512 MiB and 8 GiB.
+    pub(crate) fn vm_defaults(&self) -> (u32, ByteSize) {
+        let vcpu = self.vm_defaults.vcpu.unwrap_or_else(|| (host_cpus() / 4).clamp(1, 4));
+        let eighth = (host_memory().as_bytes() / 8).clamp(512 << 20, 8 << 30);
+        (vcpu, self.vm_defaults.memory.unwrap_or(ByteSize::mib(eighth >> 20)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_an_error_with_its_line() {
+        let error = Config::parse("log_level = \"debug\"\n\ndefault_imag = \"x\"\n", Path::new("/c.toml"));
+        let Err(ConfigError::Wrong { line, message, .. }) = error else { panic!("{error:?}") };
+        assert_eq!(line, 3);
+        assert!(message.contains("default_imag"), "{message}");
+    }
+
+    #[test]
+    fn sizes_are_written_as_on_the_command_line() {
+        let parse = |text| Config::parse(text, Path::new("c")).map(|config| config.vm_defaults());
+        assert_eq!(parse("[vm_defaults]\nvcpu = 2\nmemory = \"1G\"").unwrap(), (2, ByteSize::mib(1024)));
+        assert_eq!(parse("[vm_defaults]\nvcpu = 2\nmemory = 700").unwrap(), (2, ByteSize::mib(700)));
+        assert!(parse("[vm_defaults]\nmemory = \"much\"").is_err());
+    }
+}

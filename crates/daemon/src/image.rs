@@ -1,0 +1,120 @@
+//! Images: a folder each, with the root file system and the seed of the work disk.
+
+use crate::Services;
+use crate::artefact::{Draft, build, disk_usage, explain, hexadecimal, remove};
+use crate::operation::{Ended, Handle};
+use crate::store::ImageRecord;
+use banger_image::Watch;
+use banger_image::layer::Layer;
+use banger_image::rootfs::{self, Inject};
+use banger_protocol::daemon_api::image::{Deleted, ImageView, Ingest};
+use banger_protocol::names::ImageName;
+use banger_protocol::size::ByteSize;
+use banger_protocol::wire::{ErrorKind, RpcError};
+use std::fs::File;
+use std::sync::Arc;
+
+pub(crate) const ROOTFS: &str = rootfs::ROOTFS;
+pub(crate) const WORK_SEED: &str = rootfs::WORK_SEED;
+
+pub(crate) fn list(services: &Services) -> Result<Vec<ImageView>, RpcError> {
+    let all: Vec<ImageRecord> =
+        services.store.all().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
+    Ok(all.into_iter().map(|image| view(services, image)).collect())
+}
+
+pub(crate) fn show(services: &Services, name: &ImageName) -> Result<ImageView, RpcError> {
+    let found = services.store.find(name.as_str());
+    let found = found.map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
+    found.map(|image| view(services, image)).ok_or_else(|| {
+        RpcError::new(ErrorKind::NotFound, format!("there is no image `{name}`"))
+            .with_hint("`banger image list` shows the images there are")
+    })
+}
+
+fn view(services: &Services, image: ImageRecord) -> ImageView {
+    let folder = services.state.images().join(image.name.as_str());
+    let rootfs = folder.join(ROOTFS);
+    ImageView {
+        size: ByteSize::bytes(std::fs::metadata(&rootfs).map_or(0, |metadata| metadata.len())),
+        disk_usage: disk_usage(&folder),
+        rootfs_path: rootfs.display().to_string(),
+        work_seed_path: folder.join(WORK_SEED).display().to_string(),
+        name: image.name,
+        source: image.source,
+        kernel: image.kernel,
+        digest: image.digest,
+        entries: image.entries,
+        has_init: image.has_init,
+        has_sshd: image.has_sshd,
+        created: image.created,
+    }
+}
+
+/// Makes an image of an archive, as an operation.
+pub(crate) async fn ingest(
+    services: &Arc<Services>,
+    request: Ingest,
+    archive: File,
+    handle: &Handle,
+) -> Result<ImageView, Ended> {
+    let name = request.name.clone();
+    refuse_taken(services, &name)?;
+    handle.stage("write the file system");
+    let (builder, handle_for_build) = (services.clone(), handle.clone());
+    build(handle, move |watch| make(&builder, request, &archive, &handle_for_build, watch)).await?;
+    tracing::info!(image = %name, "published");
+    Ok(show(services, &name)?)
+}
+
+fn refuse_taken(services: &Services, name: &ImageName) -> Result<(), RpcError> {
+    match show(services, name) {
+        Ok(_) => Err(RpcError::new(ErrorKind::AlreadyExists, format!("there is already an image `{name}`"))
+            .with_hint(format!("`banger image delete {name}` removes it"))),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn make(
+    services: &Services,
+    request: Ingest,
+    archive: &File,
+    handle: &Handle,
+    watch: Watch<'_>,
+) -> Result<(), RpcError> {
+    let message = || format!("the image `{}` was not made", request.name);
+    let draft = Draft::begin(&services.state.images(), handle).map_err(|e| explain(message(), &e))?;
+    let defaults = rootfs::Options::default();
+    let agent = std::fs::read(&services.agent).map_err(|source| {
+        explain(
+            message(),
+            &crate::kernel::AgentMissing { path: services.agent.display().to_string(), source },
+        )
+    })?;
+    let inject = vec![Inject { path: AGENT_IN_GUEST.to_owned(), mode: 0o755, bytes: agent }];
+    let size = request.size.map_or(defaults.size, ByteSize::as_bytes);
+    let options = rootfs::Options { size, inject, ..defaults };
+    let layer = Layer::open(&request.source, archive, draft.path(), &options.limits, watch)
+        .map_err(|e| explain(message(), &e))?;
+    let facts = rootfs::build(&[layer], &options, draft.path(), watch).map_err(|e| explain(message(), &e))?;
+    let record = ImageRecord {
+        name: request.name.clone(),
+        source: request.source.clone(),
+        kernel: request.kernel.clone(),
+        digest: hexadecimal(&facts.digest.0),
+        entries: facts.entries,
+        has_init: facts.init.is_some(),
+        has_sshd: facts.sshd,
+        created: crate::store::now(),
+    };
+    draft.publish(&record, &services.store, false).map_err(|e| explain(message(), &e))
+}
+
+/// Where an image carries the agent, for kernels that bring an initrd of their own.
+const AGENT_IN_GUEST: &str = "usr/lib/banger/banger-vsock-agent";
+
+pub(crate) fn delete(services: &Services, name: ImageName) -> Result<Deleted, RpcError> {
+    remove::<ImageRecord>(&services.state.images(), name.as_str(), &services.store, "image")?;
+    Ok(Deleted { image: name })
+}

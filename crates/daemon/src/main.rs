@@ -1,0 +1,245 @@
+//! `bangerd`: everything banger knows and decides.
+//!
+//! It serves its owner on a Unix socket ([`serve`], [`route`]), remembers in SQLite ([`store`]), runs what takes
+//! long as operations ([`operation`]), and has no capability: effects that need one are the helper's
+//! ([`client::helper`]). The modules call each other downwards only: `route` → `vm`, `image`, `kernel` → `network`,
+//! `client`, `store`.
+
+mod artefact;
+mod client;
+mod clone;
+mod config;
+mod doctor;
+mod image;
+mod kernel;
+mod network;
+mod operation;
+mod paths;
+mod process;
+mod route;
+mod serve;
+mod store;
+mod vm;
+
+use anyhow::{Context, bail};
+use banger_protocol::ids::{OperationId, VmId};
+use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
+use banger_protocol::root_api::Settings;
+use client::helper::Helper;
+use config::Config;
+use network::Range;
+use operation::Operations;
+use paths::StateFolder;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use store::{ImageRecord, KernelRecord, Store};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The helper's bridge, inside its own network namespace.
+const BRIDGE: &str = "br-banger";
+const AGENT: &str = "banger-vsock-agent";
+
+/// What requests are answered with. It has parts and no methods of its own beyond the two about starts under way.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub store: Store,
+    pub operations: Operations,
+    pub locks: vm::Locks,
+    pub helper: Helper,
+    pub state: StateFolder,
+    pub config: Config,
+    pub host: vm::vmm::Host,
+    pub range: Range,
+    pub faults: vm::Faults,
+    /// The guest agent's program, to be put into initrds and images.
+    pub agent: PathBuf,
+    pub ssh_key: PathBuf,
+    pub socket: PathBuf,
+    pub owner_uid: u32,
+    pub started: Instant,
+    /// Cancelled when the daemon shall end.
+    pub stopping: CancellationToken,
+    /// Folders of images and kernels that cannot be read.
+    pub damaged: Vec<PathBuf>,
+    starting: Mutex<HashMap<VmId, OperationId>>,
+}
+
+impl Services {
+    /// Notes which operation is bringing a VM up, so that a stop or delete can call it off.
+    pub(crate) fn set_starting(&self, vm: &VmId, operation: &OperationId) {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(vm.clone(), operation.clone());
+    }
+
+    /// Calls off a start under way and waits for its release; otherwise nothing.
+    pub(crate) async fn cancel_start(&self, vm: &VmId) {
+        let starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(vm);
+        if let Some(operation) = starting
+            && let Err(error) = self.operations.cancel(&operation).await
+        {
+            tracing::debug!(%vm, %error, "the start was already forgotten");
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = format!("bangerd: {error}");
+            for cause in error.chain().skip(1) {
+                text.push_str(&format!(": {cause}"));
+            }
+            text.push('\n');
+            // Nobody to tell when even that fails.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let mut arguments = lexopt::Parser::from_env();
+    let mut local = false;
+    while let Some(argument) = arguments.next().context("the command line cannot be read")? {
+        match argument {
+            lexopt::Arg::Long("local") => local = true,
+            lexopt::Arg::Long("version") => {
+                let version = format!("bangerd {}\n", banger_protocol::VERSION);
+                return Ok(std::io::Write::write_all(&mut std::io::stdout(), version.as_bytes())?);
+            }
+            other => return Err(other.unexpected()).context("the command line cannot be understood"),
+        }
+    }
+    if !local {
+        bail!("only local mode can be started by hand: `bangerd --local`");
+    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let uid = rustix::process::geteuid().as_raw();
+    let paths = local_paths(uid)?;
+    let config = Config::read(&paths.config)?;
+    start_log(config.log_level.as_deref())?;
+    make_private_folder(&paths.runtime, uid)?;
+    let state = StateFolder::make(paths.state.clone())
+        .with_context(|| format!("the state folder {} cannot be used", paths.state.display()))?;
+    let Some(_alone) = lock(&state)? else {
+        bail!("another daemon already serves {}", paths.state.display());
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve_until_told(state, &paths, config, uid))
+}
+
+fn local_paths(uid: u32) -> anyhow::Result<LocalPaths> {
+    let value = std::env::var_os;
+    let (home, state, cache) = (value("HOME"), value("XDG_STATE_HOME"), value("XDG_CACHE_HOME"));
+    let (config, runtime, tmpdir) = (value("XDG_CONFIG_HOME"), value("XDG_RUNTIME_DIR"), value("TMPDIR"));
+    Ok(LocalPaths::find(&Environment {
+        home: home.as_deref(),
+        xdg_state_home: state.as_deref(),
+        xdg_cache_home: cache.as_deref(),
+        xdg_config_home: config.as_deref(),
+        xdg_runtime_dir: runtime.as_deref(),
+        tmpdir: tmpdir.as_deref(),
+        uid,
+    })?)
+}
+
+/// `BANGER_LOG` goes before the settings; `info` is the default.
+fn start_log(level: Option<&str>) -> anyhow::Result<()> {
+    let wanted = std::env::var("BANGER_LOG").ok();
+    let wanted = wanted.as_deref().or(level).unwrap_or("info");
+    let filter = tracing_subscriber::EnvFilter::try_new(wanted)
+        .with_context(|| format!("`{wanted}` is not a log level"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    Ok(())
+}
+
+/// Two daemons on one state folder would undo each other; the second gets `None`.
+fn lock(state: &StateFolder) -> anyhow::Result<Option<File>> {
+    let path = state.path().join("daemon.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("{} cannot be opened", path.display()))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno).with_context(|| format!("{} cannot be locked", path.display())),
+    }
+}
+
+async fn serve_until_told(
+    state: StateFolder,
+    paths: &LocalPaths,
+    config: Config,
+    uid: u32,
+) -> anyhow::Result<()> {
+    let store = Store::open(&state.database())?;
+    let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
+    damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
+    let host = vm::vmm::Host::look(config.qemu_bin.as_deref());
+    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let settings = Settings {
+        qemu: text(&host.qemu),
+        vsock_backend: text(&host.vsock_backend),
+        firecracker: None,
+        bridge: BRIDGE.to_owned(),
+        address: Range::LOCAL.bridge,
+        prefix: Range::LOCAL.prefix,
+    };
+    let services = Arc::new(Services {
+        helper: Helper::new(paths.runtime.join("bangerd-root.sock"), state.clone(), settings),
+        operations: Operations::default(),
+        locks: vm::Locks::default(),
+        range: Range::LOCAL,
+        faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
+        agent: find_agent(),
+        ssh_key: config.ssh_key_path.clone().unwrap_or_else(|| state.ssh_key()),
+        socket: paths.socket.clone(),
+        owner_uid: uid,
+        started: Instant::now(),
+        stopping: CancellationToken::new(),
+        starting: Mutex::default(),
+        damaged,
+        store,
+        state,
+        config,
+        host,
+    });
+    kernel::refresh_initrds(&services);
+    vm::adopt::adopt(&services).await;
+    let listener = listen(&paths.socket)?;
+    tracing::info!(version = banger_protocol::VERSION, socket = %paths.socket.display(), "serving");
+    tokio::spawn(serve::serve(listener, services.clone()));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = services.stopping.cancelled() => {}
+    }
+    services.stopping.cancel();
+    // The lock is held: this is our own socket.
+    let _ = std::fs::remove_file(&paths.socket);
+    let helper = services.helper.clone();
+    tokio::task::spawn_blocking(move || helper.shut_down()).await?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Listens where a former daemon may have left its socket; the lock says that it is gone.
+fn listen(socket: &Path) -> anyhow::Result<tokio::net::UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("the old socket {} cannot be removed", socket.display()));
+        }
+        _ => {}
+    }
+    // umask 077 makes it 0600.
+    tokio::net::UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))
+}
+
+fn find_agent() -> PathBuf {
+    vm::vmm::find(AGENT).unwrap_or_else(|| Path::new("/usr/lib/banger").join(AGENT))
+}

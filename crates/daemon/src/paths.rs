@@ -1,0 +1,79 @@
+//! What lies where in the state folder.
+//!
+//! ```text
+//! banger.db           the database
+//! bangerd.log         what the daemon said, and `helper.log` what the helper said
+//! ssh/id_ed25519      banger's own key, for getting into guests
+//! images/<name>/      manifest.json, rootfs.ext4, work-seed.ext4
+//! kernels/<name>/     manifest.json, vmlinux, initrd.img, modules.ext4, boot-modules.cpio
+//! vms/<id>/           a VM's disks, sockets and logs
+//! ```
+//!
+//! A folder whose name starts with `.tmp-` is being made; at the daemon's start it is nobody's and removed.
+
+use banger_protocol::ids::VmId;
+use banger_protocol::root_api::ProcessIdentity;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The state folder.
+#[derive(Clone, Debug)]
+pub(crate) struct StateFolder(PathBuf);
+
+impl StateFolder {
+    /// Makes the folder and its sub-folders, private to the owner.
+    pub(crate) fn make(path: PathBuf) -> io::Result<Self> {
+        for folder in
+            [path.clone(), path.join("images"), path.join("kernels"), path.join("vms"), path.join("ssh")]
+        {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("banger.db")
+    }
+
+    pub(crate) fn helper_log(&self) -> PathBuf {
+        self.0.join("helper.log")
+    }
+
+    pub(crate) fn ssh_key(&self) -> PathBuf {
+        self.0.join("ssh/id_ed25519")
+    }
+
+    pub(crate) fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
+
+    pub(crate) fn kernels(&self) -> PathBuf {
+        self.0.join("kernels")
+    }
+
+    pub(crate) fn vms(&self) -> PathBuf {
+        self.0.join("vms")
+    }
+
+    pub(crate) fn vm(&self, id: &VmId) -> PathBuf {
+        self.vms().join(id.as_str())
+    }
+
+    /// Any living process that works in the folder of one of our VMs.
+    ///
+    /// This is how a VM is found of which nobody wrote down that it was started.
+    pub(crate) fn living_vm_process(&self) -> Option<ProcessIdentity> {
+        let vms = self.vms().canonicalize().ok()?;
+        let processes = std::fs::read_dir("/proc").ok()?;
+        processes.filter_map(Result::ok).find_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let working_folder = std::fs::read_link(entry.path().join("cwd")).ok()?;
+            if working_folder.parent() == Some(&vms) { crate::process::identify(pid) } else { None }
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! One arm for each request; nothing is decided here.
+
+use crate::serve::Client;
+use crate::vm::{connect, create, delete, logs, start, stop, view};
+use crate::{Services, doctor, image, kernel};
+use banger_protocol::daemon_api::DaemonCall;
+use banger_protocol::daemon_api::operation::OperationStarted;
+use banger_protocol::daemon_api::system::{DaemonStatus, Mode, Pong, ShuttingDown};
+use banger_protocol::daemon_api::vm::{Connected, SshAccess, State, VmView};
+use banger_protocol::names::VmRef;
+use banger_protocol::wire::{ErrorKind, RpcError};
+use serde::Serialize;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Answers one request. An error is the connection's, not the request's: those are answers.
+pub(crate) async fn route(
+    call: DaemonCall,
+    id: u64,
+    descriptors: Vec<OwnedFd>,
+    client: &Client,
+    services: &Arc<Services>,
+) -> io::Result<()> {
+    let s = services;
+    match call {
+        DaemonCall::Version(_) => unreachable!("answered before routing"),
+        DaemonCall::Ping(_) => reply(client, id, Ok(Pong {})).await,
+        DaemonCall::Status(_) => reply(client, id, status(s)).await,
+        DaemonCall::Shutdown(_) => {
+            let running = running_count(s);
+            reply(client, id, running.map(|vms_running| ShuttingDown { vms_running })).await?;
+            s.stopping.cancel();
+            Ok(())
+        }
+        DaemonCall::Doctor(_) => reply(client, id, Ok(doctor::run(s))).await,
+
+        DaemonCall::OperationWatch(request) => {
+            let mut watcher = match s.operations.watch(&request.operation) {
+                Ok(watcher) => watcher,
+                Err(error) => return reply::<()>(client, id, Err(error)).await,
+            };
+            loop {
+                tokio::select! {
+                    event = watcher.next() => match event {
+                        Some(event) => client.event(&event).await?,
+                        None => return reply(client, id, Ok(watcher.view())).await,
+                    },
+                    () = client.gone.cancelled() => return Err(io::ErrorKind::BrokenPipe.into()),
+                }
+            }
+        }
+        DaemonCall::OperationStatus(request) => {
+            reply(client, id, s.operations.status(&request.operation)).await
+        }
+        DaemonCall::OperationCancel(request) => {
+            let outcome = s.operations.cancel(&request.operation).await;
+            reply(client, id, outcome).await
+        }
+        DaemonCall::OperationList(_) => reply(client, id, Ok(s.operations.list())).await,
+
+        DaemonCall::VmCreate(request) => reply(client, id, create::create(s, client, request)).await,
+        DaemonCall::VmStart(request) => {
+            let outcome = view::find(s, &request.vm).map(|vm| {
+                let services = s.clone();
+                let vm_id = vm.id.clone();
+                let operation = s.operations.start("vm.start", vm.name.to_string(), |handle| async move {
+                    start::start(&services, &vm_id, request.early, &handle).await
+                });
+                s.set_starting(&vm.id, &operation);
+                OperationStarted { operation }
+            });
+            reply(client, id, outcome).await
+        }
+        DaemonCall::VmStop(request) => {
+            let outcome = view::find(s, &request.vm).map(|vm| {
+                let services = s.clone();
+                let work = async move { stop::stop(&services, &vm.id).await };
+                OperationStarted { operation: s.operations.start("vm.stop", vm.name.to_string(), |_| work) }
+            });
+            reply(client, id, outcome).await
+        }
+        DaemonCall::VmDelete(request) => {
+            let outcome = view::find(s, &request.vm).map(|vm| {
+                let services = s.clone();
+                let subject = vm.name.to_string();
+                let work = async move { delete::delete(&services, &vm).await };
+                OperationStarted { operation: s.operations.start("vm.delete", subject, |_| work) }
+            });
+            reply(client, id, outcome).await
+        }
+        DaemonCall::VmList(_) => {
+            let outcome = view::all(s).map(|vms| vms.iter().map(view::of).collect::<Vec<VmView>>());
+            reply(client, id, outcome).await
+        }
+        DaemonCall::VmShow(request) => {
+            reply(client, id, view::find(s, &request.vm).map(|vm| view::of(&vm))).await
+        }
+        DaemonCall::VmLogs(request) => reply(client, id, logs::logs(s, &request)).await,
+        DaemonCall::VmConnect(request) => match connect::connect(s, &request.vm).await {
+            Ok((vm, stream)) => client.reply(id, &Ok(Connected { id: vm }), &[stream.as_fd()]).await,
+            Err(error) => client.reply::<()>(id, &Err(error), &[]).await,
+        },
+        DaemonCall::VmSsh(request) => reply(client, id, ssh_access(s, &request.vm)).await,
+
+        DaemonCall::ImageList(_) => reply(client, id, image::list(s)).await,
+        DaemonCall::ImageShow(request) => reply(client, id, image::show(s, &request.image)).await,
+        DaemonCall::ImageIngest(request) => {
+            let outcome = archive(descriptors).map(|archive| {
+                let services = s.clone();
+                let subject = request.name.to_string();
+                let work = |handle| async move { image::ingest(&services, request, archive, &handle).await };
+                OperationStarted { operation: s.operations.start("image.ingest", subject, work) }
+            });
+            reply(client, id, outcome).await
+        }
+        DaemonCall::ImageDelete(request) => reply(client, id, image::delete(s, request.image)).await,
+
+        DaemonCall::KernelList(_) => reply(client, id, kernel::list(s)).await,
+        DaemonCall::KernelShow(request) => reply(client, id, kernel::show(s, &request.kernel)).await,
+        DaemonCall::KernelIngest(request) => {
+            let outcome = archive(descriptors).map(|archive| {
+                let services = s.clone();
+                let subject = request.name.to_string();
+                let work = |handle| async move { kernel::ingest(&services, request, archive, &handle).await };
+                OperationStarted { operation: s.operations.start("kernel.ingest", subject, work) }
+            });
+            reply(client, id, outcome).await
+        }
+        DaemonCall::KernelDelete(request) => reply(client, id, kernel::delete(s, request.kernel)).await,
+    }
+}
+
+async fn reply<R: Serialize>(client: &Client, id: u64, outcome: Result<R, RpcError>) -> io::Result<()> {
+    client.reply(id, &outcome, &[]).await
+}
+
+/// The one file that must come with the request.
+fn archive(mut descriptors: Vec<OwnedFd>) -> Result<File, RpcError> {
+    match (descriptors.pop(), descriptors.is_empty()) {
+        (Some(only), true) => Ok(File::from(only)),
+        _ => Err(RpcError::new(ErrorKind::BadRequest, "the request must carry exactly one descriptor")),
+    }
+}
+
+fn running_count(services: &Services) -> Result<u64, RpcError> {
+    Ok(view::all(services)?.iter().filter(|vm| vm.state.name() == State::Running).count() as u64)
+}
+
+fn status(services: &Services) -> Result<DaemonStatus, RpcError> {
+    Ok(DaemonStatus {
+        pid: std::process::id(),
+        version: banger_protocol::VERSION.to_owned(),
+        mode: Mode::Local,
+        socket: services.socket.display().to_string(),
+        state_folder: services.state.path().display().to_string(),
+        uptime_ms: u64::try_from(services.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        vms: view::all(services)?.len() as u64,
+        vms_running: running_count(services)?,
+        helper_pid: services.helper.pid(),
+    })
+}
+
+fn ssh_access(services: &Services, reference: &VmRef) -> Result<SshAccess, RpcError> {
+    let broken = |e: &(dyn std::error::Error + 'static)| RpcError::from_error(ErrorKind::OperationFailed, e);
+    let vm = view::find(services, reference)?;
+    let host_key = crate::vm::public_of(&vm.host_key).map_err(|e| broken(&e))?;
+    crate::vm::own_key(&services.ssh_key).map_err(|e| broken(&e))?;
+    let image = image::show(services, &vm.image);
+    Ok(SshAccess {
+        name: vm.name,
+        host_key,
+        identity_file: services.ssh_key.display().to_string(),
+        has_sshd: image.is_ok_and(|image| image.has_sshd),
+    })
+}

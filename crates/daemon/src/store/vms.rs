@@ -1,0 +1,283 @@
+//! Rows of VMs.
+
+use super::{Store, StoreError, failed};
+use crate::vm::VmState;
+use banger_protocol::daemon_api::vm::StageTiming;
+use banger_protocol::ids::VmId;
+use banger_protocol::names::{ImageName, KernelName, VmName};
+use banger_protocol::root_api::ProcessIdentity;
+use banger_protocol::size::ByteSize;
+use rusqlite::types::Type;
+use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+/// What the user wants of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VmSpec {
+    pub vcpu: u32,
+    pub memory: ByteSize,
+}
+
+/// The process whose end ends the VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LeaseHolder {
+    pub process: ProcessIdentity,
+}
+
+/// A VM that has no address yet.
+#[derive(Debug)]
+pub(crate) struct NewVm {
+    pub id: VmId,
+    pub name: VmName,
+    pub image: ImageName,
+    pub kernel: KernelName,
+    pub spec: VmSpec,
+    pub lease: Option<LeaseHolder>,
+    /// OpenSSH private key, the guest's own.
+    pub host_key: String,
+    /// 32 hexadecimal digits.
+    pub machine_id: String,
+}
+
+/// A VM as recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct VmRecord {
+    pub id: VmId,
+    pub name: VmName,
+    pub address: Ipv4Addr,
+    pub image: ImageName,
+    pub kernel: KernelName,
+    pub spec: VmSpec,
+    pub state: VmState,
+    pub stages: Vec<StageTiming>,
+    pub lease: Option<LeaseHolder>,
+    pub host_key: String,
+    pub machine_id: String,
+    /// RFC 3339, UTC.
+    pub created: String,
+}
+
+/// Why there is no new VM.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReserveError {
+    #[error("there is already a VM named `{0}`")]
+    NameTaken(VmName),
+    #[error("every guest address of the network is taken")]
+    NoAddressLeft,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+const COLUMNS: &str =
+    "id, name, address, image, kernel, spec, state, stages, lease, host_key, machine_id, created";
+
+impl Store {
+    /// Reserves name, id and address at once, or nothing.
+    ///
+    /// `pick` chooses an address that is not in the given set.
+    pub(crate) fn reserve_vm(
+        &self,
+        new: NewVm,
+        pick: impl Fn(&BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr>,
+    ) -> Result<VmRecord, ReserveError> {
+        let wrong = failed("reserve a VM");
+        let mut connection = self.lock();
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&wrong)?;
+        let taken: BTreeSet<Ipv4Addr> = {
+            let mut statement = transaction.prepare_cached("SELECT address FROM vms").map_err(&wrong)?;
+            let rows =
+                statement.query_map([], |row| row.get::<_, u32>(0).map(Ipv4Addr::from)).map_err(&wrong)?;
+            rows.collect::<Result<_, _>>().map_err(&wrong)?
+        };
+        let address = pick(&taken).ok_or(ReserveError::NoAddressLeft)?;
+        let record = VmRecord {
+            id: new.id,
+            name: new.name,
+            address,
+            image: new.image,
+            kernel: new.kernel,
+            spec: new.spec,
+            state: VmState::Created,
+            stages: Vec::new(),
+            lease: new.lease,
+            host_key: new.host_key,
+            machine_id: new.machine_id,
+            created: super::now(),
+        };
+        let inserted = transaction.execute(
+            &format!("INSERT INTO vms ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)"),
+            params![
+                record.id.as_str(),
+                record.name.as_str(),
+                u32::from(record.address),
+                record.image.as_str(),
+                record.kernel.as_str(),
+                json(&record.spec),
+                json(&record.state),
+                json(&record.stages),
+                record.lease.as_ref().map(json),
+                record.host_key,
+                record.machine_id,
+                record.created,
+            ],
+        );
+        match inserted {
+            Ok(_) => {}
+            Err(rusqlite::Error::SqliteFailure(_, Some(message))) if message.contains("vms.name") => {
+                return Err(ReserveError::NameTaken(record.name));
+            }
+            Err(source) => return Err(wrong(source).into()),
+        }
+        transaction.commit().map_err(wrong)?;
+        Ok(record)
+    }
+
+    /// Every VM that can be read, oldest first, and the ids of rows that cannot.
+    pub(crate) fn vms(&self) -> Result<(Vec<VmRecord>, Vec<String>), StoreError> {
+        let wrong = failed("list the VMs");
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM vms ORDER BY created, rowid"))
+            .map_err(&wrong)?;
+        let mut rows = statement.query([]).map_err(&wrong)?;
+        let (mut good, mut damaged) = (Vec::new(), Vec::new());
+        while let Some(row) = rows.next().map_err(&wrong)? {
+            match read(row) {
+                Ok(record) => good.push(record),
+                Err(error) => {
+                    let id: String = row.get(0).unwrap_or_else(|_| "?".to_owned());
+                    tracing::warn!(%id, %error, "a VM's row cannot be read");
+                    damaged.push(id);
+                }
+            }
+        }
+        Ok((good, damaged))
+    }
+
+    pub(crate) fn vm(&self, id: &VmId) -> Result<Option<VmRecord>, StoreError> {
+        let wrong = failed("read a VM");
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached(&format!("SELECT {COLUMNS} FROM vms WHERE id = ?1")).map_err(&wrong)?;
+        statement.query_row([id.as_str()], read).optional().map_err(wrong)
+    }
+
+    pub(crate) fn set_vm_state(&self, id: &VmId, state: &VmState) -> Result<(), StoreError> {
+        self.update_vm(id, "state", &json(state))
+    }
+
+    pub(crate) fn set_vm_stages(&self, id: &VmId, stages: &[StageTiming]) -> Result<(), StoreError> {
+        self.update_vm(id, "stages", &json(&stages))
+    }
+
+    /// `column` is a name from this file, never a user's.
+    fn update_vm(&self, id: &VmId, column: &'static str, value: &str) -> Result<(), StoreError> {
+        let statement = format!("UPDATE vms SET {column} = ?2 WHERE id = ?1");
+        self.lock().execute(&statement, params![id.as_str(), value]).map_err(failed("update a VM"))?;
+        Ok(())
+    }
+
+    /// Removes a VM's row, if there is one.
+    pub(crate) fn delete_vm(&self, id: &VmId) -> Result<(), StoreError> {
+        let statement = "DELETE FROM vms WHERE id = ?1";
+        self.lock().execute(statement, [id.as_str()]).map_err(failed("remove a VM"))?;
+        Ok(())
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("a record's fields serialise")
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<VmRecord> {
+    Ok(VmRecord {
+        id: parsed(row, 0)?,
+        name: parsed(row, 1)?,
+        address: Ipv4Addr::from(row.get::<_, u32>(2)?),
+        image: parsed(row, 3)?,
+        kernel: parsed(row, 4)?,
+        spec: from_json(row, 5)?,
+        state: from_json(row, 6)?,
+        stages: from_json(row, 7)?,
+        lease: row
+            .get::<_, Option<String>>(8)?
+            .map(|text| serde_json::from_str(&text).map_err(|e| unreadable(8, e)))
+            .transpose()?,
+        host_key: row.get(9)?,
+        machine_id: row.get(10)?,
+        created: row.get(11)?,
+    })
+}
+
+fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T: TryFrom<String, Error: std::error::Error + Send + Sync + 'static>,
+{
+    T::try_from(row.get::<_, String>(column)?).map_err(|e| unreadable(column, e))
+}
+
+fn from_json<T: for<'de> Deserialize<'de>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(&row.get::<_, String>(column)?).map_err(|e| unreadable(column, e))
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(name: &str) -> NewVm {
+        NewVm {
+            id: VmId::random(),
+            name: name.parse().unwrap(),
+            image: "image".parse().unwrap(),
+            kernel: "kernel".parse().unwrap(),
+            spec: VmSpec { vcpu: 1, memory: ByteSize::mib(512) },
+            lease: None,
+            host_key: String::new(),
+            machine_id: String::new(),
+        }
+    }
+
+    fn lowest(taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+        (2..5).map(|last| Ipv4Addr::new(10, 0, 0, last)).find(|address| !taken.contains(address))
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("banger.db")).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn a_taken_name_and_an_empty_pool_leave_no_row() {
+        let (_folder, store) = store();
+        for name in ["a", "b", "c"] {
+            store.reserve_vm(new(name), lowest).unwrap();
+        }
+        assert!(matches!(store.reserve_vm(new("d"), lowest), Err(ReserveError::NoAddressLeft)));
+        let (vms, _) = store.vms().unwrap();
+        store.delete_vm(&vms[0].id).unwrap();
+        assert!(matches!(store.reserve_vm(new("b"), lowest), Err(ReserveError::NameTaken(_))));
+        assert_eq!(store.vms().unwrap().0.len(), 2);
+        assert_eq!(store.reserve_vm(new("e"), lowest).unwrap().address, Ipv4Addr::new(10, 0, 0, 2));
+    }
+
+    #[test]
+    fn a_damaged_row_is_named_and_hides_no_other() {
+        let (_folder, store) = store();
+        let first = store.reserve_vm(new("a"), lowest).unwrap();
+        store.reserve_vm(new("b"), lowest).unwrap();
+        store.update_vm(&first.id, "state", "{\"runn").unwrap();
+        let (good, damaged) = store.vms().unwrap();
+        assert_eq!(good.len(), 1);
+        assert_eq!(damaged, [first.id.to_string()]);
+    }
+}

@@ -1,0 +1,123 @@
+//! What the daemon does first: hold what it has written down against what there is.
+//!
+//! | recorded | found | then |
+//! |---|---|---|
+//! | running | its processes | adopted: watched again, nothing in the guest notices |
+//! | running | not all of them | released, stopped |
+//! | starting, leased | anything | removed: nobody waits for it any more |
+//! | starting | anything | released, failed: somebody was interrupted |
+//! | stopping | anything | released, stopped |
+//! | nothing | a folder, a tap or a process of ours | removed |
+
+use super::release::{Depth, release};
+use super::{VmState, delete, lease, view, watch};
+use crate::Services;
+use crate::client::agent;
+use crate::store::VmRecord;
+use banger_protocol::ids::VmId;
+use banger_protocol::root_api::InventoryRequest;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+const AGENT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Brings records and host together. Errors are logged and do not keep the daemon from serving.
+pub(crate) async fn adopt(services: &Arc<Services>) {
+    let (vms, damaged) = match services.store.vms() {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(?error, "the VMs could not be read: nothing was adopted");
+            return;
+        }
+    };
+    let known: BTreeSet<VmId> =
+        vms.iter().map(|vm| vm.id.clone()).chain(damaged.iter().filter_map(|id| id.parse().ok())).collect();
+    for id in strays(services, &known).await {
+        tracing::warn!(vm = %id, "removing what nobody knows of");
+        if let Err(error) = release(services, &id, Depth::Everything).await {
+            tracing::error!(vm = %id, ?error, "a stray was not removed");
+        }
+    }
+    for vm in vms {
+        adopt_one(services, &vm).await;
+    }
+}
+
+async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
+    let end_as = |state| async move {
+        if let Err(error) = release(services, &vm.id, Depth::Runtime).await {
+            tracing::error!(vm = %vm.id, ?error, "an interrupted VM was not released");
+        }
+        if let Err(error) = services.store.set_vm_state(&vm.id, &state) {
+            tracing::error!(vm = %vm.id, ?error, "the end of a VM was not recorded");
+        }
+    };
+    match &vm.state {
+        VmState::Running(running) => {
+            if running.processes().all(crate::process::is_alive) {
+                tracing::info!(vm = %vm.id, name = %vm.name, pid = running.vmm.pid, "adopted");
+                watch::spawn(services, vm.id.clone(), running.clone());
+                check_agent(services, vm.id.clone(), running.boot_id.clone());
+                lease::watch_holder(services, vm);
+                return;
+            }
+            watch::note_end(services, &vm.id, running, "it ended while no daemon was there").await;
+        }
+        VmState::Starting if vm.lease.is_some() => {
+            if let Err(error) = delete::remove(services, &vm.id).await {
+                tracing::error!(vm = %vm.id, %error, "an abandoned VM was not removed");
+            }
+            return;
+        }
+        VmState::Starting => {
+            let reason = "the daemon ended while the VM was starting".to_owned();
+            end_as(VmState::Failed { reason }).await;
+        }
+        VmState::Stopping(_) => end_as(VmState::Stopped { reason: "stopped on request".to_owned() }).await,
+        VmState::Created | VmState::Stopped { .. } | VmState::Failed { .. } => {}
+    }
+    lease::watch_holder(services, vm);
+}
+
+/// Asks an adopted guest who it is. A guest that is silent or another than expected is told in the log only: its
+/// processes are the ones we started, and ending them is the user's decision.
+fn check_agent(services: &Services, id: VmId, boot_id: String) {
+    let folder = services.state.vm(&id);
+    tokio::task::spawn_blocking(move || match agent::health(&folder, AGENT_LIMIT) {
+        Ok(health) if health.boot_id == boot_id => tracing::debug!(vm = %id, "the agent answers"),
+        Ok(health) => {
+            tracing::warn!(vm = %id, expected = boot_id, found = health.boot_id, "another boot than recorded")
+        }
+        Err(error) => tracing::warn!(vm = %id, ?error, "the agent of an adopted guest does not answer"),
+    });
+}
+
+/// Ids that have a folder, a tap or a process, and no row.
+async fn strays(services: &Arc<Services>, known: &BTreeSet<VmId>) -> BTreeSet<VmId> {
+    let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
+    let mut found: BTreeSet<VmId> =
+        folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let helper = services.helper.clone();
+    match tokio::task::spawn_blocking(move || helper.call_if_anything_lives(&InventoryRequest {})).await {
+        Ok(Ok(Some(inventory))) => {
+            found.extend(inventory.taps);
+            found.extend(inventory.processes.into_iter().map(|process| process.vm));
+        }
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::error!(?error, "the helper's inventory could not be read"),
+        Err(error) => tracing::error!(%error, "the helper's inventory could not be read"),
+    }
+    found.difference(known).cloned().collect()
+}
+
+/// Whether a VM has a row; for the doctor.
+pub(crate) fn unrecorded_folders(services: &Services) -> Vec<String> {
+    let Ok(vms) = view::all(services) else { return Vec::new() };
+    let known: BTreeSet<String> = vms.iter().map(|vm| vm.id.to_string()).collect();
+    let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
+    folders
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !known.contains(name))
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! Makes a VM: decide, reserve, start.
+//!
+//! Nothing is written before the request is known to be good; the reservation of name, id and address is one
+//! transaction. What comes after it can fail: then the VM stays, failed, with its reason and its log, unless the
+//! user called it off.
+
+use super::{delete, generated_name, keys, start, view};
+use crate::Services;
+use crate::operation::Ended;
+use crate::serve::Client;
+use crate::store::{ImageRecord, KernelRecord, LeaseHolder, NewVm, ReserveError, VmRecord, VmSpec};
+use banger_protocol::daemon_api::operation::OperationStarted;
+use banger_protocol::daemon_api::vm::{Create, Created};
+use banger_protocol::ids::VmId;
+use banger_protocol::size::ByteSize;
+use banger_protocol::wire::{ErrorKind, RpcError};
+use std::sync::Arc;
+
+/// Below this Debian's kernel does not even unpack itself.
+const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
+const NAME_ATTEMPTS: u32 = 50;
+
+/// Reserves the VM and starts the operation that brings it up.
+pub(crate) fn create(
+    services: &Arc<Services>,
+    client: &Client,
+    request: Create,
+) -> Result<Created, RpcError> {
+    let vm = reserve(services, client, &request)?;
+    let (id, name) = (vm.id.clone(), vm.name.clone());
+    let operation = services.operations.start("vm.create", name.to_string(), |handle| {
+        let (services, id) = (services.clone(), id.clone());
+        async move {
+            if request.no_start {
+                return Ok(view::of(&vm));
+            }
+            match start::start(&services, &id, request.early, &handle).await {
+                Err(Ended::Cancelled) => {
+                    delete::remove(&services, &id).await?;
+                    Err(Ended::Cancelled)
+                }
+                outcome => outcome,
+            }
+        }
+    });
+    services.set_starting(&id, &operation);
+    if request.lease {
+        client.hold(id.clone(), operation.clone());
+    }
+    Ok(Created { operation: OperationStarted { operation }, id, name })
+}
+
+fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmRecord, RpcError> {
+    let store = |e| RpcError::from_error(ErrorKind::OperationFailed, &e);
+    let image_name = request.image.clone().unwrap_or_else(|| services.config.default_image.clone());
+    let image: ImageRecord = services.store.find(image_name.as_str()).map_err(store)?.ok_or_else(|| {
+        RpcError::new(ErrorKind::NotFound, format!("there is no image `{image_name}`"))
+            .with_hint(format!("`banger image list` shows the images there are; `banger image pull {image_name}` gets one of the catalogue"))
+    })?;
+    let kernel_name = request.kernel.clone().unwrap_or(image.kernel);
+    let kernel: KernelRecord = services.store.find(kernel_name.as_str()).map_err(store)?.ok_or_else(|| {
+        RpcError::new(ErrorKind::NotFound, format!("there is no kernel `{kernel_name}`"))
+            .with_hint(format!("`banger kernel list` shows the kernels there are; `banger kernel pull {kernel_name}` gets one of the catalogue"))
+    })?;
+    let spec = decide_spec(request, services.config.vm_defaults(), host_cpus(), host_memory())?;
+    let lease = match (request.lease, client.process) {
+        (false, _) => None,
+        (true, Some(process)) => Some(LeaseHolder { process }),
+        (true, None) => return Err(RpcError::new(ErrorKind::Refused, "the caller has already gone")),
+    };
+    let host_key = keys::generate().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
+    let mut attempt = 0;
+    loop {
+        let new = NewVm {
+            id: VmId::random(),
+            name: request.name.clone().unwrap_or_else(|| generated_name::generate(attempt)),
+            image: image.name.clone(),
+            kernel: kernel.name.clone(),
+            spec: spec.clone(),
+            lease: lease.clone(),
+            host_key: host_key.clone(),
+            machine_id: random_machine_id(),
+        };
+        match services.store.reserve_vm(new, |taken| services.range.next_free(taken)) {
+            Ok(vm) => return Ok(vm),
+            Err(ReserveError::NameTaken(_)) if request.name.is_none() && attempt < NAME_ATTEMPTS => {
+                attempt += 1
+            }
+            Err(error) => return Err(refusal(&error)),
+        }
+    }
+}
+
+fn refusal(error: &ReserveError) -> RpcError {
+    match error {
+        ReserveError::NameTaken(name) => RpcError::from_error(ErrorKind::AlreadyExists, error)
+            .with_hint(format!("choose another name, or `banger vm delete {name}`")),
+        ReserveError::NoAddressLeft => RpcError::from_error(ErrorKind::Refused, error)
+            .with_hint("`banger vm list` shows VMs that can go"),
+        ReserveError::Store(_) => RpcError::from_error(ErrorKind::OperationFailed, error),
+    }
+}
+
+/// What the user gave, completed by the defaults and held against what the host has. Pure.
+fn decide_spec(
+    request: &Create,
+    defaults: (u32, ByteSize),
+    cpus: u32,
+    memory: ByteSize,
+) -> Result<VmSpec, RpcError> {
+    let refused =
+        |message: String, hint: String| Err(RpcError::new(ErrorKind::BadRequest, message).with_hint(hint));
+    let spec =
+        VmSpec { vcpu: request.vcpu.unwrap_or(defaults.0), memory: request.memory.unwrap_or(defaults.1) };
+    if spec.vcpu == 0 || spec.vcpu > cpus {
+        return refused(
+            format!("a VM with {} virtual processors cannot be made", spec.vcpu),
+            format!("--vcpu takes 1 to {cpus}, what this host has"),
+        );
+    }
+    if spec.memory < LEAST_MEMORY || spec.memory > memory {
+        return refused(
+            format!("a VM with {} of memory cannot be made", spec.memory),
+            format!("--memory takes {LEAST_MEMORY} to {memory}; a bare number is MiB"),
+        );
+    }
+    Ok(spec)
+}
+
+fn random_machine_id() -> String {
+    // 24 of the 32 digits come from two ids; the rest from a third.
+    let digits: String = (0..3).map(|_| VmId::random().to_string()).collect();
+    digits[..32].to_owned()
+}
+
+pub(crate) fn host_cpus() -> u32 {
+    std::thread::available_parallelism().ok().and_then(|n| u32::try_from(n.get()).ok()).unwrap_or(1)
+}
+
+/// `MemTotal` of `/proc/meminfo`.
+pub(crate) fn host_memory() -> ByteSize {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+    ByteSize::bytes(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_does_not_have_is_refused_with_the_range() {
+        let decide = |vcpu, memory| {
+            let request = Create { vcpu, memory, ..Create::default() };
+            decide_spec(&request, (1, ByteSize::mib(512)), 4, ByteSize::mib(8192))
+        };
+        assert_eq!(decide(None, None), Ok(VmSpec { vcpu: 1, memory: ByteSize::mib(512) }));
+        assert!(decide(Some(4), Some(ByteSize::mib(8192))).is_ok());
+        for (vcpu, memory) in [(Some(0), None), (Some(5), None), (None, Some(1)), (None, Some(8193))] {
+            let error = decide(vcpu, memory.map(ByteSize::mib)).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::BadRequest);
+            assert!(error.hint.is_some_and(|hint| hint.contains(" to ")));
+        }
+    }
+
+    #[test]
+    fn a_machine_id_is_32_hexadecimal_digits() {
+        let id = random_machine_id();
+        assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+    }
+}

@@ -1,0 +1,262 @@
+//! Everything that bringing a VM up or down does to the host, as values.
+//!
+//! [`perform`] is the only place where they happen, so they can be listed, counted, and failed one by one:
+//! `BANGER_FAULT=fail:<n>` makes the n-th effect of a daemon fail instead of happening, `after:<n>` makes it happen
+//! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
+//! ends it just before.
+
+use crate::Services;
+use crate::client::helper::HelperError;
+use crate::clone::{CloneError, clone_file};
+use banger_protocol::ids::VmId;
+use banger_protocol::root_api::{
+    NetworkEnsure, OwnedProcess, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
+};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One act on the host for one VM. Performing it twice is performing it once.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    MakeFolder,
+    /// Writes the config drive anew.
+    WriteConfigDrive(Vec<u8>),
+    /// Gives the VM a file of its own with the content of another, unless it has one.
+    CloneDisk {
+        from: PathBuf,
+        name: &'static str,
+    },
+    EnsureNetwork,
+    CreateTap,
+    StartProcess {
+        program: Program,
+        descriptors: Vec<OwnedFd>,
+    },
+    KillProcesses,
+    DeleteTap,
+    /// Removes what is of use only while the VM runs.
+    RemoveSockets,
+    RemoveFolder,
+}
+
+impl Effect {
+    /// What did not happen, when it did not.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::MakeFolder => "make the VM's folder",
+            Self::WriteConfigDrive(_) => "write the config drive",
+            Self::CloneDisk { name, .. } if *name == "work.img" => "make the work disk",
+            Self::CloneDisk { .. } => "make the root disk",
+            Self::EnsureNetwork => "make the bridge",
+            Self::CreateTap => "make the tap",
+            Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
+            Self::StartProcess { program: Program::Qemu(_), .. } => "start the VMM",
+            Self::KillProcesses => "end the VM's processes",
+            Self::DeleteTap => "remove the tap",
+            Self::RemoveSockets => "remove the VM's sockets",
+            Self::RemoveFolder => "remove the VM's folder",
+        }
+    }
+}
+
+/// An effect that did not happen.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {step}")]
+pub(crate) struct EffectError {
+    pub step: &'static str,
+    pub hint: Option<String>,
+    source: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Helper(#[from] HelperError),
+    #[error(transparent)]
+    Clone(CloneError),
+    #[error("{path}")]
+    File { path: String, source: io::Error },
+    #[error("made to fail by BANGER_FAULT")]
+    Planted,
+    #[error("the task broke off")]
+    BrokeOff(#[source] tokio::task::JoinError),
+    #[error("waiting for a process to end failed")]
+    Wait(#[source] io::Error),
+    #[error("process {0} did not end after SIGKILL")]
+    Unkillable(u32),
+}
+
+/// Which effect shall go wrong, and how. For tests of what is left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    plan: Option<(u64, Fault)>,
+    count: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Fail,
+    FailAfter,
+    Abort,
+    AbortBefore,
+}
+
+impl Faults {
+    /// Reads `fail:<n>`, `after:<n>`, `abort:<n>` or `abort-before:<n>`, counted from 0; anything else plans nothing.
+    pub(crate) fn parse(text: Option<&str>) -> Self {
+        let plan = text.and_then(|text| text.split_once(':')).and_then(|(kind, index)| {
+            let fault = match kind {
+                "fail" => Fault::Fail,
+                "after" => Fault::FailAfter,
+                "abort" => Fault::Abort,
+                "abort-before" => Fault::AbortBefore,
+                _ => return None,
+            };
+            Some((index.parse().ok()?, fault))
+        });
+        Self { plan, count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> Option<Fault> {
+        let index = self.count.fetch_add(1, Ordering::SeqCst);
+        self.plan.and_then(|(planned, fault)| (planned == index).then_some(fault))
+    }
+}
+
+/// Makes one effect happen. Never cancelled half-way: dropping the future leaves it to finish by itself, so callers
+/// await it to its end and look at their cancellation between effects.
+///
+/// Returns the process that a [`Effect::StartProcess`] started.
+pub(crate) async fn perform(
+    services: &Arc<Services>,
+    vm: &VmId,
+    effect: Effect,
+) -> Result<Option<ProcessIdentity>, EffectError> {
+    let step = effect.label();
+    let failed = |source: Cause| {
+        let hint = match &source {
+            Cause::Helper(error) => error.hint(),
+            Cause::Clone(error) => error.hint(),
+            Cause::File { source, .. } => crate::clone::hint_for(source),
+            Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => None,
+        };
+        EffectError { step, hint, source }
+    };
+    let fault = services.faults.next();
+    match fault {
+        Some(Fault::Fail) => return Err(failed(Cause::Planted)),
+        Some(Fault::AbortBefore) => std::process::abort(),
+        Some(Fault::FailAfter | Fault::Abort) | None => {}
+    }
+    let kills = matches!(effect, Effect::KillProcesses);
+    let (services, id) = (services.clone(), vm.clone());
+    let outcome = tokio::task::spawn_blocking(move || act(&services, &id, effect))
+        .await
+        .map_err(|e| failed(Cause::BrokeOff(e)))?
+        .map_err(failed)?;
+    if kills {
+        for process in &outcome.killed {
+            let ended = tokio::time::timeout(KILL_DEADLINE, crate::process::ended(process.process));
+            match ended.await {
+                Ok(waited) => waited.map_err(|e| failed(Cause::Wait(e)))?,
+                Err(_) => return Err(failed(Cause::Unkillable(process.process.pid))),
+            }
+        }
+    }
+    match fault {
+        Some(Fault::FailAfter) => Err(failed(Cause::Planted)),
+        Some(Fault::Abort) => std::process::abort(),
+        Some(Fault::Fail | Fault::AbortBefore) | None => Ok(outcome.started),
+    }
+}
+
+/// A killed VMM gives back all its memory before it is gone.
+const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[derive(Default)]
+struct Outcome {
+    started: Option<ProcessIdentity>,
+    killed: Vec<OwnedProcess>,
+}
+
+fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause> {
+    let folder = services.state.vm(vm);
+    let helper = &services.helper;
+    let file = |path: &std::path::Path| {
+        let path = path.display().to_string();
+        move |source| Cause::File { path, source }
+    };
+    match effect {
+        Effect::MakeFolder => {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(file(&folder))?;
+        }
+        Effect::WriteConfigDrive(bytes) => {
+            let path = folder.join(banger_protocol::root_api::DiskRole::Config.file_name());
+            std::fs::write(&path, bytes).map_err(file(&path))?;
+        }
+        Effect::CloneDisk { from, name } => {
+            let to = folder.join(name);
+            if !to.exists() {
+                clone_file(&from, &to).map_err(Cause::Clone)?;
+            }
+        }
+        Effect::EnsureNetwork => {
+            helper.call(&NetworkEnsure {}, &[])?;
+        }
+        Effect::CreateTap => {
+            helper.call(&TapCreate { vm: vm.clone() }, &[])?;
+        }
+        Effect::StartProcess { program, descriptors } => {
+            let started = helper.call(&ProcessStart { vm: vm.clone(), program }, &descriptors)?;
+            return Ok(Outcome { started: Some(started), ..Outcome::default() });
+        }
+        Effect::KillProcesses => {
+            let killed =
+                helper.call_if_anything_lives(&ProcessKillAll { vm: vm.clone() })?.unwrap_or_default();
+            return Ok(Outcome { killed, ..Outcome::default() });
+        }
+        Effect::DeleteTap => {
+            helper.call_if_anything_lives(&TapDelete { vm: vm.clone() })?;
+        }
+        Effect::RemoveSockets => remove_sockets(&folder)?,
+        Effect::RemoveFolder => match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(file(&folder)(e)),
+            _ => {}
+        },
+    }
+    Ok(Outcome::default())
+}
+
+fn remove_sockets(folder: &std::path::Path) -> Result<(), Cause> {
+    use std::os::unix::fs::FileTypeExt;
+    let failed = |source| Cause::File { path: folder.display().to_string(), source };
+    let entries = match std::fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_socket() {
+            std::fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planned_fault_happens_once_at_its_index() {
+        let faults = Faults::parse(Some("after:2"));
+        let seen: Vec<_> = (0..5).map(|_| faults.next()).collect();
+        assert_eq!(seen, [None, None, Some(Fault::FailAfter), None, None]);
+        assert!(Faults::parse(Some("explode:1")).plan.is_none());
+        assert!(Faults::parse(None).plan.is_none());
+    }
+}

@@ -1,0 +1,55 @@
+//! Virtual machines: what may be done with one when ([`state`]), and how it is done, one verb a file.
+//!
+//! Everything a VM can own is named from its id and removed by [`release`], the only cleanup there is: a failed
+//! start, a stop, a delete, a cancelled create and the daemon's own start all call it. A step of [`start`] that
+//! acquires something is an [`effect`], and its removal is in `release`.
+//!
+//! One async lock for each VM ([`Locks`]) keeps verbs on the same VM apart; nobody ever holds two.
+
+pub(crate) mod adopt;
+mod boot;
+mod config_drive;
+pub(crate) mod connect;
+pub(crate) mod create;
+pub(crate) mod delete;
+mod effect;
+mod generated_name;
+mod keys;
+pub(crate) mod lease;
+pub(crate) mod logs;
+mod release;
+mod resolve;
+pub(crate) mod start;
+mod state;
+pub(crate) mod stop;
+pub(crate) mod view;
+pub(crate) mod vmm;
+mod watch;
+
+pub(crate) use effect::Faults;
+pub(crate) use keys::{own_key, public_of};
+pub(crate) use resolve::resolve;
+pub(crate) use state::VmState;
+
+use banger_protocol::ids::VmId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OwnedMutexGuard;
+
+/// The lock of each VM.
+#[derive(Debug, Default)]
+pub(crate) struct Locks(Mutex<HashMap<VmId, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    /// Waits for this VM's lock.
+    pub(crate) async fn lock(&self, vm: &VmId) -> OwnedMutexGuard<()> {
+        let lock =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(vm.clone()).or_default().clone();
+        lock.lock_owned().await
+    }
+
+    /// Drops the lock of a VM that no longer exists. Who waits for it still gets it and finds no VM.
+    pub(crate) fn forget(&self, vm: &VmId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(vm);
+    }
+}

@@ -1,0 +1,335 @@
+//! Starts a VM. This file decides the order of the steps; each of them is an effect or a wait.
+//!
+//! preflight → folder → config drive → root disk → work disk → network, tap → vsock backend, VMM → agent → usable
+//!
+//! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
+//! between, [`release`] takes it all down again and the state says what it was.
+
+use super::boot::{BootError, Notices, first_end};
+use super::effect::{Effect, EffectError, perform};
+use super::keys::KeyError;
+use super::release::{Depth, ReleaseError, release};
+use super::state::{Action, Permission, Running, VmState};
+use super::vmm::{NoVmm, Vmm};
+use super::{config_drive, keys, view, vmm, watch};
+use crate::Services;
+use crate::operation::{Ended, Handle};
+use crate::store::{StoreError, VmRecord};
+use banger_protocol::daemon_api::vm::{StageTiming, VmView};
+use banger_protocol::guest_api::Notice;
+use banger_protocol::ids::VmId;
+use banger_protocol::root_api::{
+    Acceleration, Disk, DiskRole, DiskSource, MacAddress, ProcessIdentity, Program, QemuSpec, VHOST_SOCKET,
+};
+use banger_protocol::wire::{ErrorKind, RpcError};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the vsock backend may take to listen; it does nothing before that.
+const BACKEND_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Why a VM did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("no VMM can run it")]
+    NoVmm(#[source] NoVmm),
+    #[error("the image's or kernel's file {path} cannot be opened")]
+    Artefact { path: String, source: io::Error },
+    #[error("its keys could not be made")]
+    Keys(#[source] KeyError),
+    #[error("its folder could not be used")]
+    Folder(#[source] io::Error),
+    #[error(transparent)]
+    Effect(#[from] EffectError),
+    #[error("the vsock backend did not listen")]
+    Backend,
+    #[error("it did not come up")]
+    Boot(#[source] BootError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("starting was cancelled")]
+    Cancelled,
+}
+
+/// Starts a VM that is not running, as an operation; a running one is left as it is.
+pub(crate) async fn start(
+    services: &Arc<Services>,
+    id: &VmId,
+    early: bool,
+    handle: &Handle,
+) -> Result<VmView, Ended> {
+    let _lock = services.locks.lock(id).await;
+    let vm = view::must_find(services, id)?;
+    match vm.state.permits(Action::Start) {
+        Permission::Go => {}
+        Permission::AlreadySo => return Ok(view::of(&vm)),
+        Permission::Refused => {
+            let message = format!("VM `{}` is {} and cannot be started", vm.name, vm.state.name());
+            return Err(RpcError::new(ErrorKind::Refused, message).into());
+        }
+    }
+    let store = |e: StoreError| Ended::from(RpcError::from_error(ErrorKind::OperationFailed, &e));
+    services.store.set_vm_state(id, &VmState::Starting).map_err(store)?;
+    let mut clock = Stages::new(handle);
+    let outcome = bring_up(services, &vm, early, &mut clock).await;
+    let stages = clock.finish();
+    services.store.set_vm_stages(id, &stages).map_err(store)?;
+    match outcome {
+        Ok(running) => {
+            services.store.set_vm_state(id, &VmState::Running(running.clone())).map_err(store)?;
+            watch::spawn(services, id.clone(), running);
+            tracing::info!(vm = %id, name = %vm.name, "running");
+            Ok(view::of(&view::must_find(services, id)?))
+        }
+        Err(error) => {
+            let left_behind = release(services, id, Depth::Runtime).await.err();
+            let cancelled = matches!(error, StartError::Cancelled);
+            let reason = chain(&error);
+            let state = if cancelled { VmState::Stopped { reason } } else { VmState::Failed { reason } };
+            services.store.set_vm_state(id, &state).map_err(store)?;
+            if cancelled && left_behind.is_none() {
+                return Err(Ended::Cancelled);
+            }
+            Err(explain(&vm, &error, left_behind).into())
+        }
+    }
+}
+
+async fn bring_up(
+    services: &Arc<Services>,
+    vm: &VmRecord,
+    early: bool,
+    stages: &mut Stages<'_>,
+) -> Result<Running, StartError> {
+    let id = &vm.id;
+    stages.begin("preflight")?;
+    let driver = vmm::choose(&services.host).map_err(StartError::NoVmm)?;
+    let files = Artefacts::find(services, vm);
+    let shared = files.open()?;
+    let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
+    let drive = config_drive::render(vm, services.range, &public).map_err(StartError::Keys)?;
+
+    stages.begin("disks")?;
+    perform(services, id, Effect::MakeFolder).await?;
+    perform(services, id, Effect::WriteConfigDrive(drive)).await?;
+    let clone = |from, role: DiskRole| Effect::CloneDisk { from, name: role.file_name() };
+    perform(services, id, clone(files.rootfs.clone(), DiskRole::Root)).await?;
+    stages.check()?;
+    perform(services, id, clone(files.work_seed.clone(), DiskRole::Work)).await?;
+
+    stages.begin("network")?;
+    perform(services, id, Effect::EnsureNetwork).await?;
+    perform(services, id, Effect::CreateTap).await?;
+
+    stages.begin("vmm")?;
+    let folder = services.state.vm(id);
+    let mut notices = Notices::listen(&folder).map_err(StartError::Folder)?;
+    let descriptor = || File::open(&folder).map(OwnedFd::from).map_err(StartError::Folder);
+    let start = |program, descriptors| Effect::StartProcess { program, descriptors };
+    let backend = perform(services, id, start(Program::VsockBackend, vec![descriptor()?])).await?;
+    wait_for_backend(&folder, backend).await?;
+    let program = qemu(vm, &driver);
+    let descriptors = std::iter::once(descriptor()?).chain(shared).collect();
+    let vmm = perform(services, id, start(program, descriptors)).await?;
+    let vmm = vmm.expect("starting a process tells which one it is");
+
+    let processes: Vec<ProcessIdentity> = std::iter::once(vmm).chain(backend).collect();
+    stages.begin("agent")?;
+    let boot_id = loop {
+        let notice = notices.wait("its agent", &processes, driver.acceleration());
+        if let Notice::Agent { boot_id, .. } = stages.unless_cancelled(notice).await? {
+            break boot_id;
+        }
+    };
+    if !early {
+        stages.begin("usable")?;
+        loop {
+            let notice = notices.wait("its own start-up", &processes, driver.acceleration());
+            if let Notice::Usable { .. } = stages.unless_cancelled(notice).await? {
+                break;
+            }
+        }
+    }
+    Ok(Running {
+        vmm,
+        vsock_backend: backend,
+        driver: driver.name().to_owned(),
+        acceleration: driver.acceleration(),
+        boot_id,
+        since: crate::store::now(),
+    })
+}
+
+/// The shared files a VM starts from.
+struct Artefacts {
+    kernel: PathBuf,
+    initrd: PathBuf,
+    modules: PathBuf,
+    rootfs: PathBuf,
+    work_seed: PathBuf,
+}
+
+impl Artefacts {
+    fn find(services: &Services, vm: &VmRecord) -> Self {
+        let kernel = services.state.kernels().join(vm.kernel.as_str());
+        let image = services.state.images().join(vm.image.as_str());
+        Self {
+            kernel: kernel.join(crate::kernel::KERNEL),
+            initrd: kernel.join(crate::kernel::INITRD),
+            modules: kernel.join(crate::kernel::MODULES),
+            rootfs: image.join(crate::image::ROOTFS),
+            work_seed: image.join(crate::image::WORK_SEED),
+        }
+    }
+
+    /// Those that the VMM gets as descriptors: kernel, initrd, modules. The image's files are only looked for.
+    fn open(&self) -> Result<Vec<OwnedFd>, StartError> {
+        let open = |path: &PathBuf| {
+            let failed = |source| StartError::Artefact { path: path.display().to_string(), source };
+            File::open(path).map(OwnedFd::from).map_err(failed)
+        };
+        for path in [&self.rootfs, &self.work_seed] {
+            open(path)?;
+        }
+        [&self.kernel, &self.initrd, &self.modules].into_iter().map(open).collect()
+    }
+}
+
+fn qemu(vm: &VmRecord, driver: &Vmm) -> Program {
+    let disks = [
+        (DiskRole::Root, DiskSource::Folder),
+        (DiskRole::Work, DiskSource::Folder),
+        (DiskRole::Modules, DiskSource::Descriptor),
+        (DiskRole::Config, DiskSource::Folder),
+    ];
+    Program::Qemu(QemuSpec {
+        acceleration: driver.acceleration(),
+        vcpu: vm.spec.vcpu,
+        memory: vm.spec.memory,
+        kernel_command_line: command_line(driver.acceleration(), disks.iter().map(|(role, _)| *role)),
+        disks: disks.into_iter().map(|(role, source)| Disk { role, source }).collect(),
+        mac: MacAddress::of_guest(vm.address),
+    })
+}
+
+/// A quiet console (each line costs an exit), a VMM that ends with its guest, `eth0` for the only interface. The
+/// self-tests of the kernel's ciphers and its protections against the processor it does not have are left out.
+fn command_line(acceleration: Acceleration, disks: impl Iterator<Item = DiskRole>) -> String {
+    let disks: Vec<&str> = disks.map(DiskRole::as_str).collect();
+    let emulated = match acceleration {
+        Acceleration::Kvm => "",
+        Acceleration::Tcg => " mitigations=off",
+    };
+    format!(
+        "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cryptomgr.notests{emulated} banger.disks={}",
+        disks.join(",")
+    )
+}
+
+async fn wait_for_backend(folder: &Path, backend: Option<ProcessIdentity>) -> Result<(), StartError> {
+    let socket = folder.join(VHOST_SOCKET);
+    let backend: Vec<_> = backend.into_iter().collect();
+    let appears = async {
+        while !socket.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = appears => Ok(()),
+        () = first_end(&backend) => Err(StartError::Backend),
+        () = tokio::time::sleep(BACKEND_DEADLINE) => Err(StartError::Backend),
+    }
+}
+
+/// Tells how far a start is, keeps the time each stage took, and notices a cancel between two of them.
+struct Stages<'a> {
+    handle: &'a Handle,
+    since: Instant,
+    current: Option<&'static str>,
+    done: Vec<StageTiming>,
+}
+
+impl<'a> Stages<'a> {
+    fn new(handle: &'a Handle) -> Self {
+        Self { handle, since: Instant::now(), current: None, done: Vec::new() }
+    }
+
+    fn begin(&mut self, name: &'static str) -> Result<(), StartError> {
+        self.end_current();
+        self.check()?;
+        self.handle.stage(name);
+        self.current = Some(name);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        if self.handle.is_cancelled() { Err(StartError::Cancelled) } else { Ok(()) }
+    }
+
+    async fn unless_cancelled<T>(
+        &self,
+        wait: impl Future<Output = Result<T, BootError>>,
+    ) -> Result<T, StartError> {
+        tokio::select! {
+            outcome = wait => outcome.map_err(StartError::Boot),
+            () = self.handle.cancelled() => Err(StartError::Cancelled),
+        }
+    }
+
+    fn end_current(&mut self) {
+        if let Some(name) = self.current.take() {
+            let took_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.done.push(StageTiming { name: name.to_owned(), took_ms });
+        }
+        self.since = Instant::now();
+    }
+
+    fn finish(mut self) -> Vec<StageTiming> {
+        self.end_current();
+        self.done
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &StartError) -> String {
+    RpcError::from_error(ErrorKind::OperationFailed, error).to_string()
+}
+
+fn explain(vm: &VmRecord, error: &StartError, left_behind: Option<ReleaseError>) -> RpcError {
+    let mut causes = vec![error.to_string()];
+    causes.extend(RpcError::from_error(ErrorKind::OperationFailed, error).causes);
+    if let Some(left_behind) = left_behind {
+        causes.push(RpcError::from_error(ErrorKind::OperationFailed, &left_behind).to_string());
+    }
+    let hint = match error {
+        StartError::NoVmm(error) => Some(error.hint().to_owned()),
+        StartError::Effect(error) => error.hint.clone(),
+        StartError::Artefact { .. } => Some(format!(
+            "make it again: `banger image delete {}` and `banger kernel rm {}`, then pull them",
+            vm.image, vm.kernel
+        )),
+        StartError::Boot(_) | StartError::Backend => Some(format!(
+            "`banger vm logs {0}` shows its console; `banger vm delete {0}` removes it",
+            vm.name
+        )),
+        StartError::Keys(_) | StartError::Folder(_) | StartError::Store(_) | StartError::Cancelled => None,
+    };
+    let message = format!("VM `{}` did not start", vm.name);
+    RpcError { causes, hint, ..RpcError::new(ErrorKind::OperationFailed, message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guest_is_told_its_disks_in_the_order_it_gets_them() {
+        let roles = [DiskRole::Root, DiskRole::Work];
+        assert!(command_line(Acceleration::Kvm, roles.into_iter()).ends_with(" banger.disks=root,work"));
+        assert!(!command_line(Acceleration::Kvm, roles.into_iter()).contains("mitigations"));
+    }
+}

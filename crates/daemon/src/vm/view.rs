@@ -1,0 +1,48 @@
+//! VMs as users see them.
+
+use crate::Services;
+use crate::store::VmRecord;
+use banger_protocol::daemon_api::vm::{RunningView, VmView};
+use banger_protocol::ids::VmId;
+use banger_protocol::names::VmRef;
+use banger_protocol::wire::{ErrorKind, RpcError};
+
+pub(crate) fn of(vm: &VmRecord) -> VmView {
+    VmView {
+        id: vm.id.clone(),
+        name: vm.name.clone(),
+        state: vm.state.name(),
+        reason: vm.state.reason().map(str::to_owned),
+        image: vm.image.clone(),
+        kernel: vm.kernel.clone(),
+        address: vm.address,
+        vcpu: vm.spec.vcpu,
+        memory: vm.spec.memory,
+        created: vm.created.clone(),
+        lease: vm.lease.is_some(),
+        running: vm.state.running().map(|running| RunningView {
+            pid: running.vmm.pid,
+            vmm: running.driver.clone(),
+            acceleration: running.acceleration,
+            boot_id: running.boot_id.clone(),
+            since: running.since.clone(),
+        }),
+        stages: vm.stages.clone(),
+    }
+}
+
+pub(crate) fn all(services: &Services) -> Result<Vec<VmRecord>, RpcError> {
+    let listed = services.store.vms().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e));
+    listed.map(|(vms, _)| vms)
+}
+
+/// The VM a user means.
+pub(crate) fn find(services: &Services, reference: &VmRef) -> Result<VmRecord, RpcError> {
+    super::resolve(all(services)?, reference)
+}
+
+/// The VM as recorded now; it may have gone since its id was looked up.
+pub(super) fn must_find(services: &Services, id: &VmId) -> Result<VmRecord, RpcError> {
+    let found = services.store.vm(id).map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
+    found.ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("VM {id} is gone")))
+}

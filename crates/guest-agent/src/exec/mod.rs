@@ -1,0 +1,41 @@
+//! Running a command for the host.
+//!
+//! [`run`] owns one connection from the moment its request was read until the last frame is written. It decides
+//! who the command runs as ([`users`]), what its environment is ([`environment`]) and which file is executed
+//! ([`program`]), starts it ([`spawn`]) and then moves bytes ([`session`]).
+//!
+//! A session is one thread around one `poll`, with every descriptor non-blocking. So nothing can get stuck behind
+//! anything else: a signal arrives while input is not read, an exit is seen while a grandchild still holds the
+//! output, and a host that went away is noticed at once.
+
+mod environment;
+mod incoming;
+mod program;
+mod reaper;
+mod session;
+mod spawn;
+mod users;
+
+use crate::causes::with_causes;
+use banger_protocol::guest_api::{Exec, Exit, frame};
+use rustix::fd::OwnedFd;
+use std::io;
+
+/// Carries out `exec` for the host at the other end of `connection`.
+///
+/// # Errors
+/// When the connection breaks before the command started. Later than that a broken connection is the host going
+/// away: the command's process group gets SIGHUP.
+pub fn run(connection: OwnedFd, exec: &Exec) -> io::Result<()> {
+    let mut connection = std::fs::File::from(connection);
+    match spawn::start(exec) {
+        Ok(running) => {
+            frame::write(&mut connection, frame::Kind::Started, &[])?;
+            session::run(connection.into(), running)
+        }
+        Err(refusal) => {
+            let exit = Exit::NotStarted { code: refusal.shell_code(), reason: with_causes(&refusal) };
+            frame::write_json(&mut connection, frame::Kind::Exit, &exit)
+        }
+    }
+}

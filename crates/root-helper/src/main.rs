@@ -1,0 +1,118 @@
+//! `bangerd-root`: the only part of banger that changes its host.
+//!
+//! It knows a short list of effects ([`banger_protocol::root_api`]): a bridge, taps, and the processes of VMs.
+//! It is given ids, numbers and open files; every name it computes itself. It keeps no state: what it holds is
+//! found by looking, so it can be killed at any time and started again. It never waits for a guest, never
+//! retries, and decides nothing about a VM's life.
+//!
+//! In local mode it runs as an ordinary user inside user, network and mount namespaces of its own, which it
+//! makes, or enters again through a VM that is still alive, before it does anything else.
+
+mod bridge;
+mod command_line;
+mod confine;
+mod inventory;
+mod link;
+mod namespace;
+mod proc;
+mod process;
+mod qemu;
+mod route;
+mod serve;
+mod settings;
+mod socket;
+mod sys;
+mod tap;
+
+use command_line::{Asked, CommandLine, CommandLineError};
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+/// What every request may need. It has no behaviour.
+#[derive(Debug)]
+struct Helper {
+    settings: banger_protocol::root_api::Settings,
+    socket: socket::Place,
+    /// Whether VMs can be given user ids of their own, which takes real root.
+    own_uids: bool,
+    /// Held while links are looked at and changed.
+    network: Mutex<()>,
+    /// Held while processes are looked for and started.
+    processes: Mutex<()>,
+}
+
+/// Why the helper did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartupError {
+    #[error(transparent)]
+    CommandLine(#[from] CommandLineError),
+    #[error(transparent)]
+    Socket(#[from] socket::SocketError),
+    #[error(transparent)]
+    Namespace(#[from] namespace::NamespaceError),
+    #[error("the loopback interface was not brought up")]
+    Loopback(#[source] std::io::Error),
+}
+
+impl StartupError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::CommandLine(error) => Some(error.hint().to_owned()),
+            Self::Socket(error) => error.hint(),
+            Self::Namespace(error) => error.hint(),
+            Self::Loopback(_) => None,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), StartupError> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let CommandLine { settings, socket, join } = match command_line::parse(std::env::args_os())? {
+        Asked::Serve(command_line) => command_line,
+        Asked::Print(text) => {
+            // Nobody to tell when stdout is closed.
+            let _ = writeln!(std::io::stdout(), "{text}");
+            return Ok(());
+        }
+    };
+    let Some(claim) = socket::claim(&socket)? else { return Ok(()) };
+
+    // Namespaces come before the first thread: the kernel lets only a single-threaded process change its user
+    // namespace (unshare(2), setns(2): EINVAL).
+    namespace::enter(join)?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    sys::signals::outlive_the_terminal();
+    link::bring_loopback_up().map_err(StartupError::Loopback)?;
+
+    let own_uids = namespace::maps_vm_uids();
+    let listener = claim.listen()?;
+    tracing::info!(socket = %socket, own_uids, joined = ?join, "serving");
+    let (network, processes) = (Mutex::default(), Mutex::default());
+    serve::serve(&listener, Helper { settings, socket, own_uids, network, processes })
+}
+
+/// The one place that prints an error's chain.
+fn complain(error: &StartupError) {
+    let mut text = format!("bangerd-root: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("\nhint: {hint}"));
+    }
+    // Nobody to tell when stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

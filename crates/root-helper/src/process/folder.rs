@@ -1,0 +1,103 @@
+//! A VM's folder, reached only through the descriptor that came with the request.
+//!
+//! Once a VM has run, a guest that took over its VMM may have put anything into the folder. So no link is
+//! followed, only regular files with one name are given away, and nothing that is opened can make us wait.
+
+use banger_protocol::root_api::{CONSOLE_LOG, Disk, DiskSource, VHOST_SOCKET, VMM_LOG, VSOCK_SOCKET};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, openat, unlinkat};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderError {
+    #[error("the first descriptor is no folder of the owner's or of the VM's own")]
+    NotAFolder,
+    #[error("{name} in the VM's folder is not an ordinary file with one name")]
+    NotOrdinary { name: &'static str },
+    #[error("{name} in the VM's folder was not {what}")]
+    File {
+        name: &'static str,
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the VM's folder was not given to the user id {uid}")]
+    Own {
+        uid: u32,
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Folder<'a> {
+    descriptor: BorrowedFd<'a>,
+    /// The VM's own user id, where it has one.
+    uid: Option<u32>,
+}
+
+impl<'a> Folder<'a> {
+    /// Accepts a directory that belongs to the owner, who is uid 0 here, or to the VM itself.
+    pub(crate) fn new(descriptor: BorrowedFd<'a>, uid: Option<u32>) -> Result<Self, FolderError> {
+        let found = fstat(descriptor).map_err(|_| FolderError::NotAFolder)?;
+        let directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+        let ours = found.st_uid == 0 || Some(found.st_uid) == uid;
+        if directory && ours { Ok(Self { descriptor, uid }) } else { Err(FolderError::NotAFolder) }
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'a> {
+        self.descriptor
+    }
+
+    /// Opens the log that the VM's processes write to, at its end.
+    pub(crate) fn open_log(&self) -> Result<OwnedFd, FolderError> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+        self.open_ordinary(VMM_LOG, flags)?.ok_or(FolderError::NotOrdinary { name: VMM_LOG })
+    }
+
+    /// Removes the sockets of a former backend, whose names the next one needs.
+    pub(crate) fn remove_sockets(&self) -> Result<(), FolderError> {
+        for name in [VHOST_SOCKET, VSOCK_SOCKET] {
+            match unlinkat(self.descriptor, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(FolderError::File { name, what: "removed", source: errno.into() }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the folder and the files in it that a process opens to the VM's own user id, where it has one.
+    pub(crate) fn hand_over(&self, disks: &[Disk]) -> Result<(), FolderError> {
+        let Some(uid) = self.uid else { return Ok(()) };
+        let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)));
+        chownat(self.descriptor, "", owner, group, AtFlags::EMPTY_PATH)
+            .map_err(|errno| FolderError::Own { uid, source: errno.into() })?;
+        let in_folder = disks.iter().filter(|disk| disk.source == DiskSource::Folder);
+        for name in in_folder.map(|disk| disk.role.file_name()).chain([CONSOLE_LOG]) {
+            if let Some(file) = self.open_ordinary(name, OFlags::RDONLY)? {
+                let failed =
+                    |errno: Errno| FolderError::File { name, what: "handed over", source: errno.into() };
+                fchown(&file, owner, group).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a regular file with one name; `None` when there is none.
+    fn open_ordinary(&self, name: &'static str, flags: OFlags) -> Result<Option<OwnedFd>, FolderError> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(self.descriptor, name, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NXIO) => return Err(FolderError::NotOrdinary { name }),
+            Err(errno) => return Err(FolderError::File { name, what: "opened", source: errno.into() }),
+        };
+        let failed = |errno: Errno| FolderError::File { name, what: "looked at", source: errno.into() };
+        let found = fstat(file.as_fd()).map_err(failed)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink != 1 {
+            return Err(FolderError::NotOrdinary { name });
+        }
+        Ok(Some(file))
+    }
+}

@@ -1,0 +1,11 @@
+//! The processes that VMs consist of: starting them, and signalling them without ever meeting a stranger.
+//!
+//! A process is known by its number together with its start time. Nothing here remembers one: what runs is
+//! found by looking ([`crate::inventory`]), so a helper that was killed and started again knows as much.
+
+mod folder;
+mod signal;
+mod start;
+
+pub(crate) use signal::{SignalError, kill_all, signal};
+pub(crate) use start::{StartError, start};

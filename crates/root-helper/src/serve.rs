@@ -1,0 +1,118 @@
+//! Connections: who may speak, in what order, and how many at once.
+//!
+//! Who connects is known from the kernel before a byte is read. Only the owner is answered, who is uid 0 in the
+//! helper's user namespace; everybody else there is, real root included, appears as the overflow id. A process
+//! that lives inside the namespaces is a VM's, also has uid 0 where VMs have no ids of their own, and is
+//! refused too.
+
+use crate::Helper;
+use crate::route::{route, vm_of};
+use banger_protocol::PROTOCOL_VERSION;
+use banger_protocol::root_api::RootCall;
+use banger_protocol::wire::{
+    Connection, ConnectionError, ErrorKind, Line, RpcError, encode_response, parse_request, send,
+};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::exit;
+use std::sync::Arc;
+
+/// Connections at one time. The daemon needs a handful.
+const MOST_CONNECTIONS: usize = 32;
+/// Answers to lines whose own id is not known.
+const NO_ID: u64 = 0;
+
+/// Answers until somebody asks for the end.
+pub(crate) fn serve(listener: &UnixListener, helper: Helper) -> ! {
+    let helper = Arc::new(helper);
+    loop {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was lost before it was accepted");
+                continue;
+            }
+        };
+        // Each connection holds one, and the listener.
+        if Arc::strong_count(&helper) > MOST_CONNECTIONS {
+            let message = format!("{MOST_CONNECTIONS} connections are open already");
+            refuse(&stream, NO_ID, &RpcError::new(ErrorKind::Unavailable, message));
+            continue;
+        }
+        let helper = Arc::clone(&helper);
+        let thread = std::thread::Builder::new();
+        if let Err(error) = thread.spawn(move || converse(stream, &helper)) {
+            tracing::warn!(%error, "a connection was dropped: no thread was made for it");
+        }
+    }
+}
+
+fn converse(stream: UnixStream, helper: &Helper) {
+    if let Err(reason) = admit(&stream) {
+        tracing::warn!(reason, "a stranger was refused");
+        return refuse(&stream, NO_ID, &RpcError::new(ErrorKind::Unauthorized, reason));
+    }
+    let mut connection = Connection::new(stream);
+    let mut greeted = false;
+    loop {
+        let line = match connection.read_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return,
+            Err(error @ ConnectionError::TooLong(_)) => {
+                let answer = RpcError::from_error(ErrorKind::BadRequest, &error);
+                return refuse(connection.stream(), NO_ID, &answer);
+            }
+            Err(error) => return tracing::debug!(%error, "a connection was lost"),
+        };
+        let (id, call) = match parse(&line, greeted) {
+            Ok(parsed) => parsed,
+            Err((id, error)) => {
+                refuse(connection.stream(), id, &error);
+                // Who does not greet, or does not speak the protocol, is not listened to any longer.
+                if greeted && id != NO_ID { continue } else { return }
+            }
+        };
+        let _span = tracing::info_span!("request", method = call.method(), vm = vm_of(&call)).entered();
+        greeted |= matches!(&call, RootCall::Version(version) if version.protocol == PROTOCOL_VERSION);
+        let ends = matches!(call, RootCall::Shutdown(_));
+        let answer = route(helper, id, call, line.descriptors);
+        let sent = send(connection.stream(), &answer, &[]);
+        if ends {
+            tracing::info!("ending, VMs stay");
+            exit(0);
+        }
+        if let Err(error) = sent {
+            return tracing::debug!(%error, "an answer was not taken");
+        }
+    }
+}
+
+/// Says why somebody may not speak.
+fn admit(stream: &UnixStream) -> Result<(), &'static str> {
+    let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else {
+        return Err("it is not known who connected");
+    };
+    if !peer.uid.is_root() {
+        return Err("only the owner may speak to bangerd-root");
+    }
+    // proc_pid_ns(5): the links can be read by who has rights over the process. The helper has them over what
+    // is inside its user namespace and over nothing outside.
+    let inside = std::fs::metadata(format!("/proc/{}/ns/user", peer.pid.as_raw_nonzero())).is_ok();
+    if inside { Err("a VM's process may not speak to bangerd-root") } else { Ok(()) }
+}
+
+type Refusal = (u64, RpcError);
+
+fn parse(line: &Line, greeted: bool) -> Result<(u64, RootCall), Refusal> {
+    let request = parse_request(&line.bytes).map_err(|error| (NO_ID, error.to_rpc_error()))?;
+    if !greeted && request.method != "version" {
+        let message = format!("the first request is `version`, not `{}`", request.method.escape_default());
+        return Err((request.id, RpcError::new(ErrorKind::BadVersion, message)));
+    }
+    let call = RootCall::parse(&request.method, request.params.get()).map_err(|error| (request.id, error))?;
+    Ok((request.id, call))
+}
+
+fn refuse(stream: &UnixStream, id: u64, error: &RpcError) {
+    // Who does not listen to the refusal has it all the same.
+    let _ = send(stream, &encode_response::<()>(id, &Err(error.clone())), &[]);
+}

@@ -1,0 +1,6 @@
+//! Every call into the kernel that the compiler cannot check.
+
+pub(crate) mod beside;
+pub(crate) mod signals;
+pub(crate) mod spawn;
+pub(crate) mod tun;

@@ -1,0 +1,120 @@
+//! A VM's tap: an isolated port of the bridge whose name is computed from the VM's id.
+//!
+//! A link of that name which is no tap is not ours and is not touched.
+
+use crate::link::{self, Kind, Link, Netlink};
+use crate::sys::tun;
+use banger_protocol::ids::VmId;
+use banger_protocol::wire::{ErrorKind, RpcError};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+
+const DEVICE: &str = "/dev/net/tun";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TapError {
+    #[error("the tap {name} {what}")]
+    Step {
+        name: String,
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the tap {name} was not made or opened: {DEVICE} cannot be opened")]
+    Device {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the tap {name} was not touched: the link of this name is no tap")]
+    Foreign { name: String },
+    #[error("the tap {name} was not made: there is no bridge {bridge}")]
+    NoBridge { name: String, bridge: String },
+    #[error("the tap {name} was not opened: there is none")]
+    Absent { name: String },
+}
+
+impl TapError {
+    pub(crate) fn answer(&self) -> RpcError {
+        match self {
+            Self::Step { .. } => RpcError::from_error(ErrorKind::OperationFailed, self),
+            Self::Device { .. } => {
+                RpcError::from_error(ErrorKind::Unavailable, self).with_hint(device_hint())
+            }
+            Self::Foreign { .. } => RpcError::from_error(ErrorKind::Refused, self),
+            Self::NoBridge { .. } | Self::Absent { .. } => RpcError::from_error(ErrorKind::NotFound, self),
+        }
+    }
+}
+
+/// Makes the VM's tap a port of the bridge, unless it is one; says whether anything changed.
+pub(crate) fn create(vm: &VmId, bridge: &str) -> Result<bool, TapError> {
+    let name = vm.tap_name();
+    let failed = |what| {
+        let name = name.clone();
+        move |source| TapError::Step { name, what, source }
+    };
+    let mut netlink = Netlink::open().map_err(failed("was not made: netlink is not available"))?;
+    let bridge_link = netlink.link(bridge).map_err(failed("was not made: its bridge was not looked up"))?;
+    let Some(bridge_link) = bridge_link.filter(|link| link.kind == Kind::Bridge) else {
+        return Err(TapError::NoBridge { name, bridge: bridge.to_owned() });
+    };
+    let (tap, made) = match find(&mut netlink, &name)? {
+        Some(tap) => (tap, false),
+        None => {
+            let device = open_device(&name)?;
+            tun::attach(&device, &name)
+                .and_then(|()| tun::persist(&device))
+                .map_err(failed("was not made"))?;
+            (find(&mut netlink, &name)?.ok_or_else(|| TapError::Absent { name: name.clone() })?, true)
+        }
+    };
+    let changed = made | link::disable_ipv6(&name).map_err(failed("was left down: IPv6 stays on"))?;
+    Ok(changed | netlink.make_port(&tap, &bridge_link).map_err(failed("was not connected to its bridge"))?)
+}
+
+/// Removes the VM's tap, if it is there; says whether it was.
+pub(crate) fn delete(vm: &VmId) -> Result<bool, TapError> {
+    let name = vm.tap_name();
+    let failed = |source| TapError::Step { name: name.clone(), what: "was not removed", source };
+    let mut netlink = Netlink::open().map_err(failed)?;
+    let Some(tap) = find(&mut netlink, &name)? else { return Ok(false) };
+    netlink.delete(&tap).map_err(failed)?;
+    Ok(true)
+}
+
+/// Opens the VM's existing tap for its VMM.
+pub(crate) fn open(vm: &VmId) -> Result<File, TapError> {
+    let name = vm.tap_name();
+    let failed = |source| TapError::Step { name: name.clone(), what: "was not opened", source };
+    let mut netlink = Netlink::open().map_err(failed)?;
+    // Looked up first: attaching to a name that nobody has makes a tap without a bridge.
+    find(&mut netlink, &name)?.ok_or_else(|| TapError::Absent { name: name.clone() })?;
+    let device = open_device(&name)?;
+    tun::attach(&device, &name).map_err(failed)?;
+    Ok(device)
+}
+
+fn find(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, TapError> {
+    let failed = |source| TapError::Step { name: name.to_owned(), what: "was not looked up", source };
+    match netlink.link(name).map_err(failed)? {
+        Some(link) if link.kind != Kind::Tap => Err(TapError::Foreign { name: name.to_owned() }),
+        found => Ok(found),
+    }
+}
+
+fn open_device(name: &str) -> Result<File, TapError> {
+    let failed = |source| TapError::Device { name: name.to_owned(), source };
+    File::options().read(true).write(true).open(DEVICE).map_err(failed)
+}
+
+fn device_hint() -> String {
+    match std::fs::metadata(DEVICE) {
+        Ok(found) => {
+            let mode = found.permissions().mode() & 0o7777;
+            format!("its mode is {mode:04o}, desktops and servers have 0666: sudo chmod 0666 {DEVICE}")
+        }
+        Err(_) => format!("sudo modprobe tun; in a container, pass it in: --device {DEVICE}"),
+    }
+}

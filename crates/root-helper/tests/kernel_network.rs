@@ -1,0 +1,126 @@
+//! The bridge and the taps, for real, in the helper's own network namespace.
+
+mod harness;
+
+use banger_protocol::ids::VmId;
+use banger_protocol::root_api::{InventoryRequest, NetworkEnsure, TapCreate, TapDelete};
+use banger_protocol::wire::ErrorKind;
+use harness::{Helper, Start, folder, host_links, refusal_kind};
+
+fn helper(folder: &tempfile::TempDir) -> Helper {
+    Start::default().helper(folder.path())
+}
+
+#[test]
+fn the_bridge_is_made_once_and_found_after_that() {
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    assert!(connection.call(&NetworkEnsure {}).unwrap().changed);
+    assert!(!connection.call(&NetworkEnsure {}).unwrap().changed);
+
+    let bridge = helper.link("br-banger").unwrap();
+    assert_eq!(bridge["linkinfo"]["info_kind"], "bridge");
+    assert_eq!(bridge["addr_info"][0]["local"], "172.16.0.1");
+    assert_eq!(bridge["addr_info"][0]["prefixlen"], 24);
+    assert_eq!(bridge["addr_info"].as_array().unwrap().len(), 1, "an IPv6 address: {bridge}");
+    assert!(bridge["flags"].as_array().unwrap().contains(&"UP".into()));
+    assert!(helper.link("lo").unwrap()["flags"].as_array().unwrap().contains(&"UP".into()));
+}
+
+#[test]
+fn a_bridge_that_lost_its_address_gets_it_back() {
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    connection.call(&NetworkEnsure {}).unwrap();
+    helper.inside("ip", &["address", "flush", "dev", "br-banger"]);
+    helper.inside("ip", &["link", "set", "br-banger", "down"]);
+    assert!(connection.call(&NetworkEnsure {}).unwrap().changed);
+    assert!(!connection.call(&NetworkEnsure {}).unwrap().changed);
+}
+
+#[test]
+fn nothing_is_forwarded_and_ipv6_is_off() {
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    let vm = VmId::random();
+    connection.call(&NetworkEnsure {}).unwrap();
+    connection.call(&TapCreate { vm: vm.clone() }).unwrap();
+    assert_eq!(helper.inside("cat", &["/proc/sys/net/ipv4/ip_forward"]).trim(), "0");
+    for link in ["br-banger", &vm.tap_name()] {
+        let switch = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+        assert_eq!(helper.inside("cat", &[&switch]).trim(), "1", "{link}");
+    }
+}
+
+#[test]
+fn a_tap_is_an_isolated_port_of_the_bridge_until_it_is_deleted() {
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    let vm = VmId::random();
+    connection.call(&NetworkEnsure {}).unwrap();
+    assert!(connection.call(&TapCreate { vm: vm.clone() }).unwrap().changed);
+    assert!(!connection.call(&TapCreate { vm: vm.clone() }).unwrap().changed);
+
+    let tap = helper.link(&vm.tap_name()).unwrap();
+    assert_eq!(tap["master"], "br-banger");
+    assert_eq!(tap["linkinfo"]["info_data"]["type"], "tap");
+    assert_eq!(tap["linkinfo"]["info_slave_data"]["isolated"], true);
+    assert!(tap["flags"].as_array().unwrap().contains(&"UP".into()));
+    assert_eq!(connection.call(&InventoryRequest {}).unwrap().taps, [vm.clone()]);
+
+    assert!(connection.call(&TapDelete { vm: vm.clone() }).unwrap().changed);
+    assert!(!connection.call(&TapDelete { vm: vm.clone() }).unwrap().changed);
+    assert_eq!(helper.link(&vm.tap_name()), None);
+    assert!(connection.call(&InventoryRequest {}).unwrap().taps.is_empty());
+}
+
+#[test]
+fn a_tap_that_was_cut_off_is_connected_again() {
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    let vm = VmId::random();
+    connection.call(&NetworkEnsure {}).unwrap();
+    connection.call(&TapCreate { vm: vm.clone() }).unwrap();
+    helper.inside("ip", &["link", "set", &vm.tap_name(), "nomaster"]);
+    assert!(connection.call(&TapCreate { vm: vm.clone() }).unwrap().changed);
+    let tap = helper.link(&vm.tap_name()).unwrap();
+    assert_eq!(tap["linkinfo"]["info_slave_data"]["isolated"], true);
+}
+
+#[test]
+fn links_that_only_have_the_right_name_are_left_alone() {
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    let vm = VmId::random();
+    assert_eq!(refusal_kind(connection.call(&TapCreate { vm: vm.clone() })), ErrorKind::NotFound);
+
+    helper.inside("ip", &["link", "add", &vm.tap_name(), "type", "bridge"]);
+    connection.call(&NetworkEnsure {}).unwrap();
+    assert_eq!(refusal_kind(connection.call(&TapCreate { vm: vm.clone() })), ErrorKind::Refused);
+    assert_eq!(refusal_kind(connection.call(&TapDelete { vm: vm.clone() })), ErrorKind::Refused);
+    assert_eq!(helper.link(&vm.tap_name()).unwrap()["linkinfo"]["info_kind"], "bridge");
+    assert!(connection.call(&InventoryRequest {}).unwrap().taps.is_empty());
+
+    helper.inside("ip", &["link", "delete", "br-banger"]);
+    helper.inside("ip", &["tuntap", "add", "br-banger", "mode", "tap"]);
+    assert_eq!(refusal_kind(connection.call(&NetworkEnsure {})), ErrorKind::Refused);
+}
+
+#[test]
+fn the_hosts_own_links_stay_as_they_are() {
+    let before = host_links();
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    connection.call(&NetworkEnsure {}).unwrap();
+    connection.call(&TapCreate { vm: VmId::random() }).unwrap();
+    assert_eq!(host_links(), before);
+    drop(helper);
+    assert_eq!(host_links(), before);
+}

@@ -1,0 +1,25 @@
+//! What a user would type, tried: the harness for tests that know nothing of banger but its command line.
+//!
+//! A [`Sandbox`] is a home of its own for one test: own folders, own daemon, own everything, and at its end proof
+//! that nothing is left of it. [`Invocation`] runs a program in it with a time limit. [`Host`] compares the
+//! machine before with the machine after. Booting a guest takes seconds under emulation, so a test boots one and
+//! makes several [`Checks`] in it.
+//!
+//! Images and kernels are made once for each machine and shared ([`images`]). Nothing in here links banger's own
+//! crates: what a test expects is what the documentation promises, written down a second time.
+
+#![expect(clippy::print_stderr, reason = "a test's own account of what it does")]
+
+mod checks;
+mod host;
+mod images;
+mod invocation;
+mod processes;
+mod programs;
+mod sandbox;
+
+pub use checks::Checks;
+pub use host::Host;
+pub use invocation::{Finished, Invocation, Running};
+pub use processes::Process;
+pub use sandbox::Sandbox;

@@ -1,0 +1,323 @@
+//! A home for one test.
+//!
+//! Every folder that banger finds through the environment lies in the sandbox's own, so its daemon, its VMs and its
+//! configuration are nobody else's. At its end the sandbox deletes the VMs that are left, stops the daemon, and
+//! then looks: a VM nobody deleted, a process still about, an entry among the VMs' folders is a failure of the
+//! test that left it. Whatever it finds it removes as well, so that one test's leak does not become another's.
+
+use crate::{Finished, Invocation, Process, images, processes, programs};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Enough for a daemon with guests on a busy machine.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// One test's own environment.
+#[derive(Debug)]
+pub struct Sandbox {
+    folder: TempDir,
+    programs: PathBuf,
+    /// How long processes that were told to end may take.
+    patience: Duration,
+}
+
+impl Sandbox {
+    /// A machine on which banger has never been run: no image, no kernel.
+    ///
+    /// # Panics
+    /// When banger is not built or the sandbox's folder cannot be made.
+    #[must_use]
+    pub fn empty() -> Self {
+        // A short name: sockets lie deep below, and a socket's path has 107 bytes.
+        Self::made_in(&images::cache().join("s"), programs::folder(), ENDING)
+    }
+
+    fn made_in(parent: &Path, programs: PathBuf, patience: Duration) -> Self {
+        fs::create_dir_all(parent).unwrap_or_else(|error| panic!("no folder {}: {error}", parent.display()));
+        remove_what_killed_tests_left(parent);
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("{}-", std::process::id()))
+            .rand_bytes(4)
+            .tempdir_in(parent)
+            .unwrap_or_else(|error| panic!("no sandbox in {}: {error}", parent.display()));
+        let sandbox = Self { folder, programs, patience };
+        for folder in ["home", "config", "state", "cache", "run"] {
+            let folder = sandbox.folder.path().join(folder);
+            make_private(&folder);
+        }
+        sandbox
+    }
+
+    /// A machine with the default image and its kernel. The first on this machine to ask for one builds them.
+    ///
+    /// # Panics
+    /// As [`Sandbox::empty`], and when they cannot be built.
+    #[must_use]
+    pub fn with_image() -> Self {
+        let sandbox = Self::empty();
+        images::share_into(&sandbox).unwrap_or_else(|error| panic!("no image to test with: {error:#}"));
+        sandbox
+    }
+
+    /// `banger` with these arguments.
+    #[must_use]
+    pub fn banger<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Invocation {
+        self.sealed(Invocation::new(&self.programs.join("banger"), arguments))
+    }
+
+    /// Another program in the same environment, such as `ssh`.
+    ///
+    /// # Panics
+    /// When it is not installed.
+    #[must_use]
+    pub fn tool<A: AsRef<OsStr>>(&self, name: &str, arguments: impl IntoIterator<Item = A>) -> Invocation {
+        let path = programs::search_path(&self.programs);
+        let program =
+            std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+        let program =
+            program.unwrap_or_else(|| panic!("`{name}` is missing: `cargo xtask setup` installs it"));
+        self.sealed(Invocation::new(&program, arguments))
+    }
+
+    fn sealed(&self, invocation: Invocation) -> Invocation {
+        let folder = |name: &str| self.folder.path().join(name);
+        let mut sealed = invocation
+            .env("PATH", programs::search_path(&self.programs))
+            .env("HOME", folder("home"))
+            .env("XDG_CONFIG_HOME", folder("config"))
+            .env("XDG_STATE_HOME", folder("state"))
+            .env("XDG_CACHE_HOME", folder("cache"))
+            .env("XDG_RUNTIME_DIR", folder("run"))
+            .env("LC_ALL", "C.UTF-8")
+            .env("TERM", "dumb")
+            .current_dir(&folder("home"));
+        // How this machine reaches package mirrors, should an image have to be built.
+        for proxy in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+            if let Some(value) = std::env::var_os(proxy) {
+                sealed = sealed.env(proxy, value);
+            }
+        }
+        sealed
+    }
+
+    /// Runs a read command with `--json`.
+    ///
+    /// # Panics
+    /// When it fails or prints no JSON.
+    #[must_use]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let finished = self.banger(arguments.iter().copied().chain(["--json"])).run().expect_success();
+        serde_json::from_slice(&finished.stdout)
+            .unwrap_or_else(|error| panic!("`banger {}` printed no JSON: {error}", arguments.join(" ")))
+    }
+
+    /// Runs a command in a VM.
+    #[must_use]
+    pub fn exec(&self, vm: &str, command: &[&str]) -> Finished {
+        self.banger(["vm", "exec", vm, "--"].iter().chain(command)).run()
+    }
+
+    /// The boot that a VM is in.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    #[must_use]
+    pub fn boot_id(&self, vm: &str) -> String {
+        self.exec(vm, &["cat", "/proc/sys/kernel/random/boot_id"])
+            .expect_success()
+            .stdout_text()
+            .trim()
+            .to_owned()
+    }
+
+    /// A folder of the test's own, in the sandbox.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// Writes banger's configuration file.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, text: &str) {
+        let folder = self.folder.path().join("config/banger");
+        make_private(&folder);
+        fs::write(folder.join("config.toml"), text).expect("the sandbox is writable");
+    }
+
+    /// banger's state folder.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state/banger")
+    }
+
+    /// The entries of the folder in which each VM has its own.
+    #[must_use]
+    pub fn vm_folders(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.state().join("vms")) else { return Vec::new() };
+        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    /// Files and folders of the state folder whose name contains `text`.
+    #[must_use]
+    pub fn files_named(&self, text: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().contains(text) {
+                    found.push(entry.path());
+                }
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        found
+    }
+
+    /// The ids of all VMs.
+    ///
+    /// # Panics
+    /// When they cannot be listed.
+    #[must_use]
+    pub fn vm_ids(&self) -> Vec<String> {
+        let listed = self.banger(["vm", "list", "-q"]).run().expect_success();
+        listed.stdout_text().split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Every process that belongs to this sandbox.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        processes::touching(self.folder.path())
+    }
+
+    /// Waits until the sandbox has no process that `is_unwanted`, and returns those that would not go.
+    #[must_use]
+    pub fn outlast(&self, is_unwanted: impl Fn(&Process) -> bool) -> Vec<Process> {
+        // Looks again each time one of them has ended.
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let mut left = self.processes();
+            left.retain(&is_unwanted);
+            match left.first() {
+                Some(process) if Instant::now() < deadline => processes::wait_for_end(process, deadline),
+                _ => return left,
+            }
+        }
+    }
+
+    /// Everything that should not be there, after removing it.
+    fn clean_up(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if self.state().join("banger.db").exists() {
+            let listed = self.banger(["vm", "list", "-q"]).limit(Duration::from_secs(60)).run();
+            let ids: Vec<&str> = listed.stdout_text().split_whitespace().collect();
+            if !ids.is_empty() {
+                left.push(format!("VMs that the test did not delete: {}", ids.join(" ")));
+                let deleted = self.banger(["vm", "delete"].iter().chain(&ids)).run();
+                left.extend((deleted.code() != Some(0)).then(|| deleted.stderr_text()));
+            }
+            let stopped = self.banger(["daemon", "stop"]).limit(Duration::from_secs(60)).run();
+            left.extend((stopped.code() != Some(0)).then(|| stopped.stderr_text()));
+        }
+        for process in self.outlast(|_| true) {
+            left.push(format!("process {}: {}", process.pid, process.command));
+            processes::kill(&process, self.folder.path());
+        }
+        left.extend(self.vm_folders().into_iter().map(|name| format!("folder vms/{name}")));
+        left
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let folder = self.folder.path();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.clean_up()));
+        for process in processes::touching(folder) {
+            processes::kill(&process, folder);
+        }
+        let left = outcome.unwrap_or_else(|_| vec!["the sandbox could not be cleaned up".to_owned()]);
+        for line in &left {
+            eprintln!("left over: {line}");
+        }
+        // A second panic would abort and hide the first.
+        assert!(left.is_empty() || std::thread::panicking(), "left over: {}", left.join("; "));
+    }
+}
+
+fn make_private(folder: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(folder);
+    made.unwrap_or_else(|error| panic!("no folder {}: {error}", folder.display()));
+}
+
+/// A test that was killed could not clean up. Its sandbox carries its pid, and is removed once nobody has that.
+fn remove_what_killed_tests_left(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((pid, _)) = name.split_once('-') else { continue };
+        if !Path::new("/proc").join(pid).exists() {
+            for process in processes::touching(&entry.path()) {
+                processes::kill(&process, &entry.path());
+            }
+            // Another test may be removing it at the same time.
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// A sandbox without banger in a parent folder of its own, and what it says at its end.
+    fn verdict(parent: &Path, plant: impl FnOnce(&Sandbox)) -> Option<String> {
+        let sandbox = Sandbox::made_in(parent, PathBuf::from("/nonexistent"), Duration::from_millis(50));
+        plant(&sandbox);
+        let outcome = catch_unwind(AssertUnwindSafe(|| drop(sandbox)));
+        outcome.err().and_then(|panic| panic.downcast::<String>().ok()).map(|message| *message)
+    }
+
+    #[test]
+    fn a_test_that_leaves_nothing_passes_and_its_folder_goes() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(verdict(parent.path(), |_| ()), None);
+        assert_eq!(fs::read_dir(parent.path()).expect("it is there").count(), 0);
+    }
+
+    #[test]
+    fn a_planted_process_or_folder_fails_the_test_that_left_it() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let mut planted = None;
+        let message = verdict(parent.path(), |sandbox| {
+            let mut running = sandbox.tool("sh", ["-c", "echo up; read forever"]).open_stdin().start();
+            running.wait_for("up");
+            planted = Some(running);
+        });
+        assert!(message.is_some_and(|m| m.contains("left over: process") && m.contains("read forever")));
+        assert_eq!(planted.expect("it was planted").finish().code(), None, "it was not killed");
+
+        let message =
+            verdict(parent.path(), |sandbox| make_private(&sandbox.state().join("vms/0123456789ab")));
+        assert_eq!(message.as_deref(), Some("left over: folder vms/0123456789ab"));
+    }
+
+    #[test]
+    fn what_a_killed_test_left_is_removed_by_the_next_one() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        // No process can have this number: the kernel's limit is 2^22.
+        let left = parent.path().join("4194305-abcd");
+        make_private(&left.join("home"));
+        let ours = parent.path().join(format!("{}-abcd", std::process::id()));
+        make_private(&ours);
+        assert_eq!(verdict(parent.path(), |_| ()), None);
+        assert!(!left.exists() && ours.exists());
+    }
+}

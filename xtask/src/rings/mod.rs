@@ -1,0 +1,160 @@
+//! The test rings, from the cheapest outwards.
+//!
+//! A test's ring is told by where it lives, not by an attribute somebody can forget: beside the code it is *pure*;
+//! in a test binary whose name begins with `fakes`, `kernel` or `guest` it is of that ring. A ring that runs no
+//! test fails, because a suite that silently selects nothing looks exactly like a passing one.
+
+mod summary;
+
+use crate::place::Place;
+use crate::tool::{Tool, cargo};
+use crate::{build, setup};
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::ExitCode;
+use summary::Count;
+
+/// One ring of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ring {
+    /// Functions from values to values.
+    Pure,
+    /// The real programs over their real sockets, with fakes in place of what they talk to.
+    Fakes,
+    /// The helper's effects on a kernel, in a network namespace of the test's own.
+    Kernel,
+    /// Real guests, through the command line alone.
+    Guest,
+}
+
+impl Ring {
+    const ALL: [Self; 4] = [Self::Pure, Self::Fakes, Self::Kernel, Self::Guest];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pure => "pure",
+            Self::Fakes => "fakes",
+            Self::Kernel => "kernel",
+            Self::Guest => "guest",
+        }
+    }
+
+    fn targets(self) -> &'static [&'static str] {
+        match self {
+            Self::Pure => &["--lib", "--bins"],
+            Self::Fakes => &["--test", "fakes*"],
+            Self::Kernel => &["--test", "kernel*"],
+            Self::Guest => &["--test", "guest*"],
+        }
+    }
+}
+
+/// Which tests are asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    rings: Vec<Ring>,
+    /// Parts of test names; all tests when empty.
+    names: Vec<String>,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self { rings: Ring::ALL.to_vec(), names: Vec::new() }
+    }
+}
+
+impl Request {
+    pub(crate) fn parse(arguments: &[&str]) -> Result<Self> {
+        let mut rings = Vec::new();
+        let mut rest = arguments;
+        loop {
+            match rest {
+                [] => break,
+                ["--", ..] => break,
+                ["--ring", name, tail @ ..] => {
+                    let ring = Ring::ALL.into_iter().find(|ring| ring.name() == *name);
+                    let Some(ring) = ring else {
+                        bail!("there is no ring `{name}`: pure, fakes, kernel, guest")
+                    };
+                    rings.push(ring);
+                    rest = tail;
+                }
+                [other, ..] => {
+                    bail!("`cargo xtask test` does not know `{other}` (test names come after `--`)")
+                }
+            }
+        }
+        let names = rest.iter().skip(1).map(ToString::to_string).collect();
+        if rings.is_empty() {
+            rings = Ring::ALL.to_vec();
+        }
+        Ok(Self { rings, names })
+    }
+}
+
+/// Runs every ring asked for, whatever became of the one before.
+///
+/// Ends with a line for each ring and then the sum, alone on its line: `12 passed, 0 failed`.
+pub(crate) fn run(place: &Place, request: &Request) -> Result<ExitCode> {
+    setup::to_test(place)?;
+    let programs = if request.rings == [Ring::Pure] {
+        None
+    } else {
+        // The ones users get: unoptimised, they would make the outer rings wait longer than a user does.
+        Some(build::all(place, build::Profile::Release)?)
+    };
+    let mut lines = Vec::new();
+    let mut sum = Count::default();
+    for &ring in &request.rings {
+        println!("ring {}", ring.name());
+        let count = run_ring(place, ring, &request.names, programs.as_deref())?;
+        lines.push(format!("ring {}: {count}", ring.name()));
+        sum = sum + count;
+    }
+    for line in lines {
+        println!("{line}");
+    }
+    println!("{sum}");
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_ring(place: &Place, ring: Ring, names: &[String], programs: Option<&Path>) -> Result<Count> {
+    let mut nextest: Tool = cargo(place)?
+        .args(["nextest", "run", "--workspace", "--no-fail-fast"])
+        .args(["--target-dir".as_ref(), place.target.as_os_str()])
+        .args(ring.targets())
+        .args(names);
+    if let Some(programs) = programs {
+        nextest = nextest.env("BANGER_BIN_DIR", programs);
+    }
+    let mut counted = None;
+    let status = nextest.watch_stderr(|line| counted = summary::parse(line).or(counted))?;
+    let verdict = summary::judge(counted, status.success());
+    if let Some(complaint) = verdict.complaint {
+        println!("ring {}: {complaint}", ring.name());
+    }
+    Ok(verdict.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ring_runs_unless_one_is_named() {
+        assert_eq!(Request::parse(&[]).expect("no argument is fine"), Request::default());
+        let request =
+            Request::parse(&["--ring", "guest", "--ring", "pure", "--", "boots"]).expect("it parses");
+        assert_eq!(
+            request,
+            Request { rings: vec![Ring::Guest, Ring::Pure], names: vec!["boots".to_owned()] }
+        );
+    }
+
+    #[test]
+    fn a_misspelt_ring_or_flag_is_refused_and_not_taken_for_no_test() {
+        for wrong in [&["--ring", "gest"][..], &["--ring"], &["guest"], &["--rings", "pure"]] {
+            assert!(Request::parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+}
