@@ -27,7 +27,7 @@ pub(super) fn tell_host(gate: &Gate) {
 }
 
 /// Says that the guest cannot come up, if there is a way to.
-pub fn send_boot_failed(step: &str, reason: &str) {
+pub(crate) fn send_boot_failed(step: &str, reason: &str) {
     let notice = Notice::BootFailed { step: step.to_owned(), reason: reason.to_owned() };
     if let Ok(connection) = connect().and_then(|connection| send(connection, &notice)) {
         // The guest's end comes right after: give the host until it closes to read the line.
