@@ -107,7 +107,7 @@ async fn bring_up(
 ) -> Result<Running, StartError> {
     let id = &vm.id;
     stages.begin("preflight")?;
-    let driver = vmm::choose(&services.host).map_err(StartError::NoVmm)?;
+    let driver = vmm::choose(&services.host, services.config.vmm).map_err(StartError::NoVmm)?;
     let files = Artefacts::find(services, vm);
     let shared = files.open()?;
     let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
