@@ -21,6 +21,8 @@ pub(crate) enum ConfigError {
 pub(crate) struct Config {
     /// What VMs are made of that name no image.
     pub default_image: ImageName,
+    /// Which VMM runs guests.
+    pub vmm: VmmChoice,
     /// Instead of the `qemu-system-x86_64` in the PATH.
     pub qemu_bin: Option<PathBuf>,
     /// Instead of the `vhost-device-vsock` beside banger's programs or in the PATH.
@@ -31,6 +33,16 @@ pub(crate) struct Config {
     /// Read by `banger` when it builds images; known here so that it is not refused.
     pub debian_mirror: Option<String>,
     vm_defaults: VmDefaults,
+}
+
+/// The values of `vmm`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VmmChoice {
+    /// The best there is on this host.
+    #[default]
+    Auto,
+    Qemu,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             default_image: "debian-bookworm".parse().expect("a legal name"),
+            vmm: VmmChoice::Auto,
             qemu_bin: None,
             vsock_backend_bin: None,
             ssh_key_path: None,
@@ -82,7 +95,8 @@ impl Config {
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error: toml::de::Error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            ConfigError::Wrong { path: path.display().to_string(), line, message: error.message().to_owned() }
+            let message = name_the_nearest(error.message());
+            ConfigError::Wrong { path: path.display().to_string(), line, message }
         })
     }
 
@@ -95,6 +109,20 @@ impl Config {
     }
 }
 
+/// Shortens serde's list of everything that would have been known to the one that was probably meant.
+fn name_the_nearest(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let (true, Some(unknown)) = (message.starts_with("unknown "), quoted.next()) else {
+        return message.to_owned();
+    };
+    let nearest =
+        quoted.max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)));
+    match nearest {
+        Some(nearest) => format!("`{unknown}` is not known; did you mean `{nearest}`?"),
+        None => format!("`{unknown}` is not known"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +132,7 @@ mod tests {
         let error = Config::parse("log_level = \"debug\"\n\ndefault_imag = \"x\"\n", Path::new("/c.toml"));
         let Err(ConfigError::Wrong { line, message, .. }) = error else { panic!("{error:?}") };
         assert_eq!(line, 3);
-        assert!(message.contains("default_imag"), "{message}");
+        assert_eq!(message, "`default_imag` is not known; did you mean `default_image`?");
     }
 
     #[test]

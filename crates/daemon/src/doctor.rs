@@ -38,7 +38,7 @@ fn kvm(services: &Services) -> DoctorRow {
 }
 
 fn vmm(services: &Services) -> DoctorRow {
-    match choose(&services.host) {
+    match choose(&services.host, services.config.vmm) {
         Ok(vmm) => {
             let how = match vmm.acceleration() {
                 Acceleration::Kvm => "with KVM",

@@ -9,6 +9,10 @@ use banger_protocol::root_api::{Inventory, OwnedProcess, ProcessIdentity};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
+
+/// Far above the time that a process spends in the middle of an exec.
+const LONGEST_EXEC: Duration = Duration::from_millis(100);
 
 /// Why it is not known what there is.
 #[derive(Debug, thiserror::Error)]
@@ -51,18 +55,39 @@ pub(crate) fn process(pid: u32) -> Result<Option<OwnedProcess>, LookError> {
     Ok(look_at(pid, own))
 }
 
+/// What a process is to us, looked at again while it is in the middle of an exec.
+///
+/// There, for a moment, it has no environment (`create_elf_tables` shows the new one) and nobody has rights over
+/// it (`begin_new_exec`). A program that is a script passes there twice.
 fn look_at(pid: u32, own: (u64, u64)) -> Option<OwnedProcess> {
-    if pid == std::process::id() || network_namespace(&pid.to_string()).ok()? != own {
-        return None;
+    let deadline = Instant::now() + LONGEST_EXEC;
+    loop {
+        if pid == std::process::id() {
+            return None;
+        }
+        let start_time = proc::start_time(pid)?;
+        let environment = proc::environment(pid)?;
+        let namespace = network_namespace(&pid.to_string());
+        match (proc::parse_environment(&environment), namespace) {
+            (Some((vm, role)), Ok(namespace)) => {
+                // Still the one it was: what was read in between belongs to it.
+                let same = namespace == own && proc::start_time(pid) == Some(start_time);
+                return same.then_some(OwnedProcess {
+                    vm,
+                    role,
+                    process: ProcessIdentity { pid, start_time },
+                });
+            }
+            (None, Ok(namespace)) if namespace == own && environment.is_empty() => {}
+            (None, Err(_)) if environment.is_empty() => {}
+            (Some(_), Err(_)) => {}
+            (None, _) => return None,
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        std::thread::yield_now();
     }
-    let start_time = proc::start_time(pid)?;
-    let (vm, role) = proc::owner(pid)?;
-    // Still the one it was: what was read in between belongs to it.
-    (proc::start_time(pid) == Some(start_time)).then_some(OwnedProcess {
-        vm,
-        role,
-        process: ProcessIdentity { pid, start_time },
-    })
 }
 
 /// Device and inode of a process's network namespace, which identify it (namespaces(7)).

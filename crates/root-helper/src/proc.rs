@@ -2,10 +2,19 @@
 
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::Role;
+use std::fs::File;
+use std::io::Read as _;
 
 /// The variables a VM's process carries in its environment, by which it is found again.
 pub(crate) const VM_VARIABLE: &str = "BANGER_VM";
 pub(crate) const ROLE_VARIABLE: &str = "BANGER_ROLE";
+
+/// How much of an environment is looked at. Ours is two short variables, to which a program that is a script may
+/// add some before it becomes the real one.
+const ENVIRONMENT_SEEN: usize = 16 * 1024;
+
+/// `PF_KTHREAD` of the kernel's `sched.h`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// What a role is called in a process's environment.
 pub(crate) const fn role_word(role: Role) -> &'static str {
@@ -15,32 +24,41 @@ pub(crate) const fn role_word(role: Role) -> &'static str {
     }
 }
 
-/// When a process started, in clock ticks since the host's boot; `None` when there is no such process or it
-/// has ended already and only waits for its parent.
+/// When a process started, in clock ticks since the host's boot; `None` when there is no such process, when it
+/// has ended already and only waits for its parent, and for the kernel's own threads.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The start time in a `/proc/<pid>/stat`, unless the state says that the process has ended.
+/// The start time in a `/proc/<pid>/stat`, unless nothing runs there.
 ///
 /// proc_pid_stat(5): the second field is the program's name in parentheses and may hold anything, so counting
-/// starts behind the last `)`; state is field 3, start time field 22.
+/// starts behind the last `)`; state is field 3, flags field 9, start time field 22.
 fn parse_stat(stat: &[u8]) -> Option<u64> {
     let name_end = stat.iter().rposition(|&b| b == b')')?;
     let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    match fields.next()? {
-        "Z" | "X" | "x" => None,
-        _ => fields.nth(18)?.parse().ok(),
-    }
+    let state = fields.next()?;
+    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    let start_time = fields.nth(12)?.parse().ok()?;
+    (!matches!(state, "Z" | "X" | "x") && flags & KERNEL_THREAD == 0).then_some(start_time)
 }
 
-/// Which VM's process this is, going by its environment.
-pub(crate) fn owner(pid: u32) -> Option<(VmId, Role)> {
-    parse_environment(&std::fs::read(format!("/proc/{pid}/environ")).ok()?)
+/// A process's environment, `None` for one that is gone or that we have no rights over.
+///
+/// Waits for an exec to get far enough that its rights are settled (`mm_access` takes `exec_update_lock`), but
+/// not for its end: a process in the middle of one has an empty environment.
+/// One read, because between two of them an exec would cut the old one short.
+pub(crate) fn environment(pid: u32) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; ENVIRONMENT_SEEN];
+    let length =
+        File::open(format!("/proc/{pid}/environ")).and_then(|mut file| file.read(&mut bytes)).ok()?;
+    bytes.truncate(length);
+    Some(bytes)
 }
 
-fn parse_environment(environment: &[u8]) -> Option<(VmId, Role)> {
+/// The VM and the role that an environment names.
+pub(crate) fn parse_environment(environment: &[u8]) -> Option<(VmId, Role)> {
     let value = |name: &str| {
         environment
             .split(|&b| b == 0)
@@ -70,7 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_ended_has_no_start_time() {
+    fn a_process_that_has_ended_and_a_kernel_thread_have_no_start_time() {
+        let kernel_thread = String::from_utf8(stat("kthreadd", "S")).unwrap().replace(" 6 ", " 2129984 ");
+        assert_eq!(parse_stat(kernel_thread.as_bytes()), None);
         assert_eq!(parse_stat(&stat("qemu", "Z")), None);
         assert_eq!(parse_stat(&stat("qemu", "X")), None);
         for broken in ["", "42", "42 (a", "42 (a)", "42 (a) S 1 2 3"] {

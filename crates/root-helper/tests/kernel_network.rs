@@ -70,7 +70,7 @@ fn a_tap_is_an_isolated_port_of_the_bridge_until_it_is_deleted() {
     assert_eq!(tap["linkinfo"]["info_data"]["type"], "tap");
     assert_eq!(tap["linkinfo"]["info_slave_data"]["isolated"], true);
     assert!(tap["flags"].as_array().unwrap().contains(&"UP".into()));
-    assert_eq!(connection.call(&InventoryRequest {}).unwrap().taps, [vm.clone()]);
+    assert_eq!(connection.call(&InventoryRequest {}).unwrap().taps, std::slice::from_ref(&vm));
 
     assert!(connection.call(&TapDelete { vm: vm.clone() }).unwrap().changed);
     assert!(!connection.call(&TapDelete { vm: vm.clone() }).unwrap().changed);

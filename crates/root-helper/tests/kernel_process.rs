@@ -38,7 +38,7 @@ fn a_process_has_nothing_but_what_it_was_given() {
         folder.path(),
         "program",
         &format!(
-            "cat /proc/$$/status; echo folder $(stat -L -c %i .); tr '\\0' '\\n' < /proc/$$/environ; \
+            "cat /proc/self/status; echo folder $(stat -L -c %i .); tr '\\0' '\\n' < /proc/$$/environ; \
              ls /proc/$$/fd > listing; echo descriptors $(cat listing); echo umask $(umask); echo core $(ulimit -c); \
              echo session $(cut -d' ' -f6 /proc/$$/stat) $$; \
              echo arguments \"$@\"; : > made-in-folder && echo folder is writable; \
@@ -315,4 +315,21 @@ fn a_machine_that_cannot_be_is_refused_before_anything_starts() {
     let error = refusal(vm.start(&mut connection, Program::Qemu(spec), &[]));
     assert_eq!(error.kind, ErrorKind::BadRequest, "{error}");
     assert!(!vm.path.join("vmm.log").exists());
+}
+
+#[test]
+fn a_program_that_executes_itself_over_and_over_is_never_lost() {
+    let folder = folder();
+    let body = "[ ${N:-0} -lt 2000 ] && N=$((${N:-0} + 1)) exec $0; echo finished; exec sleep 600";
+    let helper =
+        backend(script(folder.path(), "restless", &format!("export N; {body}"))).helper(folder.path());
+    let mut connection = helper.connect();
+    let vm = Vm::new(folder.path());
+    let process = vm.start(&mut connection, Program::VsockBackend, &[]).unwrap();
+    let printed = || std::fs::read_to_string(vm.path.join("vmm.log")).unwrap().contains("finished");
+    until("it rests", || {
+        let found = connection.call(&InventoryRequest {}).unwrap().processes;
+        assert_eq!(found.first().map(|found| found.process), Some(process));
+        printed()
+    });
 }

@@ -110,14 +110,15 @@ pub(super) fn build(builder: &Builder<'_>, recipe: &Recipe, kind: debian::Kind) 
     }
 }
 
-/// The first signal lets the tool remove what it made, the second does not.
+/// The first signal lets the tool remove what it made, the second does not. It is passed on as SIGTERM: a shell
+/// starts its background children deaf to SIGINT.
 fn end_group(group: Pid, caught: &AtomicI32, signal: i32) {
     if !asks_to_end(signal) {
         return;
     }
     let again = caught.swap(signal, Ordering::SeqCst) != 0;
     // A group that is gone already has ended, which is what was asked for.
-    let _ = kill_process_group(group, if again { Signal::KILL } else { Signal::INT });
+    let _ = kill_process_group(group, if again { Signal::KILL } else { Signal::TERM });
 }
 
 /// Reads until the end; tells each stage and keeps the last lines.

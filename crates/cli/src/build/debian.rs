@@ -93,8 +93,15 @@ pub(super) fn stage(line: &str) -> Option<&str> {
         return Some("finishing");
     }
     // About its own inside and its end; not what a user waits for.
-    let noise =
-        ["using /", "success in", "done", "removing tempdir", "chroot architecture", "finding correct"];
+    let noise = [
+        "using /",
+        "success in",
+        "done",
+        "removing tempdir",
+        "chroot architecture",
+        "finding correct",
+        "skipping",
+    ];
     (!noise.iter().any(|noise| stage.starts_with(noise))).then_some(stage)
 }
 

@@ -40,8 +40,12 @@ use clap::{Parser, Subcommand};
 ///
 ///     banger vm run --rm
 ///
-/// which boots a fresh Debian VM, opens a shell in it and removes it when you leave. The first run builds the
-/// image; later ones start in seconds. `banger vm run --rm -- make test` runs one command instead.
+/// which boots a fresh Debian VM, opens a shell in it and removes it when you
+/// leave. The first run builds the image; later ones start in seconds.
+///
+///     banger vm run --rm -- make test
+///
+/// runs one command instead. `banger vm --help` shows the rest of a VM's life.
 #[derive(Debug, Parser)]
 #[command(name = "banger", version, propagate_version = false, verbatim_doc_comment)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
@@ -52,15 +56,15 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[command(subcommand, verbatim_doc_comment)]
+    #[command(subcommand)]
     Vm(Vm),
     /// List the VMs: short for `banger vm list`.
     Ps(vm_list::Args),
-    #[command(subcommand, verbatim_doc_comment)]
+    #[command(subcommand)]
     Image(Image),
-    #[command(subcommand, verbatim_doc_comment)]
+    #[command(subcommand)]
     Kernel(Kernel),
-    #[command(subcommand, verbatim_doc_comment)]
+    #[command(subcommand)]
     Daemon(Daemon),
     Doctor(doctor::Args),
     SshConfig(ssh_config::Args),
@@ -79,7 +83,7 @@ enum Command {
 ///     banger vm exec dev -- CMD     run CMD in it
 ///     banger vm delete dev          remove it with everything it owns
 #[derive(Debug, Subcommand)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true, verbatim_doc_comment)]
 enum Vm {
     Run(vm_run::Args),
     Create(vm_create::Args),
@@ -103,7 +107,7 @@ enum Vm {
 ///
 /// Then `banger vm run --image debian-bookworm`.
 #[derive(Debug, Subcommand)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true, verbatim_doc_comment)]
 enum Image {
     #[command(visible_alias = "ls")]
     List(image_list::Args),
@@ -121,7 +125,7 @@ enum Image {
 ///
 /// Then `banger kernel pull NAME` and `banger vm run --kernel NAME`.
 #[derive(Debug, Subcommand)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true, verbatim_doc_comment)]
 enum Kernel {
     #[command(visible_alias = "ls")]
     List(kernel_list::Args),
@@ -135,9 +139,10 @@ enum Kernel {
 ///
 ///     banger daemon status
 ///
-/// says how it is. Stopping it leaves running VMs alone; the next command starts it again.
+/// says how it is. Stopping it leaves running VMs alone; the next command
+/// starts it again.
 #[derive(Debug, Subcommand)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true, verbatim_doc_comment)]
 enum Daemon {
     Status(daemon_status::Args),
     Stop(daemon_stop::Args),

@@ -57,7 +57,7 @@ impl Args {
         let (path, changed) = changed.map_err(|error| Failure::of(&error))?;
         printer::talk(match (changed, self.install) {
             (true, true) => format!("{} now knows *.vm", path.display()),
-            (true, false) => format!("{} is as it was", path.display()),
+            (true, false) => format!("{} is as it was before", path.display()),
             (false, _) => format!("{} needed no change", path.display()),
         });
         Ok(0)

@@ -12,7 +12,8 @@ use std::os::unix::net::UnixStream;
 ///     banger vm exec dev -- make test
 ///     banger vm exec -it dev -- htop
 ///
-/// The exit code is the command's own; 125 means that it never ran. Input is passed on with `-i`.
+/// The exit code is the command's own; 125 means that nobody knows it. Input is
+/// passed on with `-i`. Without a command it is a login shell.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -17,7 +17,8 @@ use std::time::Instant;
 ///     banger vm run --rm                 a shell, and the VM is gone when you leave it
 ///     banger vm run --name dev           a shell in a VM that stays
 ///
-/// A VM that stays is entered again with `banger vm ssh` or `banger vm exec` and removed with `banger vm delete`.
+/// A VM that stays is entered again with `banger vm ssh` or `banger vm exec` and
+/// removed with `banger vm delete`.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     rm: bool,
     #[command(flatten)]
     machine: Machine,
-    /// Pass standard input on; without `exec` it always is.
+    /// Accepted for habit's sake: standard input is always passed on.
     #[arg(short, long)]
     interactive: bool,
     /// Run the command on a terminal.

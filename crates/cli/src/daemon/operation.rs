@@ -100,11 +100,24 @@ fn cancel_or_end(operation: &OperationId, caught: &AtomicI32, signal: i32) {
 fn show(event: &str, stage: &mut String, progress: &Progress) {
     match serde_json::from_str(event) {
         Ok(Event::Stage { name, .. }) => {
-            *stage = name.replace('_', " ");
+            *stage = in_words(&name);
             progress.stage(stage);
         }
         Ok(Event::Progress { done, total }) => progress.bytes(stage, done, total),
         Ok(Event::Warning { message }) => progress.warn(&message),
         Err(_) => {}
+    }
+}
+
+/// What a stage means to somebody who waits for it; one that this version does not know goes by its name.
+fn in_words(stage: &str) -> String {
+    match stage {
+        "preflight" => "looking whether everything is there".to_owned(),
+        "disks" => "making its disks".to_owned(),
+        "network" => "connecting its network".to_owned(),
+        "vmm" => "switching it on".to_owned(),
+        "agent" => "waiting for its kernel".to_owned(),
+        "usable" => "waiting for its services".to_owned(),
+        other => other.replace('_', " "),
     }
 }

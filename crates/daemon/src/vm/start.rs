@@ -107,7 +107,7 @@ async fn bring_up(
 ) -> Result<Running, StartError> {
     let id = &vm.id;
     stages.begin("preflight")?;
-    let driver = vmm::choose(&services.host).map_err(StartError::NoVmm)?;
+    let driver = vmm::choose(&services.host, services.config.vmm).map_err(StartError::NoVmm)?;
     let files = Artefacts::find(services, vm);
     let shared = files.open()?;
     let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
@@ -217,7 +217,8 @@ fn qemu(vm: &VmRecord, driver: &Vmm) -> Program {
 }
 
 /// A quiet console (each line costs an exit), a VMM that ends with its guest, `eth0` for the only interface. The
-/// self-tests of the kernel's ciphers and its protections against the processor it does not have are left out.
+/// self-tests of the kernel's ciphers and its protections against the processor it does not have are left out, and
+/// an image's cloud-init has nothing to ask anybody.
 fn command_line(acceleration: Acceleration, disks: impl Iterator<Item = DiskRole>) -> String {
     let disks: Vec<&str> = disks.map(DiskRole::as_str).collect();
     let emulated = match acceleration {
@@ -225,7 +226,7 @@ fn command_line(acceleration: Acceleration, disks: impl Iterator<Item = DiskRole
         Acceleration::Tcg => " mitigations=off",
     };
     format!(
-        "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cryptomgr.notests{emulated} banger.disks={}",
+        "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cloud-init=disabled cryptomgr.notests{emulated} banger.disks={}",
         disks.join(",")
     )
 }

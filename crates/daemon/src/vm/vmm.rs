@@ -4,6 +4,7 @@
 //! paravirtual one, a VM can be made and its kernel then hangs. What tells them apart is real hardware
 //! virtualisation: the processor's `vmx` or `svm` flag, or `kvm_intel` or `kvm_amd` loaded.
 
+use crate::config::VmmChoice;
 use banger_protocol::root_api::Acceleration;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -93,8 +94,14 @@ impl NoVmm {
     }
 }
 
-/// The VMM for this host.
-pub(crate) fn choose(host: &Host) -> Result<Vmm, NoVmm> {
+/// The VMM for this host. QEMU is the only one so far, so both choices end there.
+pub(crate) fn choose(host: &Host, choice: VmmChoice) -> Result<Vmm, NoVmm> {
+    match choice {
+        VmmChoice::Auto | VmmChoice::Qemu => choose_qemu(host),
+    }
+}
+
+fn choose_qemu(host: &Host) -> Result<Vmm, NoVmm> {
     if host.qemu.is_none() {
         return Err(NoVmm::NoQemu);
     }
@@ -177,15 +184,24 @@ mod tests {
     #[test]
     fn only_usable_kvm_accelerates() {
         for kvm in [Kvm::NoDevice, Kvm::NotPermitted, Kvm::NoHardware] {
-            assert_eq!(choose(&host(kvm)), Ok(Vmm::Qemu { acceleration: Acceleration::Tcg }));
+            assert_eq!(
+                choose(&host(kvm), VmmChoice::Auto),
+                Ok(Vmm::Qemu { acceleration: Acceleration::Tcg })
+            );
         }
-        assert_eq!(choose(&host(Kvm::Usable)), Ok(Vmm::Qemu { acceleration: Acceleration::Kvm }));
+        assert_eq!(
+            choose(&host(Kvm::Usable), VmmChoice::Qemu),
+            Ok(Vmm::Qemu { acceleration: Acceleration::Kvm })
+        );
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        assert_eq!(choose(&Host { qemu: None, ..host(Kvm::Usable) }), Err(NoVmm::NoQemu));
-        assert_eq!(choose(&Host { vsock_backend: None, ..host(Kvm::Usable) }), Err(NoVmm::NoVsockBackend));
+        assert_eq!(choose(&Host { qemu: None, ..host(Kvm::Usable) }, VmmChoice::Auto), Err(NoVmm::NoQemu));
+        assert_eq!(
+            choose(&Host { vsock_backend: None, ..host(Kvm::Usable) }, VmmChoice::Auto),
+            Err(NoVmm::NoVsockBackend)
+        );
     }
 
     #[test]

@@ -83,7 +83,14 @@ fn join(base: &Path, cow: &Path) -> Result<PathBuf, DiskError> {
         cow: cow.to_owned(),
         source,
     })?;
-    Ok(PathBuf::from(format!("/dev/dm-{joined}")))
+    let path = Path::new("/dev/mapper").join(JOINED);
+    // The name udev would give it. The guest's own udev may have no rules for it.
+    rustix::fs::symlinkat(format!("../dm-{joined}"), CWD, &path).map_err(|e| DiskError::Join {
+        base: base.to_owned(),
+        cow: cow.to_owned(),
+        source: e.into(),
+    })?;
+    Ok(path)
 }
 
 fn mount_disk(disk: &Path, place: &Path, flags: MountFlags) -> Result<(), DiskError> {

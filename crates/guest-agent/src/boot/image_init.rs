@@ -1,7 +1,7 @@
 //! Which program of the image is its init.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const PLACES: [&str; 5] =
     ["/sbin/init", "/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/etc/init", "/bin/init"];
@@ -31,8 +31,8 @@ impl ImageInit {
             .unwrap_or(Self::None)
     }
 
-    fn of_kind(place: &'static str, program: &PathBuf) -> Self {
-        match Path::new(program).file_name() {
+    fn of_kind(place: &'static str, program: &Path) -> Self {
+        match program.file_name() {
             Some(name) if name == "systemd" => Self::Systemd(place),
             _ => Self::Other(place),
         }

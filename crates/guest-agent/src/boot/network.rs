@@ -53,6 +53,13 @@ fn files(network: Option<&GuestNetwork>, init: ImageInit) -> Vec<RunFile> {
             "/run/systemd/system/sysinit.target.d/banger.conf",
             "[Unit]\nWants=banger-usable.service\n".to_owned(),
         ));
+        // Busy until the end, being read-only it needs no unmounting, and the attempt would be a failed unit.
+        for unit in ["lib-modules.mount", "usr-lib-modules.mount"] {
+            files.push(file(
+                &format!("/run/systemd/system/{unit}.d/banger.conf"),
+                "[Unit]\nDefaultDependencies=no\n".to_owned(),
+            ));
+        }
     }
     let Some(network) = network else { return files };
     if let ImageInit::Systemd(_) = init {

@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 const QUIET: Duration = Duration::from_millis(100);
 const LONGEST_DRAIN: Duration = Duration::from_millis(500);
+/// How long a command that was hung up on may still write.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const MOST_UNSENT: usize = 128 * 1024;
 const CHUNK: usize = 32 * 1024;
 const HANGUP: u8 = 1;
@@ -81,12 +83,12 @@ pub(super) fn run(host: OwnedFd, running: Running) -> io::Result<()> {
     let mut session = Session::new(host, running)?;
     match session.until_over() {
         Ok(()) => {}
-        Err(Stop::HostGone) => session.child.signal_group(HANGUP),
+        Err(Stop::HostGone) => session.hang_up(),
         Err(Stop::Protocol(message)) => {
-            session.child.signal_group(HANGUP);
             let _ = frame::write_json(&mut session.unsent, Kind::Error, &Failure { message });
             // Best effort, to a host that broke the protocol.
             let _ = rustix::io::write(&session.host, &session.unsent);
+            session.hang_up();
         }
     }
     Ok(())
@@ -130,6 +132,15 @@ impl Session {
             }
             self.send()?;
         }
+    }
+
+    /// Ends the command as a closed terminal would.
+    fn hang_up(&self) {
+        self.child.signal_group(HANGUP);
+        // With its outputs closed at once, a shell that reports the signal would die of that report before it
+        // runs its trap.
+        let mut ended = [PollFd::new(&self.child.ended, PollFlags::IN)];
+        let _ = poll(&mut ended, Some(&timespec(LAST_WORDS)));
     }
 
     fn wait(&self) -> Result<Ready, Stop> {

@@ -1,17 +1,18 @@
 //! A connection of the host carried on to a TCP port on the guest's loopback.
 
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
+use rustix::net::{Shutdown, shutdown};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
-use vsock::VsockStream;
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const CHUNK: usize = 16 * 1024;
 
 /// Connects `host` with `port`; each direction ends by itself.
-pub(super) fn run(mut host: VsockStream, port: u16) -> io::Result<()> {
+pub(super) fn run(mut host: File, port: u16) -> io::Result<()> {
     let service = match connect(port) {
         Ok(service) => service,
         Err(e) => {
@@ -25,11 +26,11 @@ pub(super) fn run(mut host: VsockStream, port: u16) -> io::Result<()> {
     thread::scope(|scope| {
         let upwards = || {
             carry(&service, &host);
-            let _ = host.shutdown(Shutdown::Write);
+            let _ = shutdown(&host, Shutdown::Write);
         };
         thread::Builder::new().stack_size(super::STACK).spawn_scoped(scope, upwards)?;
         carry(&host, &service);
-        let _ = service.shutdown(Shutdown::Write);
+        let _ = shutdown(&service, Shutdown::Write);
         Ok(())
     })
 }

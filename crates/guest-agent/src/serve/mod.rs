@@ -11,12 +11,13 @@ mod dial;
 mod notice;
 mod usable;
 
-pub use notice::send_boot_failed;
+pub(crate) use notice::send_boot_failed;
 pub use usable::{MarkError, Usable, mark_usable};
 
 use crate::deadline;
 use crate::sys::{self, signals};
 use banger_protocol::guest_api::{AGENT_PORT, HOST_CID};
+use rustix::process::{Resource, Rlimit};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,14 +80,14 @@ pub fn run(usable: Usable) -> Result<(), ServeError> {
 
 fn accept(stream: VsockStream, gate: &Arc<Gate>, open: &Arc<AtomicUsize>) {
     if open.load(Ordering::Relaxed) >= MOST_CONNECTIONS {
-        connection::refuse(stream, "too many connections at once");
+        connection::refuse(stream.into(), "too many connections at once");
         return;
     }
     let place = Place::take(open);
     let gate = Arc::clone(gate);
     // Without a thread the connection closes, which is all that can be said.
     let _ = start("connection", move || {
-        connection::serve(stream, &gate);
+        connection::serve(stream.into(), &gate);
         drop(place);
     });
 }
@@ -119,12 +120,17 @@ fn passes(error: &io::Error) -> bool {
     )
 }
 
+/// Most files open, as systemd has it; commands inherit it as the most they may ask for.
+const MOST_FILES: u64 = 512 * 1024;
+
 /// Makes this process one that nothing in the guest ends by accident.
 fn survive() {
     signals::ignore_hangup();
     // Orphans of commands come here and not to the image's init, which knows nothing of them.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     // Each of these may be impossible in an odd guest; the agent then serves with less protection.
+    let files = Rlimit { current: Some(MOST_FILES), maximum: Some(MOST_FILES) };
+    let _ = rustix::process::setrlimit(Resource::Nofile, files);
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = std::fs::create_dir(CGROUP);
     let _ = std::fs::write(format!("{CGROUP}/cgroup.procs"), "0");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use vsock::VsockStream;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// Says that the agent is there, then that the guest is usable.
 ///
@@ -26,11 +27,11 @@ pub(super) fn tell_host(gate: &Gate) {
 }
 
 /// Says that the guest cannot come up, if there is a way to.
-pub fn send_boot_failed(step: &str, reason: &str) {
+pub(crate) fn send_boot_failed(step: &str, reason: &str) {
     let notice = Notice::BootFailed { step: step.to_owned(), reason: reason.to_owned() };
     if let Ok(connection) = connect().and_then(|connection| send(connection, &notice)) {
         // The guest's end comes right after: give the host until it closes to read the line.
-        let _ = connection.set_read_timeout(Some(PATIENCE));
+        let _ = connection.set_read_timeout(Some(LAST_LOOK));
         let _ = connection.shutdown(std::net::Shutdown::Write);
         let _ = io::copy(&mut &connection, &mut io::sink());
     }

@@ -1,6 +1,6 @@
 //! What a command's process does to itself between fork and exec.
 
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
 use std::ffi::CString;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -47,8 +47,12 @@ impl Become {
     }
 }
 
-/// Undoes what is particular to the agent: its ignored SIGHUP and its exemption from the OOM killer.
+/// Undoes what is particular to the agent: its ignored SIGHUP, its many files, its exemption from the OOM killer.
 fn like_a_login() {
+    // More than this breaks programs that use select(2); those that want more raise it themselves.
+    let allowed = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let usual = Some(allowed.map_or(1024, |most| most.min(1024)));
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: usual, maximum: allowed });
     // SAFETY: SIG_DFL is a valid disposition.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

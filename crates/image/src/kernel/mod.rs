@@ -5,7 +5,7 @@
 //! are needed to get that far. Packages are unpacked without their scripts, so depmod never ran on them: the files
 //! it makes are computed here, without running a program of the host.
 //!
-//! [`initrd`] joins the cpio with the first program.
+//! [`initrd()`] joins the cpio with the first program.
 
 mod boot_modules;
 mod bzimage;

@@ -112,7 +112,7 @@ fn boot_modules_come_in_an_order_in_which_they_load() {
     assert_eq!(facts.boot_modules, wanted);
     assert_eq!(facts.missing, ["vmw_vsock_virtio_transport"]);
     let files = unpack(&std::fs::read(folder.path().join(BOOT_MODULES)).unwrap());
-    let list = String::from_utf8(files["banger/modules/modules.list"].1.clone()).unwrap();
+    let list = String::from_utf8(files["banger/modules.list"].1.clone()).unwrap();
     let names: Vec<String> = wanted.iter().enumerate().map(|(i, name)| format!("{i:02}-{name}.ko")).collect();
     assert_eq!(list.lines().collect::<Vec<_>>(), names);
     // The initrd has nothing to unpack modules with.

@@ -1,4 +1,5 @@
 //! Commands run for a host at the other end of a socket pair, as in a guest at the other end of a vsock.
+#![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
 
 use banger_guest_agent::exec;
 use banger_protocol::guest_api::frame::{self, Frame, Kind};
@@ -185,7 +186,7 @@ fn a_signal_reaches_a_command_that_does_not_read_its_full_input() {
 #[test]
 fn a_signal_reaches_the_whole_process_group() {
     let mut host = Host::run(shell(
-        "trap 'echo shell; exit 3' TERM; (trap 'echo child; exit' TERM; echo up; \
+        "trap 'wait; echo shell; exit 3' TERM; (trap 'echo child; exit' TERM; echo up; \
                                      while :; do sleep 0.1; done) & wait; wait",
     ));
     let mut outcome = Outcome::default();

@@ -1,0 +1,109 @@
+//! The agent's side of one connection.
+
+use banger_protocol::guest_api::frame::{self, Kind};
+use banger_protocol::guest_api::{Exec, Exit, Request, Terminal};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Serves one request. A command named `vanish` is a guest that dies: the connection just ends.
+pub(super) fn serve(mut stream: UnixStream, on_terminal: impl FnOnce(String)) {
+    let Ok(Some(request)) = frame::read(&mut stream) else { return };
+    match serde_json::from_slice(&request.payload).unwrap() {
+        Request::Exec(exec) if exec.argv.first().is_some_and(|program| program == "vanish") => {
+            frame::write(&mut stream, Kind::Stdout, b"half").unwrap();
+        }
+        Request::Exec(exec) => {
+            if let Some(Terminal { term, size }) = &exec.terminal {
+                on_terminal(format!("{term} {}x{}", size.rows, size.columns));
+            }
+            execute(stream, exec);
+        }
+        Request::Dial { port: 22 } => {
+            frame::write(&mut stream, Kind::Started, &[]).unwrap();
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).unwrap();
+            stream.write_all(&bytes).unwrap();
+        }
+        Request::Dial { .. } => {
+            let failure = frame::Failure { message: "connection refused".into() };
+            frame::write_json(&mut stream, Kind::Error, &failure).unwrap();
+        }
+        other => panic!("the command asked the agent for {other:?}"),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a stand-in for a guest's processes")]
+fn execute(mut stream: UnixStream, exec: Exec) {
+    let (program, arguments) = exec.argv.split_first().map_or(("sh", &[][..]), |(p, a)| (p.as_str(), a));
+    let spawned = Command::new(program)
+        .args(arguments)
+        .envs(&exec.env)
+        .stdin(if exec.stdin { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            let exit = Exit::NotStarted { code: 127, reason: format!("{program}: {error}") };
+            return frame::write_json(&mut stream, Kind::Exit, &exit).unwrap();
+        }
+    };
+    let writer = Arc::new(Mutex::new(stream.try_clone().unwrap()));
+    frame::write(&mut *writer.lock().unwrap(), Kind::Started, &[]).unwrap();
+    let out = pass_on(child.stdout.take().unwrap(), Kind::Stdout, Arc::clone(&writer));
+    let err = pass_on(child.stderr.take().unwrap(), Kind::Stderr, Arc::clone(&writer));
+    let group = Pid::from_child(&child);
+    let mut input = child.stdin.take();
+    let credit = Arc::clone(&writer);
+    thread::spawn(move || {
+        while let Ok(Some(frame)) = frame::read(&mut stream) {
+            match frame.kind {
+                Kind::Stdin => {
+                    let _ = input.as_mut().map(|input| input.write_all(&frame.payload));
+                    let taken = u32::try_from(frame.payload.len()).unwrap();
+                    let _ =
+                        frame::write(&mut *credit.lock().unwrap(), Kind::StdinCredit, &taken.to_le_bytes());
+                }
+                Kind::StdinEnd => drop(input.take()),
+                Kind::Signal => {
+                    let signal = Signal::from_named_raw(i32::from(frame.payload[0])).unwrap();
+                    let _ = kill_process_group(group, signal);
+                }
+                Kind::Resize => {}
+                other => panic!("the command sent a frame {other:?}"),
+            }
+        }
+        let _ = kill_process_group(group, Signal::HUP);
+    });
+    out.join().unwrap();
+    err.join().unwrap();
+    let status = child.wait().unwrap();
+    let small = |number: i32| u8::try_from(number).unwrap();
+    let exit = status
+        .code()
+        .map_or_else(|| Exit::Signal(small(status.signal().unwrap())), |code| Exit::Code(small(code)));
+    let _ = frame::write_json(&mut *writer.lock().unwrap(), Kind::Exit, &exit);
+    let _ = writer.lock().unwrap().shutdown(std::net::Shutdown::Write);
+}
+
+fn pass_on(
+    mut from: impl Read + Send + 'static,
+    kind: Kind,
+    to: Arc<Mutex<UnixStream>>,
+) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let mut chunk = vec![0; frame::MAX_PAYLOAD];
+        while let Ok(count @ 1..) = from.read(&mut chunk) {
+            if frame::write(&mut *to.lock().unwrap(), kind, &chunk[..count]).is_err() {
+                return;
+            }
+        }
+    })
+}

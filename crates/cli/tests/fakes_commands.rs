@@ -1,0 +1,338 @@
+//! What a user meets, with a daemon and guests that are not real.
+
+mod fake;
+
+use fake::{Finished, Start, World, in_background, signal};
+use rustix::process::Signal;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+const ONE: &str = "aaaaaaaaaaaa";
+const TWO: &str = "abbbbbbbbbbb";
+
+#[test]
+fn a_guests_command_has_its_input_its_outputs_and_its_exit_code_to_the_byte() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    let input: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let run = ["vm", "run", "--rm", "--", "sh", "-c", "cat; echo err >&2; exit 42"];
+    let finished = world.run_with_input(&run, input.clone());
+    assert_eq!((finished.code, finished.err.as_str()), (Some(42), "err\n"));
+    assert!(finished.out == input, "{} bytes came back of {}", finished.out.len(), input.len());
+    assert_eq!(daemon.vm_names(), [""; 0], "the VM was left behind");
+}
+
+#[test]
+fn a_command_that_does_not_read_its_input_ends_when_it_wants() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "dev");
+    let finished = world.run_with_input(&["vm", "exec", "-i", "dev", "--", "true"], vec![0; 5_000_000]);
+    assert_eq!(finished.code, Some(0), "{}", finished.err);
+}
+
+#[test]
+fn exec_passes_no_input_unless_asked_and_sets_variables() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "dev");
+    let line = ["vm", "exec", "-e", "A=x  y", "dev", "--", "sh", "-c", "cat; printf %s \"$A\""];
+    let finished = world.run_with_input(&line, b"not wanted".to_vec());
+    assert_eq!(finished, Finished { code: Some(0), out: b"x  y".to_vec(), err: String::new() });
+}
+
+#[test]
+fn a_command_that_cannot_be_started_says_why_with_a_shells_code() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "dev");
+    let finished = world.run(&["vm", "exec", "dev", "--", "/no/such/program"]);
+    assert_eq!(finished.code, Some(127));
+    assert!(finished.err.starts_with("banger: /no/such/program: "), "{}", finished.err);
+}
+
+#[test]
+fn a_signal_goes_to_the_guests_command() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_vm(ONE, "dev");
+    let mut child = in_background(&mut world.banger(&[
+        "vm",
+        "exec",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo caught; exit 7' TERM; echo ready; while :; do sleep 0.05; done",
+    ]));
+    let mut ready = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    signal(&child, Signal::TERM);
+    let finished = Finished::from(child);
+    assert_eq!((finished.code, finished.out), (Some(7), b"caught\n".to_vec()));
+}
+
+#[test]
+fn a_command_that_ignores_ctrl_c_is_left_at_the_third() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "dev");
+    let mut child = in_background(&mut world.banger(&[
+        "vm",
+        "exec",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "trap '' INT; echo ready; exec sleep 5",
+    ]));
+    let mut ready = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(4) {
+        signal(&child, Signal::INT);
+        std::thread::park_timeout(Duration::from_millis(30));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn output_nobody_reads_ends_the_command_as_a_broken_pipe_does() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "dev");
+    let mut child = in_background(&mut world.banger(&["vm", "exec", "dev", "--", "yes"]));
+    drop(child.stdout.take());
+    let finished = Finished::from(child);
+    assert_eq!((finished.code, finished.err.as_str()), (Some(141), ""));
+}
+
+#[test]
+fn a_guest_that_dies_under_its_command_is_told_with_its_reason() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    let finished = world.run(&["vm", "run", "--rm", "--name", "dev", "--", "vanish"]);
+    assert_eq!((finished.code, finished.out.as_slice()), (Some(125), &b"half"[..]));
+    assert!(
+        finished.err.contains("broke off") && finished.err.contains("the guest powered off"),
+        "{}",
+        finished.err
+    );
+    assert_eq!(daemon.vm_names(), [""; 0]);
+}
+
+#[test]
+fn a_lease_is_kept_when_the_daemon_was_killed_under_the_command() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    daemon.leaves_after_connect();
+    let finished = world.run(&["vm", "run", "--rm", "--", "echo", "done"]);
+    assert_eq!(finished, Finished { code: Some(0), out: b"done\n".to_vec(), err: String::new() });
+    assert_eq!(daemon.vm_names(), [""; 0]);
+}
+
+#[test]
+fn a_vm_that_does_not_come_up_is_kept_and_the_error_says_how_to_go_on() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    daemon.starts(Start::Fails);
+    let finished = world.run(&["vm", "run", "--rm", "--name", "dev", "--", "true"]);
+    assert_eq!(finished.code, Some(125));
+    assert!(finished.err.starts_with("banger: VM did not start\n"), "{}", finished.err);
+    assert!(
+        finished.err.contains("vm logs dev") && finished.err.contains("vm delete dev"),
+        "{}",
+        finished.err
+    );
+    assert_eq!(daemon.vm_names(), ["dev"]);
+}
+
+#[test]
+fn ctrl_c_while_starting_cancels_and_waits() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    daemon.starts(Start::Hangs);
+    let child = in_background(&mut world.banger(&["vm", "run", "--", "true"]));
+    daemon.wait_for("operation.watch");
+    signal(&child, Signal::INT);
+    assert_eq!(Finished::from(child), Finished { code: Some(130), out: Vec::new(), err: String::new() });
+    assert_eq!(daemon.asked(), ["vm.create", "operation.cancel"]);
+}
+
+#[test]
+fn what_is_missing_is_built_once_by_two_commands_at_the_same_time() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let count = world.home().join("count");
+    world.has_program("mmdebstrap", &format!("echo x >> {}; sleep 0.3; echo archive", count.display()));
+    let runs: Vec<_> =
+        (0..2).map(|_| in_background(&mut world.banger(&["vm", "run", "--rm", "--", "true"]))).collect();
+    for run in runs {
+        assert_eq!(Finished::from(run), Finished { code: Some(0), out: Vec::new(), err: String::new() });
+    }
+    assert_eq!(std::fs::read_to_string(count).unwrap().lines().count(), 2, "one kernel and one image");
+    assert_eq!(daemon.ingested(), [b"archive\n", b"archive\n"]);
+}
+
+#[test]
+fn a_failed_build_shows_what_the_tool_said_and_a_way_out() {
+    let world = World::new();
+    world.daemon();
+    world.has_program("mmdebstrap", "echo 'E: Failed to fetch the index' >&2; exit 25");
+    let finished = world.run(&["kernel", "pull", "debian-bookworm-cloud"]);
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.err.contains("  E: Failed to fetch the index"), "{}", finished.err);
+    assert!(finished.err.contains("hint: Debian's mirror cannot be reached"), "{}", finished.err);
+}
+
+#[test]
+fn ctrl_c_ends_a_build_with_all_its_processes() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let pid = world.home().join("pid");
+    world.has_program(
+        "mmdebstrap",
+        &format!("sleep 60 & echo $! > {0}.new; mv {0}.new {0}; wait", pid.display()),
+    );
+    let child = in_background(&mut world.banger(&["vm", "run", "--rm", "--", "true"]));
+    let begun = Instant::now();
+    while !pid.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the build was not started");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    signal(&child, Signal::TERM);
+    assert_eq!(Finished::from(child), Finished { code: Some(143), out: Vec::new(), err: String::new() });
+    assert_eq!(daemon.asked(), [""; 0], "a VM was made of nothing");
+    let sleeper = std::fs::read_to_string(pid).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sleeper.trim())).unwrap_or_default();
+    assert!(status.is_empty() || status.contains("State:\tZ"), "a process of the build lives on");
+}
+
+#[test]
+fn an_unknown_image_is_answered_with_what_there_is() {
+    let world = World::new();
+    world.daemon();
+    let finished = world.run(&["vm", "run", "--image", "nonesuch", "--", "true"]);
+    assert_eq!(finished.code, Some(125));
+    assert!(
+        finished.err.contains("no image `nonesuch`") && finished.err.contains("debian-bookworm"),
+        "{}",
+        finished.err
+    );
+    assert!(finished.err.contains("banger image list"), "{}", finished.err);
+}
+
+#[test]
+fn several_vms_are_deleted_in_order_and_an_unknown_one_does_not_hold_up_the_others() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_vm(ONE, "one");
+    daemon.has_vm(TWO, "two");
+    let finished = world.run(&["vm", "delete", "two", "nonesuch", "one", "abb"]);
+    assert_eq!((finished.code, finished.out.as_slice()), (Some(1), &b"two\none\n"[..]));
+    assert!(finished.err.starts_with("banger: there is no VM `nonesuch`\n"), "{}", finished.err);
+    assert_eq!(daemon.vm_names(), [""; 0]);
+}
+
+#[test]
+fn a_list_is_a_table_ids_or_json() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "one");
+    let table = String::from_utf8(world.run(&["ps"]).out).unwrap();
+    let heads: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heads, ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "CREATED"]);
+    assert_eq!(world.run(&["vm", "list", "-q"]).out, format!("{ONE}\n").into_bytes());
+    let json: serde_json::Value = serde_json::from_slice(&world.run(&["vm", "ps", "--json"]).out).unwrap();
+    assert_eq!(json[0]["name"], "one");
+    assert_eq!(world.run(&["vm", "logs", "one"]).out, b"booting\n");
+}
+
+#[test]
+fn ssh_reaches_a_guests_port_and_learns_its_key() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "dev");
+    let echoed = world.run_with_input(&["internal", "connect", "dev.vm", "22"], b"SSH-2.0-x\r\n\0".to_vec());
+    assert_eq!(echoed, Finished { code: Some(0), out: b"SSH-2.0-x\r\n\0".to_vec(), err: String::new() });
+    let refused = world.run(&["internal", "connect", "dev.vm", "23"]);
+    assert!(
+        refused.err.contains("port 23 of the guest cannot be reached: connection refused"),
+        "{}",
+        refused.err
+    );
+    let key = world.run(&["internal", "known-hosts", "[dev.vm]:2222"]);
+    assert_eq!(key.out, b"[dev.vm]:2222 ssh-ed25519 AAAA\n");
+}
+
+#[test]
+fn a_guest_without_an_ssh_server_is_entered_through_the_agent() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "dev");
+    let finished = world.run(&["vm", "ssh", "dev", "echo", "through"]);
+    assert_eq!(finished, Finished { code: Some(0), out: b"through\n".to_vec(), err: String::new() });
+}
+
+#[test]
+fn a_daemon_of_another_protocol_is_refused_with_a_way_out() {
+    let world = World::new();
+    world.daemon().speaks_protocol(999);
+    let finished = world.run(&["ps"]);
+    assert_eq!(finished.code, Some(1));
+    assert!(
+        finished.err.contains("banger daemon stop") && finished.err.contains("running VMs stay"),
+        "{}",
+        finished.err
+    );
+}
+
+#[test]
+fn a_path_is_a_usage_error_until_repositories_can_come_along() {
+    let finished = World::new().run(&["vm", "run", "./repo"]);
+    assert_eq!(finished.code, Some(2));
+    assert!(finished.err.starts_with("banger: `./repo` cannot be brought into a VM"), "{}", finished.err);
+}
+
+#[test]
+fn the_ssh_configuration_is_restored_to_the_byte() {
+    let world = World::new();
+    let config = world.home().join(".ssh/config");
+    assert_eq!(world.run(&["ssh-config", "--install"]).code, Some(0));
+    assert!(std::fs::read_to_string(&config).unwrap().contains("Host *.vm"));
+    assert_eq!(world.run(&["ssh-config", "--uninstall"]).code, Some(0));
+    assert!(!config.exists(), "a file made for the block stayed without it");
+    std::fs::write(&config, "Host a\r\n  User b").unwrap();
+    assert_eq!(world.run(&["ssh-config", "--install"]).code, Some(0));
+    assert_eq!(world.run(&["ssh-config", "--uninstall"]).code, Some(0));
+    assert_eq!(std::fs::read(&config).unwrap(), b"Host a\r\n  User b");
+}
+
+#[test]
+fn a_terminal_is_raw_while_the_guest_has_it_and_as_before_afterwards() {
+    let world = World::new();
+    world.daemon().has_vm(ONE, "dev");
+    let terminal = fake::Terminal::open();
+    let before = terminal.settings();
+    let mut shell = world.banger(&["vm", "exec", "dev"]);
+    let child = terminal.attach(&mut shell).spawn().unwrap();
+    terminal.wait_until_raw();
+    terminal.type_in("echo so$((1+1))\n");
+    terminal.wait_for("so2");
+    signal(&child, Signal::TERM);
+    assert_eq!(Finished::from(child).code, Some(143));
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn a_shell_asks_for_a_terminal_of_the_right_size_and_says_that_the_vm_stays() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    let terminal = fake::Terminal::open();
+    let mut shell = world.banger(&["vm", "run", "--name", "dev"]);
+    let child = terminal.attach(shell.env("TERM", "vt220")).spawn().unwrap();
+    terminal.wait_for("dev ready in ");
+    terminal.wait_until_raw();
+    terminal.type_in("exit 3\n");
+    assert_eq!(Finished::from(child).code, Some(3));
+    terminal.wait_for("dev goes on running");
+    assert_eq!(daemon.terminals(), ["vt220 33x99"]);
+}
