@@ -11,15 +11,19 @@
 #![expect(clippy::print_stderr, reason = "a test's own account of what it does")]
 
 mod checks;
+mod fake_guests;
 mod host;
 mod images;
 mod invocation;
+mod leftovers;
 mod processes;
 mod programs;
+mod rpc;
 mod sandbox;
 
 pub use checks::Checks;
 pub use host::Host;
 pub use invocation::{Finished, Invocation, Running};
 pub use processes::Process;
+pub use rpc::{Rpc, operation_of};
 pub use sandbox::Sandbox;

@@ -8,15 +8,28 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// When one is missing, with the command that builds it.
 pub(crate) fn folder() -> PathBuf {
-    let folder = std::env::var_os("BANGER_BIN_DIR").map_or_else(beside_this_test, PathBuf::from);
     for program in ["banger", "bangerd", "bangerd-root", "banger-vsock-agent"] {
-        assert!(
-            folder.join(program).is_file(),
-            "there is no {program} in {}: `cargo xtask build` builds it, `cargo xtask test` does so by itself",
-            folder.display()
-        );
+        let _ = find(program);
     }
-    folder
+    given_or_beside()
+}
+
+/// One program in that folder.
+///
+/// # Panics
+/// When it is missing, with the command that builds it.
+pub(crate) fn find(program: &str) -> PathBuf {
+    let path = given_or_beside().join(program);
+    assert!(
+        path.is_file(),
+        "there is no {}: `cargo xtask build` builds it, `cargo xtask test` does so by itself",
+        path.display()
+    );
+    path
+}
+
+fn given_or_beside() -> PathBuf {
+    std::env::var_os("BANGER_BIN_DIR").map_or_else(beside_this_test, PathBuf::from)
 }
 
 /// A test lies in `<target>/<profile>/deps`.

@@ -5,7 +5,8 @@
 //! then looks: a VM nobody deleted, a process still about, an entry among the VMs' folders is a failure of the
 //! test that left it. Whatever it finds it removes as well, so that one test's leak does not become another's.
 
-use crate::{Finished, Invocation, Process, images, processes, programs};
+use crate::{Finished, Invocation, Process, Rpc, fake_guests, images, processes, programs};
+use rustix::event::{Timespec, poll};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -21,6 +22,8 @@ const ENDING: Duration = Duration::from_secs(20);
 pub struct Sandbox {
     folder: TempDir,
     programs: PathBuf,
+    /// The programs that stand in for QEMU and guests, if any do.
+    fakes: Option<TempDir>,
     /// How long processes that were told to end may take.
     patience: Duration,
 }
@@ -44,8 +47,8 @@ impl Sandbox {
             .rand_bytes(4)
             .tempdir_in(parent)
             .unwrap_or_else(|error| panic!("no sandbox in {}: {error}", parent.display()));
-        let sandbox = Self { folder, programs, patience };
-        for folder in ["home", "config", "state", "cache", "run"] {
+        let sandbox = Self { folder, programs, fakes: None, patience };
+        for folder in ["home", "config", "state/banger", "cache", "run"] {
             let folder = sandbox.folder.path().join(folder);
             make_private(&folder);
         }
@@ -60,6 +63,19 @@ impl Sandbox {
     pub fn with_image() -> Self {
         let sandbox = Self::empty();
         images::share_into(&sandbox).unwrap_or_else(|error| panic!("no image to test with: {error:#}"));
+        sandbox
+    }
+
+    /// A machine with images whose guests are fakes, each named after what they do; see `fake_guests`.
+    ///
+    /// # Panics
+    /// As [`Sandbox::empty`], and when the fakes are not built.
+    #[must_use]
+    pub fn with_fake_guests() -> Self {
+        let mut sandbox = Self::empty();
+        let fakes = fake_guests::share_into(&sandbox);
+        sandbox.fakes = Some(fakes.unwrap_or_else(|error| panic!("no fake guests: {error:#}")));
+        sandbox.configure("");
         sandbox
     }
 
@@ -147,7 +163,95 @@ impl Sandbox {
     pub fn configure(&self, text: &str) {
         let folder = self.folder.path().join("config/banger");
         make_private(&folder);
-        fs::write(folder.join("config.toml"), text).expect("the sandbox is writable");
+        let fakes = self.fakes.as_ref().map_or_else(String::new, |fakes| {
+            let at = |program: &str| fakes.path().join(program).display().to_string();
+            let (qemu, backend) = (at(fake_guests::QEMU), at(fake_guests::VSOCK_BACKEND));
+            format!("qemu_bin = \"{qemu}\"\nvsock_backend_bin = \"{backend}\"\n")
+        });
+        fs::write(folder.join("config.toml"), fakes + text).expect("the sandbox is writable");
+    }
+
+    /// The folder in which the sockets' own folder is made.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// The socket of the daemon or of its helper.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn socket(&self, name: &str) -> PathBuf {
+        let entries = fs::read_dir(self.runtime()).expect("the sandbox is readable");
+        let mut sockets = entries.filter_map(|entry| Some(entry.ok()?.path().join(name)));
+        sockets.find(|socket| socket.exists()).unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    /// A connection to the daemon, which is started if it does not run.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn rpc(&self) -> Rpc {
+        let _ = self.banger(["vm", "list", "-q"]).run().expect_success();
+        Rpc::greeted(&self.socket("bangerd.sock"))
+    }
+
+    /// The processes of this sandbox that run a program.
+    #[must_use]
+    pub fn running(&self, program: &str) -> Vec<Process> {
+        let mut processes = self.processes();
+        processes.retain(|process| process.program() == program);
+        processes
+    }
+
+    /// Ends the processes that run a program, as a crash would, and waits until they are gone.
+    ///
+    /// # Panics
+    /// When there is none, or it does not end.
+    pub fn kill(&self, program: &str) {
+        let doomed = self.running(program);
+        assert!(!doomed.is_empty(), "no {program} is running");
+        for process in &doomed {
+            processes::kill(process, self.folder.path());
+        }
+        let gone = |process: &Process| doomed.iter().any(|dead| dead.pid == process.pid);
+        assert_eq!(self.outlast(gone), [], "killed, and still there");
+    }
+
+    /// Puts a program that fails at once in the place of a fake.
+    ///
+    /// # Panics
+    /// When guests are not fakes here.
+    pub fn break_fake(&self, program: &str) {
+        let fakes = self.fakes.as_ref().expect("guests are fakes here");
+        let path = fakes.path().join(program);
+        fs::remove_file(&path).and_then(|()| fs::copy("/bin/false", &path)).expect("the fakes can be replaced");
+    }
+
+    /// Lets guests go on that wait to be let.
+    ///
+    /// # Panics
+    /// When they cannot be told.
+    pub fn let_go(&self) {
+        for vm in self.vm_folders() {
+            fs::write(self.state().join("vms").join(vm).join("go"), "").expect("a VM's folder is writable");
+        }
+    }
+
+    /// Waits until something is so.
+    ///
+    /// # Panics
+    /// When it does not come to be so in time.
+    pub fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 3_000_000 };
+        let deadline = Instant::now() + self.patience;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "waited {:?} in vain: {what}", self.patience);
+            // Nothing to poll but time.
+            let _ = poll(&mut [], Some(&LOOK_EVERY));
+        }
     }
 
     /// banger's state folder.

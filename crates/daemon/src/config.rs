@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub vmm: VmmChoice,
     /// Instead of the `qemu-system-x86_64` in the PATH.
     pub qemu_bin: Option<PathBuf>,
+    /// Instead of the `vhost-device-vsock` beside banger's programs or in the PATH.
+    pub vsock_backend_bin: Option<PathBuf>,
     /// banger's own key, instead of the one in the state folder.
     pub ssh_key_path: Option<PathBuf>,
     pub log_level: Option<String>,
@@ -57,6 +59,7 @@ impl Default for Config {
             default_image: "debian-bookworm".parse().expect("a legal name"),
             vmm: VmmChoice::Auto,
             qemu_bin: None,
+            vsock_backend_bin: None,
             ssh_key_path: None,
             log_level: None,
             debian_mirror: None,

@@ -35,7 +35,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::{ImageRecord, KernelRecord, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,9 @@ use tokio_util::sync::CancellationToken;
 /// The helper's bridge, inside its own network namespace.
 const BRIDGE: &str = "br-banger";
 const AGENT: &str = "banger-vsock-agent";
+/// How long a daemon that does not serve any more may take to end; the command that starts us waits longer.
+const PREDECESSOR_ENDS: Duration = Duration::from_secs(20);
+const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// What requests are answered with. It has parts and no methods of its own beyond the two about starts under way.
 #[derive(Debug)]
@@ -126,7 +129,7 @@ fn run() -> anyhow::Result<()> {
     make_private_folder(&paths.runtime, uid)?;
     let state = StateFolder::make(paths.state.clone())
         .with_context(|| format!("the state folder {} cannot be used", paths.state.display()))?;
-    let Some(_alone) = lock(&state)? else {
+    let Some(_alone) = lock(&state, &paths.socket)? else {
         bail!("another daemon already serves {}", paths.state.display());
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -158,15 +161,24 @@ fn start_log(level: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Two daemons on one state folder would undo each other; the second gets `None`.
-fn lock(state: &StateFolder) -> anyhow::Result<Option<File>> {
+/// Two daemons on one state folder would undo each other; the second gets `None`. One that has been told to end, or
+/// was killed, answers no more and holds the lock a while longer: it is waited for.
+fn lock(state: &StateFolder, socket: &Path) -> anyhow::Result<Option<File>> {
     let path = state.path().join("daemon.lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| format!("{} cannot be opened", path.display()))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(errno).with_context(|| format!("{} cannot be locked", path.display())),
+    let deadline = Instant::now() + PREDECESSOR_ENDS;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("{} cannot be locked", path.display())),
+        }
+        if std::os::unix::net::UnixStream::connect(socket).is_ok() || Instant::now() > deadline {
+            return Ok(None);
+        }
+        #[expect(clippy::disallowed_methods, reason = "polls for the lock, with a deadline, before anything else runs")]
+        std::thread::sleep(LOCK_POLL);
     }
 }
 
@@ -179,7 +191,7 @@ async fn serve_until_told(
     let store = Store::open(&state.database())?;
     let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
-    let host = vm::vmm::Host::look(config.qemu_bin.as_deref());
+    let host = vm::vmm::Host::look(config.qemu_bin.as_deref(), config.vsock_backend_bin.as_deref());
     let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let settings = Settings {
         qemu: text(&host.qemu),

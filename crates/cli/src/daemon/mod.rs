@@ -19,10 +19,16 @@ use banger_protocol::daemon_api::system::Version;
 use banger_protocol::local_paths::{LocalPaths, LocalPathsError};
 use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method, RpcError};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
+use rustix::event::{Timespec, poll};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long connections that break off before the daemon's first word are taken for its end and not for an error.
+const DAEMON_ENDS: Duration = Duration::from_secs(10);
+const TRY_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
 /// A connection to the daemon on which requests can be made, one at a time.
 #[derive(Debug)]
@@ -72,9 +78,19 @@ impl Daemon {
     /// Connects, starting the daemon if it does not run.
     pub(crate) fn connect() -> Result<Self, ConnectError> {
         let paths = places::find().map_err(ConnectError::Places)?;
-        match connect_to(&paths.socket)? {
-            Some(stream) => Self::greet(stream),
-            None => Self::greet(start::start(&paths).map_err(ConnectError::Start)?),
+        let deadline = Instant::now() + DAEMON_ENDS;
+        loop {
+            let stream = match connect_to(&paths.socket)? {
+                Some(stream) => stream,
+                None => start::start(&paths).map_err(ConnectError::Start)?,
+            };
+            match Self::greet(stream) {
+                Err(ConnectError::Handshake(error)) if broke_off(&error) && Instant::now() < deadline => {
+                    // Nothing to poll but time.
+                    let _ = poll(&mut [], Some(&TRY_AGAIN));
+                }
+                outcome => return outcome,
+            }
         }
     }
 
@@ -125,6 +141,19 @@ impl Daemon {
     /// The socket itself, to notice its end.
     pub(crate) fn stream(&self) -> &UnixStream {
         self.connection.stream()
+    }
+}
+
+/// What becomes of a connection that a daemon took as its last, or never got to take: a process that ends keeps its
+/// socket a little longer than it can answer.
+fn broke_off(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::Closed | ConnectionError::Receive(_) | ConnectionError::Send(_) => true,
+        ConnectionError::TooLong(_)
+        | ConnectionError::Malformed(_)
+        | ConnectionError::UnexpectedReply { .. }
+        | ConnectionError::NoDescriptor
+        | ConnectionError::Refused(_) => false,
     }
 }
 

@@ -113,14 +113,14 @@ fn choose_qemu(host: &Host) -> Result<Vmm, NoVmm> {
 }
 
 impl Host {
-    /// Looks for programs, beside our own first, and at the processor.
-    pub(crate) fn look(qemu: Option<&Path>) -> Self {
+    /// Looks for programs, those that are configured and then those beside our own first, and at the processor.
+    pub(crate) fn look(qemu: Option<&Path>, vsock_backend: Option<&Path>) -> Self {
+        let program = |configured: Option<&Path>, name| {
+            configured.map(Path::to_owned).filter(|path| path.is_file()).or_else(|| find(name))
+        };
         Self {
-            qemu: qemu
-                .map(Path::to_owned)
-                .filter(|path| path.is_file())
-                .or_else(|| find("qemu-system-x86_64")),
-            vsock_backend: find("vhost-device-vsock"),
+            qemu: program(qemu, "qemu-system-x86_64"),
+            vsock_backend: program(vsock_backend, "vhost-device-vsock"),
             kvm: look_at_kvm(),
         }
     }

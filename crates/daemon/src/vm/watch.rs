@@ -8,6 +8,11 @@ use crate::Services;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::ProcessIdentity;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A VMM that ends closes its connection to the backend a while before it is gone itself, and the backend, which ends
+/// of that, may be gone first. For this long the backend's end may be the VMM's.
+const VMM_ENDS: Duration = Duration::from_millis(500);
 
 /// Watches the processes of a running VM until one of them ends.
 pub(super) fn spawn(services: &Arc<Services>, id: VmId, running: Running) {
@@ -15,11 +20,9 @@ pub(super) fn spawn(services: &Arc<Services>, id: VmId, running: Running) {
     tokio::spawn(async move {
         let processes: Vec<ProcessIdentity> = running.processes().collect();
         first_end(&processes).await;
-        let reason = if crate::process::is_alive(running.vmm) {
-            "its vsock backend ended"
-        } else {
-            "the guest shut down, or its VMM was ended"
-        };
+        let vmm_ended = tokio::time::timeout(VMM_ENDS, crate::process::ended(running.vmm)).await.is_ok();
+        let reason =
+            if vmm_ended { "the guest shut down, or its VMM was ended" } else { "its vsock backend ended" };
         note_end(&services, &id, &running, reason).await;
     });
 }

@@ -1,0 +1,107 @@
+//! One connection of the host: the socket's greeting, then the agent's one request.
+
+use super::Guest;
+use super::exec;
+use super::phase::Phase;
+use crate::behaviour::{Answers, Sync};
+use banger_protocol::VERSION;
+use banger_protocol::guest_api::frame::{self, Failure, Kind};
+use banger_protocol::guest_api::{AGENT_PORT, Health, Request};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+/// Longest greeting, `CONNECT 4294967295\n`.
+const MAX_GREETING: usize = 19;
+/// The one port on the guest's loopback that answers, with what it is sent.
+const ECHO: u16 = 7;
+
+/// Serves it to its end. A connection that breaks has nobody left to tell.
+pub(super) fn serve(mut stream: UnixStream, guest: &Guest) {
+    let _ = greet_and_answer(&mut stream, guest);
+}
+
+fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
+    // As with a guest that has nobody listening on that port: the connection closes.
+    if greeting(stream)? != format!("CONNECT {AGENT_PORT}") || guest.phases.now() < Phase::Agent {
+        return Ok(());
+    }
+    stream.write_all(b"OK 1073741824\n")?;
+    let Ok(Some(first)) = frame::read(stream) else { return Ok(()) };
+    let request = match serde_json::from_slice(&first.payload) {
+        Ok(request) if first.kind == Kind::Request => request,
+        Ok(_) | Err(_) => {
+            return frame::write_json(stream, Kind::Error, &Failure { message: "not a request".to_owned() });
+        }
+    };
+    match guest.behaviour.answers {
+        Answers::Proper => answer(stream, guest, &request),
+        Answers::Lies => lie(stream, &request),
+    }
+}
+
+fn greeting(stream: &mut UnixStream) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.len() < MAX_GREETING {
+        stream.read_exact(&mut byte)?;
+        if byte == *b"\n" {
+            break;
+        }
+        line.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Result<()> {
+    match request {
+        Request::Health => frame::write_json(stream, Kind::Reply, &health(guest)),
+        Request::WaitUsable => {
+            guest.phases.wait_for(Phase::Usable);
+            frame::write_json(stream, Kind::Reply, &health(guest))
+        }
+        Request::Exec(exec) if exec.argv.first().is_some_and(|word| word == "poweroff") => {
+            guest.power_off();
+            Ok(())
+        }
+        Request::Exec(exec) => exec::run(stream, exec),
+        Request::Dial { port: ECHO } => {
+            frame::write(stream, Kind::Started, &[])?;
+            io::copy(&mut stream.try_clone()?, stream).map(drop)
+        }
+        Request::Dial { port } => {
+            let message = format!("port {port} of the guest does not answer");
+            frame::write_json(stream, Kind::Error, &Failure { message })
+        }
+        Request::Sync if guest.behaviour.sync == Sync::Ignored => {
+            // Until the host gives up.
+            stream.read(&mut [0]).map(drop)
+        }
+        Request::Sync => {
+            writeln!(io::stdout(), "synced")?;
+            frame::write_json(stream, Kind::Reply, &())
+        }
+    }
+}
+
+fn health(guest: &Guest) -> Health {
+    let usable = guest.phases.now() == Phase::Usable;
+    Health { version: VERSION.to_owned(), boot_id: guest.boot_id.clone(), usable, uptime_ms: 3 }
+}
+
+/// Something else than was agreed on, for each request another thing.
+fn lie(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
+    match request {
+        // A kind that does not exist.
+        Request::Health | Request::WaitUsable | Request::Dial { .. } => stream.write_all(&[99, 0, 0, 0, 0]),
+        // An answer to something else.
+        Request::Sync => frame::write_json(stream, Kind::Exit, &7),
+        // Four gigabytes in one frame, and it does begin to send them.
+        Request::Exec(_) => {
+            frame::write(stream, Kind::Started, &[])?;
+            stream.write_all(&[Kind::Stdout as u8, 0xff, 0xff, 0xff, 0xff])?;
+            loop {
+                stream.write_all(&[b'x'; 4096])?;
+            }
+        }
+    }
+}

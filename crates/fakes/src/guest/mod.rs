@@ -1,0 +1,131 @@
+//! The vsock backend's part, and the guest's behind it.
+//!
+//! ```text
+//! sockets made ──(the VMM connects)──▶ booting ──▶ agent ──▶ usable ──(the VMM is gone)──▶ ended
+//! ```
+//!
+//! The guest is a few threads of this process: one that boots and tells the host ([`boot`]), one for each connection
+//! of the host ([`connection`]). Commands are real ones, run with what the helper left this process ([`exec`]); they
+//! keep its environment, by which the helper finds and ends them with the machine, as a real one's end with it.
+
+mod boot;
+mod connection;
+mod exec;
+mod phase;
+
+use crate::behaviour::{Behaviour, BehaviourError};
+use crate::qemu::POWER_OFF;
+use banger_protocol::root_api::DiskRole;
+use phase::{Phase, Phases};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why there is no guest.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    #[error("the command line is not `--vm guest-cid=N,socket=PATH,uds-path=PATH`")]
+    CommandLine,
+    #[error("cannot listen on {}", path.display())]
+    Listen { path: PathBuf, source: io::Error },
+    #[error("the VMM did not connect")]
+    Accept(#[source] io::Error),
+    #[error("the guest does not know how to behave")]
+    Behaviour(#[source] BehaviourError),
+}
+
+/// Where the VMM and the host connect to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sockets {
+    vhost: PathBuf,
+    host: PathBuf,
+}
+
+impl Sockets {
+    /// # Errors
+    /// When it is not what `bangerd-root` writes.
+    pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, GuestError> {
+        let words: Vec<String> = words.into_iter().collect();
+        let [option, value] = &words[..] else { return Err(GuestError::CommandLine) };
+        let key = |key: &str| value.split(',').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        match (option.as_str(), key("guest-cid"), key("socket"), key("uds-path")) {
+            ("--vm", Some(_), Some(vhost), Some(host)) => Ok(Self { vhost: vhost.into(), host: host.into() }),
+            _ => Err(GuestError::CommandLine),
+        }
+    }
+}
+
+/// The guest as its threads see it.
+#[derive(Debug)]
+struct Guest {
+    behaviour: Behaviour,
+    /// As the kernel makes one at each boot.
+    boot_id: String,
+    phases: Phases,
+    /// The VMM's end of the machine.
+    machine: UnixStream,
+}
+
+impl Guest {
+    fn power_off(&self) {
+        // A machine that is off already cannot be turned off.
+        let _ = (&self.machine).write_all(&[POWER_OFF]);
+    }
+}
+
+/// Runs one guest, from the VMM's connection to its end.
+///
+/// # Errors
+/// When it does not come to that.
+pub fn run(sockets: &Sockets) -> Result<(), GuestError> {
+    // The VMM is started when the second one is there, so the first comes first.
+    let host = listen(&sockets.host)?;
+    let vhost = listen(&sockets.vhost)?;
+    let (mut machine, _) = vhost.accept().map_err(GuestError::Accept)?;
+    let behaviour = Behaviour::read(Path::new(DiskRole::Root.file_name())).map_err(GuestError::Behaviour)?;
+    let guest = Arc::new(Guest {
+        behaviour,
+        boot_id: new_boot_id(),
+        phases: Phases::new(Phase::Booting),
+        machine: machine.try_clone().map_err(GuestError::Accept)?,
+    });
+    let (serving, booting) = (guest.clone(), guest);
+    std::thread::spawn(move || {
+        for stream in host.incoming().flatten() {
+            let guest = serving.clone();
+            std::thread::spawn(move || connection::serve(stream, &guest));
+        }
+    });
+    let own_name = sockets.host.clone();
+    std::thread::spawn(move || boot::boot(&booting, &own_name));
+    // Ends with the VMM; the threads end with the process.
+    let _ = machine.read(&mut [0]);
+    Ok(())
+}
+
+fn listen(path: &Path) -> Result<UnixListener, GuestError> {
+    UnixListener::bind(path).map_err(|source| GuestError::Listen { path: path.to_owned(), source })
+}
+
+fn new_boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Sockets, GuestError> {
+        Sockets::parse(words.iter().map(|word| (*word).to_owned()))
+    }
+
+    #[test]
+    fn the_sockets_are_found_in_the_helper_s_command_line() {
+        let sockets = parse(&["--vm", "guest-cid=3,socket=vhost.sock,uds-path=v.sock"]).unwrap();
+        assert_eq!(sockets, Sockets { vhost: "vhost.sock".into(), host: "v.sock".into() });
+        for wrong in [&["--vm"][..], &["--vm", "socket=a,uds-path=b"], &["--uds-path", "a"], &[]] {
+            assert!(matches!(parse(wrong), Err(GuestError::CommandLine)), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The daemon killed right before and right after every effect: whatever it was doing, the next command finds things
+//! as they are, and what is deleted then leaves nothing.
+
+use banger_e2e::Sandbox;
+
+fn ok(sandbox: &Sandbox, arguments: &[&str]) {
+    let _ = sandbox.banger(arguments).run().expect_success();
+}
+
+/// Ends the daemon at each of the `steps` of `tried`, and looks after each with `look_after`, which a new daemon
+/// answers.
+fn crash_at_every_step(before: &[&[&str]], tried: &[&str], steps: u32, look_after: impl Fn(&Sandbox, &str)) {
+    for kind in ["abort", "abort-before"] {
+        let sandbox = Sandbox::with_fake_guests();
+        for index in 0..=steps {
+            for arguments in before {
+                ok(&sandbox, arguments);
+            }
+            // What counts the steps is the daemon, so each round has one of its own.
+            ok(&sandbox, &["daemon", "stop"]);
+            let fault = format!("{kind}:{index}");
+            let tried = sandbox.banger(tried).env("BANGER_FAULT", &fault).run();
+            let crashed = sandbox.running("bangerd").is_empty();
+            assert_eq!(crashed, index < steps, "{fault}: another number of steps than known\n{}", tried.stderr_text());
+            if crashed {
+                assert!(!tried.stderr.is_empty(), "{fault}: an end without a word");
+                look_after(&sandbox, &fault);
+            } else {
+                let _ = tried.expect_success();
+                ok(&sandbox, &["daemon", "stop"]);
+            }
+            for id in sandbox.vm_ids() {
+                ok(&sandbox, &["vm", "delete", &id]);
+            }
+            sandbox.assert_nothing_left();
+        }
+    }
+}
+
+fn only_folders(sandbox: &Sandbox, fault: &str) {
+    let mut left = sandbox.leftovers();
+    left.retain(|line| !line.starts_with("folder"));
+    assert_eq!(left, [""; 0], "{fault}: the next daemon neither adopted nor removed it");
+}
+
+#[test]
+fn a_create_that_was_cut_off_anywhere_is_failed_and_owns_nothing_but_its_folder() {
+    crash_at_every_step(&[], &["vm", "create", "--name", "dev"], 8, |sandbox, fault| {
+        let view = sandbox.json(&["vm", "show", "dev"]);
+        assert_eq!(view["state"], "failed", "{fault}: {view}");
+        assert!(view["reason"].as_str().is_some_and(|why| why.contains("the daemon ended")), "{view}");
+        only_folders(sandbox, fault);
+        // And it is as good as any other that is not running.
+        ok(sandbox, &["vm", "start", "dev"]);
+        assert_eq!(sandbox.exec("dev", &["echo", "hello"]).expect_success().stdout_text(), "hello\n");
+    });
+}
+
+#[test]
+fn a_run_that_was_cut_off_anywhere_is_removed_by_the_next_daemon() {
+    crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 12, |sandbox, _| {
+        sandbox.until("the next daemon has removed it", || sandbox.vm_ids().is_empty());
+        sandbox.assert_nothing_left();
+    });
+}
+
+#[test]
+fn a_stop_that_was_cut_off_anywhere_is_finished_by_the_next_daemon() {
+    crash_at_every_step(&[&["vm", "create", "--name", "dev"]], &["vm", "stop", "dev"], 3, |sandbox, fault| {
+        assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "stopped", "{fault}");
+        only_folders(sandbox, fault);
+        ok(sandbox, &["vm", "start", "dev"]);
+    });
+}
+
+#[test]
+fn a_delete_that_was_cut_off_anywhere_can_be_repeated() {
+    crash_at_every_step(&[&["vm", "create", "--name", "dev"]], &["vm", "delete", "dev"], 4, |sandbox, fault| {
+        // Whatever it has become, it can be asked about and it can be deleted.
+        let view = sandbox.json(&["vm", "show", "dev"]);
+        assert!(["running", "stopped"].iter().any(|state| view["state"] == *state), "{fault}: {view}");
+    });
+}

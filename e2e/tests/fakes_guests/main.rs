@@ -1,0 +1,11 @@
+//! Everything of banger but the guest: the command, the daemon and its helper with their sockets, processes and
+//! taps, over guests that boot in milliseconds and do what their image's name says.
+
+mod adoption;
+mod crash;
+mod damage;
+mod faults;
+mod lease;
+mod life;
+mod races;
+mod socket;
