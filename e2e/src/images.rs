@@ -10,7 +10,8 @@ use crate::programs;
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,7 +119,11 @@ fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// The same folders, the same files.
 fn link_tree(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
+    DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(to)
+        .with_context(|| format!("making {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("listing {}", from.display()))? {
         let entry = entry.with_context(|| format!("listing {}", from.display()))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));

@@ -316,6 +316,21 @@ impl Sandbox {
         }
     }
 
+    /// Whether something becomes true while the test has patience.
+    pub fn becomes(&self, is_so: impl Fn() -> bool) -> bool {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            if is_so() {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            #[expect(clippy::disallowed_methods, reason = "looks again, with a deadline")]
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Everything that should not be there, after removing it.
     fn clean_up(&self) -> Vec<String> {
         let mut left = Vec::new();

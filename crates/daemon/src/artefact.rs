@@ -17,7 +17,7 @@ use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +67,10 @@ impl Draft {
         std::fs::write(&manifest, text).map_err(failed(&manifest, "written"))?;
         for entry in std::fs::read_dir(&self.path).map_err(failed(&self.path, "read"))?.filter_map(Result::ok)
         {
-            let synced = File::open(entry.path()).and_then(|file| file.sync_all());
+            // Readable for a VMM that runs as another user and gets it as a descriptor; the folder is the owner's.
+            let readable = std::fs::Permissions::from_mode(0o644);
+            let synced = File::open(entry.path())
+                .and_then(|file| file.set_permissions(readable).and_then(|()| file.sync_all()));
             synced.map_err(failed(&entry.path(), "written to disk"))?;
         }
         let name = self.path.with_file_name(artefact.name());

@@ -10,6 +10,7 @@ use banger_protocol::names::KernelName;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 pub(crate) const KERNEL: &str = kernel::VMLINUX;
@@ -124,6 +125,7 @@ fn write_initrd(services: &Services, folder: &std::path::Path) -> Result<(), Ini
     }
     let partial = folder.join("initrd.partial");
     std::fs::write(&partial, initrd)
+        .and_then(|()| std::fs::set_permissions(&partial, std::fs::Permissions::from_mode(0o644)))
         .and_then(|()| std::fs::rename(&partial, &path))
         .map_err(failed(&path, "written"))
 }

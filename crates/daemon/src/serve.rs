@@ -78,9 +78,9 @@ pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
 
 async fn connection(stream: UnixStream, services: Arc<Services>) {
     let peer = match stream.peer_cred() {
-        Ok(peer) if peer.uid() == services.owner_uid => peer,
+        Ok(peer) if peer.uid() == services.owner_uid && shares_our_user_namespace(&peer) => peer,
         Ok(peer) => {
-            tracing::warn!(uid = peer.uid(), "a connection from another user was closed");
+            tracing::warn!(uid = peer.uid(), pid = peer.pid(), "a connection from a stranger was closed");
             let message = "this daemon serves its owner only";
             let answer = encode_response::<()>(0, &Err(RpcError::new(ErrorKind::Unauthorized, message)));
             let _ = send_all(&stream, &answer, &[]).await;
@@ -111,6 +111,16 @@ async fn connection(stream: UnixStream, services: Arc<Services>) {
     let leases = client.leases.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (vm, starting) in leases {
         lease::end(&services, vm, Some(&starting)).await;
+    }
+}
+
+/// Whether the peer is the owner's own process and not one of the VMMs, which run as the owner too, but in a user
+/// namespace of their own: a guest that took over its VMM must not command the daemon.
+fn shares_our_user_namespace(peer: &tokio::net::unix::UCred) -> bool {
+    let Some(pid) = peer.pid() else { return false };
+    match (std::fs::read_link(format!("/proc/{pid}/ns/user")), std::fs::read_link("/proc/self/ns/user")) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        (Err(_), _) | (_, Err(_)) => false,
     }
 }
 

@@ -115,7 +115,7 @@ pub enum PrivateFolderError {
     },
     #[error("{} belongs to uid {owner}, not to {uid}", path.display())]
     ForeignOwner { path: PathBuf, owner: u32, uid: u32 },
-    #[error("{} is open to others: its mode is {mode:03o} and not 700", path.display())]
+    #[error("{} is open to others: its mode is {mode:03o} and not 700 (`chmod 700` closes it)", path.display())]
     OpenToOthers { path: PathBuf, mode: u32 },
 }
 

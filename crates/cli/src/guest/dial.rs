@@ -1,12 +1,13 @@
 //! A TCP port inside a guest, as this program's standard streams; what ssh's `ProxyCommand` runs.
 
 use crate::printer;
-use banger_protocol::guest_api::Request;
 use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Kind, ReadFrameError};
+use banger_protocol::guest_api::{Health, Request};
 use rustix::stdio::{stdin, stdout};
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -30,22 +31,34 @@ pub(crate) enum DialError {
     Broken(#[source] io::Error),
 }
 
-/// Connects to the port and passes bytes both ways until the guest closes it.
-pub(crate) fn dial(mut agent: UnixStream, port: u16) -> Result<(), DialError> {
+/// Turns a connection to the agent into one to the port.
+pub(crate) fn dial(mut agent: UnixStream, port: u16) -> Result<UnixStream, DialError> {
     frame::write_json(&mut agent, Kind::Request, &Request::Dial { port })
         .map_err(|source| DialError::Send { port, source })?;
     let answer =
         frame::read(&mut agent).map_err(|source| DialError::NoAnswer { port, source: Some(source) })?;
     let answer = answer.ok_or(DialError::NoAnswer { port, source: None })?;
     match answer.kind {
-        Kind::Started => {}
+        Kind::Started => Ok(agent),
         Kind::Error => {
             let failure = serde_json::from_slice(&answer.payload).map_err(|_| DialError::Protocol)?;
-            return Err(DialError::Refused { port, failure });
+            Err(DialError::Refused { port, failure })
         }
-        _ => return Err(DialError::Protocol),
+        _ => Err(DialError::Protocol),
     }
-    let towards_guest = agent.try_clone().map_err(DialError::Broken)?;
+}
+
+/// How long the guest has been running.
+pub(crate) fn uptime(mut agent: UnixStream) -> Option<Duration> {
+    frame::write_json(&mut agent, Kind::Request, &Request::Health).ok()?;
+    let answer = frame::read(&mut agent).ok()??;
+    let health: Health = serde_json::from_slice(&answer.payload).ok()?;
+    Some(Duration::from_millis(health.uptime_ms))
+}
+
+/// Passes bytes both ways until the guest closes the connection.
+pub(crate) fn pass_both_ways(mut guest: UnixStream) -> Result<(), DialError> {
+    let towards_guest = guest.try_clone().map_err(DialError::Broken)?;
     // Not waited for: a read of stdin cannot be called off when the guest closes first.
     std::thread::spawn(move || {
         let _ = forward_stdin(&towards_guest);
@@ -53,7 +66,7 @@ pub(crate) fn dial(mut agent: UnixStream, port: u16) -> Result<(), DialError> {
     });
     let mut chunk = vec![0_u8; 64 * 1024];
     loop {
-        match agent.read(&mut chunk) {
+        match guest.read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(count) => printer::pass_through(stdout(), &chunk[..count]).map_err(DialError::Broken)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -16,7 +16,7 @@ mod input;
 mod session;
 mod terminal;
 
-pub(crate) use dial::dial;
+pub(crate) use dial::{DialError, dial, pass_both_ways, uptime};
 pub(crate) use session::{SessionError, run};
 pub(crate) use terminal::stdin_is_terminal;
 

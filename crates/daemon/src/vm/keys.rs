@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,9 @@ pub(crate) fn public_of(private: &str) -> Result<String, KeyError> {
 
 /// The public half of banger's own key, which is made when it is not there.
 pub(crate) fn own_key(path: &Path) -> Result<String, KeyError> {
+    // Two first VMs at once make one key: there is one daemon for a state folder.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let shown = path.display().to_string();
     match PrivateKey::read_openssh_file(path) {
         Ok(key) => key.public_key().to_openssh().map_err(KeyError::Generate),
@@ -59,6 +63,17 @@ pub(crate) fn own_key(path: &Path) -> Result<String, KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_who_need_the_own_key_at_once_get_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id_ed25519");
+        let keys: Vec<String> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| own_key(&path).unwrap())).collect();
+            asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+    }
 
     #[test]
     fn the_own_key_is_made_once_and_private() {

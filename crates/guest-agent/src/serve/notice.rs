@@ -3,6 +3,7 @@
 use super::usable::Gate;
 use crate::deadline;
 use banger_protocol::guest_api::{HOST_CID, NOTICE_PORT, Notice};
+use rustix::fs::{Mode, OFlags};
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -15,15 +16,27 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 ///
 /// A host that does not listen misses both and can ask instead.
 pub(super) fn tell_host(gate: &Gate) {
+    console("the agent serves");
     let agent = Notice::Agent { boot_id: boot_id(), uptime_ms: uptime_ms() };
     let connection = deadline::retry_result(PATIENCE, || send(connect()?, &agent)).ok();
     gate.wait(|| false);
+    console("the guest is usable");
     let usable = Notice::Usable { uptime_ms: uptime_ms() };
     let sent = connection.and_then(|connection| send(connection, &usable).ok());
     if sent.is_none() {
         // The host's end may have been restarted in between.
         let _ = connect().and_then(|connection| send(connection, &usable));
     }
+}
+
+/// A line for `vm logs`, which would be empty otherwise: the kernel is told to be quiet.
+fn console(message: &str) {
+    let since_power_on = Duration::from_millis(uptime_ms()).as_secs_f32();
+    let line = format!("banger: {message} {since_power_on:.1} s after power-on\r\n");
+    let console =
+        rustix::fs::open("/dev/console", OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
+    // A guest without a console comes up all the same.
+    let _ = console.map(|console| rustix::io::write(&console, line.as_bytes()));
 }
 
 /// Says that the guest cannot come up, if there is a way to.
