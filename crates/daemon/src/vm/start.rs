@@ -62,7 +62,11 @@ pub(crate) async fn start(
     early: bool,
     handle: &Handle,
 ) -> Result<VmView, Ended> {
-    let _lock = services.locks.lock(id).await;
+    let _noted = services.starting.note(id, handle.id());
+    let _lock = tokio::select! {
+        lock = services.locks.lock(id) => lock,
+        () = handle.cancelled() => return Err(Ended::Cancelled),
+    };
     let vm = view::must_find(services, id)?;
     match vm.state.permits(Action::Start) {
         Permission::Go => {}
