@@ -72,8 +72,11 @@ pub(crate) async fn start(
         Permission::Go => {}
         Permission::AlreadySo => return Ok(view::of(&vm)),
         Permission::Refused => {
-            let message = format!("VM `{}` is {} and cannot be started", vm.name, vm.state.name());
-            return Err(RpcError::new(ErrorKind::Refused, message).into());
+            let because = vm.state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let message = format!("VM `{}` is {} and cannot be started{because}", vm.name, vm.state.name());
+            let verb = if vm.state == VmState::Damaged { "delete" } else { "stop" };
+            let hint = format!("`banger vm {verb} {}` takes it down", vm.name);
+            return Err(RpcError::new(ErrorKind::Refused, message).with_hint(hint).into());
         }
     }
     let store = |e: StoreError| Ended::from(RpcError::from_error(ErrorKind::OperationFailed, &e));
