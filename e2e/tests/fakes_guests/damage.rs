@@ -39,7 +39,8 @@ fn a_damaged_row_is_told_hides_no_other_and_can_be_deleted() {
         let shown = sandbox.json(&["vm", "show", "bad"]);
         assert_eq!(shown["state"], "failed", "{shown}");
         assert!(shown["reason"].as_str().is_some_and(|why| why.contains("damaged")), "{shown}");
-        let _ = sandbox.banger(["vm", "start", "bad"]).run().expect_failure(&["damaged", "banger vm delete bad"]);
+        let _ =
+            sandbox.banger(["vm", "start", "bad"]).run().expect_failure(&["damaged", "banger vm delete bad"]);
         ok(&sandbox, &["vm", "delete", "bad", "good"]);
         sandbox.assert_nothing_left();
     }

@@ -116,7 +116,9 @@ fn deletes_at_once_all_succeed_or_find_nothing() {
 #[test]
 fn a_leased_vm_can_be_deleted_under_its_command() {
     let sandbox = Sandbox::with_fake_guests();
-    let mut running = sandbox.banger(["vm", "run", "--rm", "--name", "dev", "--", "sh", "-c", "echo up; sleep 600"]).start();
+    let mut running = sandbox
+        .banger(["vm", "run", "--rm", "--name", "dev", "--", "sh", "-c", "echo up; sleep 600"])
+        .start();
     running.wait_for("up");
     ok(&sandbox, &["vm", "delete", "dev"]);
     assert_eq!(running.finish().code(), Some(125));
@@ -192,7 +194,8 @@ fn a_create_that_is_cancelled_is_released_before_the_cancel_is_answered() {
     let mut rpc = sandbox.rpc();
     let created = rpc.call("vm.create", &json!({"name": "dev", "image": "held"})).expect("it is made");
     sandbox.until("it boots", || !sandbox.running("fake-qemu").is_empty());
-    let view = rpc.call("operation.cancel", &json!({"operation": operation_of(&created)})).expect("an answer");
+    let view =
+        rpc.call("operation.cancel", &json!({"operation": operation_of(&created)})).expect("an answer");
     assert_eq!(view["state"], "cancelled");
     sandbox.assert_nothing_left();
 }
@@ -217,7 +220,8 @@ fn a_shell_that_works_in_a_vm_s_folder_is_in_nobodys_way() {
     ok(&sandbox, &["vm", "stop", "dev"]);
     let id = sandbox.vm_ids().remove(0);
     let folder = sandbox.state().join("vms").join(id);
-    let mut shell = sandbox.tool("sh", ["-c", "echo up; read forever"]).open_stdin().current_dir(&folder).start();
+    let mut shell =
+        sandbox.tool("sh", ["-c", "echo up; read forever"]).open_stdin().current_dir(&folder).start();
     shell.wait_for("up");
     sandbox.kill("bangerd-root");
     ok(&sandbox, &["vm", "start", "dev"]);

@@ -29,7 +29,8 @@ fn refused(socket: &std::path::Path, line: &[u8]) -> Value {
 #[test]
 fn the_first_word_must_be_the_version_and_it_must_be_ours() {
     let (_sandbox, socket) = daemon();
-    let call = |rpc: &mut Rpc, method: &str, params: &Value| rpc.call(method, params).expect_err("it is refused");
+    let call =
+        |rpc: &mut Rpc, method: &str, params: &Value| rpc.call(method, params).expect_err("it is refused");
 
     let error = call(&mut Rpc::connect(&socket), "vm.list", &json!({}));
     assert_eq!(error["kind"], "bad_version", "{error}");
@@ -46,9 +47,21 @@ fn a_line_that_is_no_request_is_refused_and_ends_the_connection() {
     let overlong = vec![b'x'; LONGEST_LINE];
     let unknown = br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{},"extra":1}"#;
     let old = br#"{"jsonrpc":"1.0","id":1,"method":"ping","params":{}}"#;
-    for line in [&overlong[..], b"\n", b"{}\n", b"\xff\xfe\n", &[&unknown[..], b"\n"].concat(), &[&old[..], b"\n"].concat()] {
+    for line in [
+        &overlong[..],
+        b"\n",
+        b"{}\n",
+        b"\xff\xfe\n",
+        &[&unknown[..], b"\n"].concat(),
+        &[&old[..], b"\n"].concat(),
+    ] {
         let error = refused(&socket, line);
-        assert_eq!(error["kind"], "bad_request", "{}: {error}", String::from_utf8_lossy(&line[..line.len().min(80)]));
+        assert_eq!(
+            error["kind"],
+            "bad_request",
+            "{}: {error}",
+            String::from_utf8_lossy(&line[..line.len().min(80)])
+        );
     }
     let nested = [b"[".repeat(LONGEST_LINE / 2), b"\n".to_vec()].concat();
     assert_eq!(refused(&socket, &nested)["kind"], "bad_request");
