@@ -42,8 +42,12 @@ pub(crate) fn share_into(sandbox: &Sandbox) -> Result<TempDir> {
     let manifest = format!(
         r#"{{"name":"{KERNEL}","source":"a fake","version":"6.1.0","arch":"x86_64","sha256":"","created":"2026-01-01T00:00:00Z"}}"#
     );
-    let files =
-        [("vmlinux", "kernel"), ("modules.ext4", "modules"), ("boot-modules.cpio", ""), ("manifest.json", &manifest)];
+    let files = [
+        ("vmlinux", "kernel"),
+        ("modules.ext4", "modules"),
+        ("boot-modules.cpio", ""),
+        ("manifest.json", &manifest),
+    ];
     make(&sandbox.state().join("kernels").join(KERNEL), &files)?;
     programs_for_everybody()
 }
@@ -58,7 +62,10 @@ fn make(folder: &Path, files: &[(&str, &str)]) -> Result<()> {
 
 /// Copies where everybody may go: started by root, VMs run as users of their own, to whom a checkout is closed.
 fn programs_for_everybody() -> Result<TempDir> {
-    let folder = tempfile::Builder::new().prefix("banger-fakes-").tempdir().context("making a folder for the fakes")?;
+    let folder = tempfile::Builder::new()
+        .prefix("banger-fakes-")
+        .tempdir()
+        .context("making a folder for the fakes")?;
     let open = |path: &Path| {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("opening {} to everybody", path.display()))

@@ -21,8 +21,10 @@ impl Sandbox {
     pub fn leftovers(&self) -> Vec<String> {
         let (own, others): (Vec<Process>, Vec<Process>) =
             self.processes().into_iter().partition(|process| OURS.contains(&process.program()));
-        let mut left: Vec<String> =
-            others.iter().map(|process| format!("process {}: {}", process.program(), process.command)).collect();
+        let mut left: Vec<String> = others
+            .iter()
+            .map(|process| format!("process {}: {}", process.program(), process.command))
+            .collect();
         for program in OURS {
             let count = own.iter().filter(|process| process.program() == program).count();
             left.extend((count > 1).then(|| format!("{count} processes {program}")));
@@ -32,8 +34,18 @@ impl Sandbox {
             left.extend(taps(&links).map(|tap| format!("tap {tap}")));
         }
         left.extend(self.vm_folders().into_iter().map(|name| format!("folder vms/{name}")));
-        left.extend(files_below(&self.state()).iter().filter(|path| is_unfinished(path)).map(|path| shown("file", path)));
-        left.extend(files_below(&self.runtime()).iter().filter(|path| is_stray_socket(path)).map(|path| shown("socket", path)));
+        left.extend(
+            files_below(&self.state())
+                .iter()
+                .filter(|path| is_unfinished(path))
+                .map(|path| shown("file", path)),
+        );
+        left.extend(
+            files_below(&self.runtime())
+                .iter()
+                .filter(|path| is_stray_socket(path))
+                .map(|path| shown("socket", path)),
+        );
         left.sort();
         left.dedup();
         left

@@ -23,8 +23,8 @@ impl Rpc {
     /// When nobody listens there.
     #[must_use]
     pub fn connect(socket: &Path) -> Self {
-        let stream =
-            UnixStream::connect(socket).unwrap_or_else(|error| panic!("nobody at {}: {error}", socket.display()));
+        let stream = UnixStream::connect(socket)
+            .unwrap_or_else(|error| panic!("nobody at {}: {error}", socket.display()));
         stream.set_read_timeout(Some(LIMIT)).expect("a socket takes a time limit");
         Self { stream: BufReader::new(stream), next_id: 1 }
     }
@@ -107,7 +107,9 @@ impl Rpc {
         match self.stream.read_line(&mut line) {
             Ok(0) => None,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
-            Ok(_) => Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("no JSON ({error}): {line}"))),
+            Ok(_) => {
+                Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("no JSON ({error}): {line}")))
+            }
             Err(error) => panic!("no answer: {error}"),
         }
     }

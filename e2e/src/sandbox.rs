@@ -227,7 +227,9 @@ impl Sandbox {
     pub fn break_fake(&self, program: &str) {
         let fakes = self.fakes.as_ref().expect("guests are fakes here");
         let path = fakes.path().join(program);
-        fs::remove_file(&path).and_then(|()| fs::copy("/bin/false", &path)).expect("the fakes can be replaced");
+        fs::remove_file(&path)
+            .and_then(|()| fs::copy("/bin/false", &path))
+            .expect("the fakes can be replaced");
     }
 
     /// Lets guests go on that wait to be let.

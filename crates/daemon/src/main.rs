@@ -177,7 +177,10 @@ fn lock(state: &StateFolder, socket: &Path) -> anyhow::Result<Option<File>> {
         if std::os::unix::net::UnixStream::connect(socket).is_ok() || Instant::now() > deadline {
             return Ok(None);
         }
-        #[expect(clippy::disallowed_methods, reason = "polls for the lock, with a deadline, before anything else runs")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "polls for the lock, with a deadline, before anything else runs"
+        )]
         std::thread::sleep(LOCK_POLL);
     }
 }

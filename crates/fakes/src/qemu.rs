@@ -15,8 +15,24 @@ pub const POWER_OFF: u8 = b'P';
 
 const FLAGS: [&str; 3] = ["-nodefaults", "-no-user-config", "-no-reboot"];
 const OPTIONS: [&str; 18] = [
-    "-accel", "-add-fd", "-append", "-blockdev", "-chardev", "-cpu", "-device", "-display", "-initrd", "-kernel", "-m",
-    "-machine", "-monitor", "-netdev", "-object", "-sandbox", "-serial", "-smp",
+    "-accel",
+    "-add-fd",
+    "-append",
+    "-blockdev",
+    "-chardev",
+    "-cpu",
+    "-device",
+    "-display",
+    "-initrd",
+    "-kernel",
+    "-m",
+    "-machine",
+    "-monitor",
+    "-netdev",
+    "-object",
+    "-sandbox",
+    "-serial",
+    "-smp",
 ];
 
 /// Why there is no machine.
@@ -101,7 +117,10 @@ impl CommandLine {
     /// Opens every file of the machine, the way QEMU would.
     fn open(&self) -> Result<Vec<File>, MachineError> {
         let needed = |path: &Option<PathBuf>, what| path.clone().ok_or(MachineError::Missing(what));
-        let mut files = vec![open(&needed(&self.kernel, "kernel")?, true)?, open(&needed(&self.initrd, "initrd")?, true)?];
+        let mut files = vec![
+            open(&needed(&self.kernel, "kernel")?, true)?,
+            open(&needed(&self.initrd, "initrd")?, true)?,
+        ];
         let tap = self.tap.as_ref().ok_or(MachineError::Missing("tap"))?;
         let given = self.disks.iter().filter(|disk| disk.file.starts_with("/dev/fdset"));
         for number in given.filter_map(|disk| disk.file.file_name()?.to_str()) {
@@ -149,7 +168,8 @@ pub fn run(line: &CommandLine) -> Result<(), MachineError> {
         return Err(MachineError::Refused);
     }
     let console = line.console.as_ref().ok_or(MachineError::Missing("console"))?;
-    let mut console = File::options().append(true).create(true).open(console).map_err(MachineError::Console)?;
+    let mut console =
+        File::options().append(true).create(true).open(console).map_err(MachineError::Console)?;
     let append = line.append.as_deref().ok_or(MachineError::Missing("kernel command line"))?;
     console.write_all(format!("fake guest: {append}\n").as_bytes()).map_err(MachineError::Console)?;
 

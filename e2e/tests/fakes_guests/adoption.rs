@@ -27,7 +27,9 @@ fn assert_deleted(sandbox: &Sandbox) {
 
 #[test]
 fn a_guest_and_its_commands_outlive_the_daemon_the_helper_and_both() {
-    for doomed in [&["bangerd"][..], &["bangerd-root"], &["bangerd", "bangerd-root"], &["bangerd-root", "bangerd"]] {
+    for doomed in
+        [&["bangerd"][..], &["bangerd-root"], &["bangerd", "bangerd-root"], &["bangerd-root", "bangerd"]]
+    {
         let sandbox = with_a_running_vm();
         let before = dev(&sandbox)["running"].clone();
         let mut talk = conversation(&sandbox);
@@ -41,7 +43,11 @@ fn a_guest_and_its_commands_outlive_the_daemon_the_helper_and_both() {
 
         // A second guest works beside it, on the same bridge.
         let _ = sandbox.banger(["vm", "create", "--name", "other"]).run().expect_success();
-        assert_eq!(sandbox.leftovers().iter().filter(|line| line.starts_with("tap ")).count(), 2, "{doomed:?}");
+        assert_eq!(
+            sandbox.leftovers().iter().filter(|line| line.starts_with("tap ")).count(),
+            2,
+            "{doomed:?}"
+        );
         let _ = sandbox.banger(["vm", "delete", "other"]).run().expect_success();
         assert_deleted(&sandbox);
     }
@@ -62,7 +68,9 @@ fn what_was_adopted_can_be_stopped_and_started() {
 
 #[test]
 fn the_death_of_a_vmm_or_of_its_backend_is_noticed_and_takes_the_rest_with_it() {
-    for (program, reason) in [("fake-qemu", "its VMM was ended"), ("fake-vsock-backend", "its vsock backend ended")] {
+    for (program, reason) in
+        [("fake-qemu", "its VMM was ended"), ("fake-vsock-backend", "its vsock backend ended")]
+    {
         let sandbox = with_a_running_vm();
         sandbox.kill(program);
         sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
@@ -115,7 +123,9 @@ fn a_stopped_daemon_leaves_guests_alone() {
     let sandbox = with_a_running_vm();
     let before = dev(&sandbox)["running"].clone();
     let _ = sandbox.banger(["daemon", "stop"]).run().expect_success();
-    sandbox.until("both are gone", || sandbox.running("bangerd").is_empty() && sandbox.running("bangerd-root").is_empty());
+    sandbox.until("both are gone", || {
+        sandbox.running("bangerd").is_empty() && sandbox.running("bangerd-root").is_empty()
+    });
     assert_eq!(dev(&sandbox)["running"], before);
     assert_deleted(&sandbox);
 }

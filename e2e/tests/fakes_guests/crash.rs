@@ -21,7 +21,12 @@ fn crash_at_every_step(before: &[&[&str]], tried: &[&str], steps: u32, look_afte
             let fault = format!("{kind}:{index}");
             let tried = sandbox.banger(tried).env("BANGER_FAULT", &fault).run();
             let crashed = sandbox.running("bangerd").is_empty();
-            assert_eq!(crashed, index < steps, "{fault}: another number of steps than known\n{}", tried.stderr_text());
+            assert_eq!(
+                crashed,
+                index < steps,
+                "{fault}: another number of steps than known\n{}",
+                tried.stderr_text()
+            );
             if crashed {
                 assert!(!tried.stderr.is_empty(), "{fault}: an end without a word");
                 look_after(&sandbox, &fault);
@@ -66,18 +71,28 @@ fn a_run_that_was_cut_off_anywhere_is_removed_by_the_next_daemon() {
 
 #[test]
 fn a_stop_that_was_cut_off_anywhere_is_finished_by_the_next_daemon() {
-    crash_at_every_step(&[&["vm", "create", "--name", "dev"]], &["vm", "stop", "dev"], 3, |sandbox, fault| {
-        assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "stopped", "{fault}");
-        only_folders(sandbox, fault);
-        ok(sandbox, &["vm", "start", "dev"]);
-    });
+    crash_at_every_step(
+        &[&["vm", "create", "--name", "dev"]],
+        &["vm", "stop", "dev"],
+        3,
+        |sandbox, fault| {
+            assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "stopped", "{fault}");
+            only_folders(sandbox, fault);
+            ok(sandbox, &["vm", "start", "dev"]);
+        },
+    );
 }
 
 #[test]
 fn a_delete_that_was_cut_off_anywhere_can_be_repeated() {
-    crash_at_every_step(&[&["vm", "create", "--name", "dev"]], &["vm", "delete", "dev"], 4, |sandbox, fault| {
-        // Whatever it has become, it can be asked about and it can be deleted.
-        let view = sandbox.json(&["vm", "show", "dev"]);
-        assert!(["running", "stopped"].iter().any(|state| view["state"] == *state), "{fault}: {view}");
-    });
+    crash_at_every_step(
+        &[&["vm", "create", "--name", "dev"]],
+        &["vm", "delete", "dev"],
+        4,
+        |sandbox, fault| {
+            // Whatever it has become, it can be asked about and it can be deleted.
+            let view = sandbox.json(&["vm", "show", "dev"]);
+            assert!(["running", "stopped"].iter().any(|state| view["state"] == *state), "{fault}: {view}");
+        },
+    );
 }

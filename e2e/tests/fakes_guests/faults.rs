@@ -63,7 +63,8 @@ fn fail_every_step(flow: &Flow, kind: &str) {
             None => drop(tried.expect_success()),
         }
         if failed && flow.tried[1] != "stop" && flow.tried[1] != "delete" {
-            let running: Vec<_> = sandbox.leftovers().into_iter().filter(|line| !line.starts_with("folder")).collect();
+            let running: Vec<_> =
+                sandbox.leftovers().into_iter().filter(|line| !line.starts_with("folder")).collect();
             assert_eq!(running, [""; 0], "{fault}: a failed start released nothing");
             assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "failed");
         }
@@ -110,8 +111,11 @@ fn every_step_of_a_delete_can_fail_and_nothing_is_left() {
 fn a_release_that_fails_after_a_failed_start_is_told_and_made_good_by_delete() {
     let sandbox = Sandbox::with_fake_guests();
     // The eight steps of a start that fails by itself, then the release's first.
-    let made = sandbox.banger(["vm", "create", "--name", "dev", "--image", "boot-fails"]).env("BANGER_FAULT", "fail:9");
-    let _ = made.run().expect_failure(&["made to fail", "something was left behind", "could not remove the tap"]);
+    let made = sandbox
+        .banger(["vm", "create", "--name", "dev", "--image", "boot-fails"])
+        .env("BANGER_FAULT", "fail:9");
+    let _ =
+        made.run().expect_failure(&["made to fail", "something was left behind", "could not remove the tap"]);
     assert!(sandbox.leftovers().iter().any(|line| line.starts_with("tap ")), "{:?}", sandbox.leftovers());
     ok(&sandbox, &["vm", "delete", "dev"]);
     sandbox.assert_nothing_left();

@@ -29,12 +29,21 @@ fn a_vm_goes_through_its_states_and_leaves_no_trace() {
         assert_eq!(view["state"], "running");
         assert_eq!(view["address"], "172.16.0.2");
         assert!(view["running"]["boot_id"].as_str().is_some_and(|id| id.len() == 36), "{view}");
-        let stages: Vec<_> = view["stages"].as_array().expect("stages").iter().map(|stage| &stage["name"]).collect();
+        let stages: Vec<_> =
+            view["stages"].as_array().expect("stages").iter().map(|stage| &stage["name"]).collect();
         assert_eq!(stages, ["preflight", "disks", "network", "vmm", "agent", "usable"]);
         let id = view["id"].as_str().expect("an id");
         let left = sandbox.leftovers();
-        for part in [format!("tap bt{id}"), format!("folder vms/{id}"), "process fake-qemu".to_owned(), "process fake-vsock-backend".to_owned()] {
-            assert!(left.iter().any(|line| line.starts_with(&part)), "the inventory does not see {part}: {left:?}");
+        for part in [
+            format!("tap bt{id}"),
+            format!("folder vms/{id}"),
+            "process fake-qemu".to_owned(),
+            "process fake-vsock-backend".to_owned(),
+        ] {
+            assert!(
+                left.iter().any(|line| line.starts_with(&part)),
+                "the inventory does not see {part}: {left:?}"
+            );
         }
     });
     checks.check("starting it again changes nothing", || {
@@ -58,17 +67,25 @@ fn a_vm_goes_through_its_states_and_leaves_no_trace() {
         let view = sandbox.json(&["vm", "show", "dev"]);
         assert_eq!((&view["state"], &view["reason"]), (&"stopped".into(), &"stopped on request".into()));
         let id = view["id"].as_str().expect("an id");
-        let log = std::fs::read_to_string(sandbox.state().join("vms").join(id).join("vmm.log")).expect("a log");
+        let log =
+            std::fs::read_to_string(sandbox.state().join("vms").join(id).join("vmm.log")).expect("a log");
         assert!(log.contains("synced"), "{log}");
         assert_eq!(sandbox.leftovers(), [format!("folder vms/{id}")]);
     });
     checks.check("stopping it again is no error, and its console can be read", || {
         ok(&sandbox, &["vm", "stop", "dev"]);
         let logs = sandbox.banger(["vm", "logs", "dev"]).run().expect_success();
-        assert!(logs.stdout_text().contains("banger.disks=root,work,modules,config"), "{}", logs.stdout_text());
+        assert!(
+            logs.stdout_text().contains("banger.disks=root,work,modules,config"),
+            "{}",
+            logs.stdout_text()
+        );
     });
     checks.check("no command runs in it then", || {
-        let _ = sandbox.exec("dev", &["true"]).expect_code(125).expect_failure(&["stopped", "banger vm start dev"]);
+        let _ = sandbox
+            .exec("dev", &["true"])
+            .expect_code(125)
+            .expect_failure(&["stopped", "banger vm start dev"]);
     });
     checks.check("started and deleted while it runs, nothing is left", || {
         ok(&sandbox, &["vm", "start", "dev"]);
@@ -131,7 +148,8 @@ fn a_command_in_a_guest_has_its_own_input_outputs_and_code() {
         let _ = sandbox.exec("dev", &["no-such-program"]).expect_code(127);
     });
     checks.check("outputs are kept apart and arguments are not interpreted", || {
-        let finished = sandbox.exec("dev", &["sh", "-c", "printf '%s|' \"$@\"; echo err >&2", "sh", "a  b", "*", "$HOME"]);
+        let finished = sandbox
+            .exec("dev", &["sh", "-c", "printf '%s|' \"$@\"; echo err >&2", "sh", "a  b", "*", "$HOME"]);
         let finished = finished.expect_success();
         assert_eq!(finished.stdout_text(), "a  b|*|$HOME|");
         assert_eq!(finished.stderr_text(), "err\n");
@@ -148,7 +166,8 @@ fn a_command_in_a_guest_has_its_own_input_outputs_and_code() {
     ok(&sandbox, &["vm", "delete", "dev"]);
     checks.check("a command that still ran when its VM was deleted is gone with it", || {
         ok(&sandbox, &["vm", "create", "--name", "dev"]);
-        let mut running = sandbox.banger(["vm", "exec", "dev", "--", "sh", "-c", "echo up; sleep 600"]).start();
+        let mut running =
+            sandbox.banger(["vm", "exec", "dev", "--", "sh", "-c", "echo up; sleep 600"]).start();
         running.wait_for("up");
         ok(&sandbox, &["vm", "delete", "dev"]);
         assert_eq!(running.finish().code(), Some(125));
@@ -161,8 +180,10 @@ fn a_command_in_a_guest_has_its_own_input_outputs_and_code() {
 fn ten_vms_made_at_once_all_run_with_addresses_of_their_own() {
     let sandbox = Sandbox::with_fake_guests();
     let started: Vec<_> = (0..10).map(|_| sandbox.banger(["vm", "create"]).start()).collect();
-    let names: BTreeSet<String> =
-        started.into_iter().map(|running| running.finish().expect_success().stdout_text().to_owned()).collect();
+    let names: BTreeSet<String> = started
+        .into_iter()
+        .map(|running| running.finish().expect_success().stdout_text().to_owned())
+        .collect();
     assert_eq!(names.len(), 10);
     let listed = sandbox.json(&["vm", "list"]);
     let vms = listed.as_array().expect("a list");
@@ -170,7 +191,14 @@ fn ten_vms_made_at_once_all_run_with_addresses_of_their_own() {
     let addresses: BTreeSet<&str> = vms.iter().filter_map(|vm| vm["address"].as_str()).collect();
     assert_eq!(addresses.len(), 10, "{addresses:?}");
     assert_eq!(sandbox.leftovers().iter().filter(|line| line.starts_with("tap ")).count(), 10);
-    ok(&sandbox, &["vm", "delete"].iter().copied().chain(sandbox.vm_ids().iter().map(String::as_str)).collect::<Vec<_>>());
+    ok(
+        &sandbox,
+        &["vm", "delete"]
+            .iter()
+            .copied()
+            .chain(sandbox.vm_ids().iter().map(String::as_str))
+            .collect::<Vec<_>>(),
+    );
     sandbox.assert_nothing_left();
 }
 
@@ -178,7 +206,10 @@ fn ten_vms_made_at_once_all_run_with_addresses_of_their_own() {
 fn a_vm_that_does_not_come_up_is_kept_with_its_reason_its_console_and_a_hint() {
     let sandbox = Sandbox::with_fake_guests();
     for (image, words) in [
-        ("boot-fails", &["the guest gave up at root: made to fail", "banger vm logs dev", "banger vm delete dev"][..]),
+        (
+            "boot-fails",
+            &["the guest gave up at root: made to fail", "banger vm logs dev", "banger vm delete dev"][..],
+        ),
         ("no-machine", &["the VMM ended", "banger vm logs dev"]),
         ("short-lived", &["the VMM ended", "banger vm logs dev"]),
     ] {
@@ -215,7 +246,9 @@ fn a_guest_that_turns_itself_off_is_stopped_and_can_be_started_again() {
     ok(&sandbox, &["vm", "create", "--name", "dev"]);
     let _ = sandbox.exec("dev", &["poweroff"]);
     sandbox.until("it is stopped", || state_of(&sandbox, "dev") == "stopped");
-    assert!(sandbox.json(&["vm", "show", "dev"])["reason"].as_str().is_some_and(|why| why.contains("shut down")));
+    assert!(
+        sandbox.json(&["vm", "show", "dev"])["reason"].as_str().is_some_and(|why| why.contains("shut down"))
+    );
     ok(&sandbox, &["vm", "start", "dev"]);
     ok(&sandbox, &["vm", "delete", "dev"]);
     sandbox.assert_nothing_left();
@@ -262,7 +295,8 @@ fn early_means_with_the_agent_and_otherwise_the_guest_is_usable_first() {
     let late = sandbox.banger(["vm", "create", "--name", "late", "--image", "agent-only"]).start();
     sandbox.until("it has got to the last stage", || {
         let operations = sandbox.rpc().call("operation.list", &serde_json::json!({})).expect("a list");
-        let running = operations.as_array().is_some_and(|all| all.iter().any(|one| one["state"] == "running"));
+        let running =
+            operations.as_array().is_some_and(|all| all.iter().any(|one| one["state"] == "running"));
         running && sandbox.running("fake-qemu").len() == 2
     });
     assert_eq!(state_of(&sandbox, "late"), "starting");

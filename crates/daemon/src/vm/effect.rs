@@ -10,7 +10,7 @@ use crate::client::helper::HelperError;
 use crate::clone::{CloneError, clone_file};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    NetworkEnsure, OwnedProcess, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
+    NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
 };
 use std::io;
 use std::os::fd::OwnedFd;
@@ -159,11 +159,10 @@ pub(crate) async fn perform(
         .map_err(|e| failed(Cause::BrokeOff(e)))?
         .map_err(failed)?;
     if kills {
-        for process in &outcome.killed {
-            let ended = tokio::time::timeout(KILL_DEADLINE, crate::process::ended(process.process));
-            match ended.await {
+        for process in outcome.killed {
+            match tokio::time::timeout(KILL_DEADLINE, crate::process::ended(process)).await {
                 Ok(waited) => waited.map_err(|e| failed(Cause::Wait(e)))?,
-                Err(_) => return Err(failed(Cause::Unkillable(process.process.pid))),
+                Err(_) => return Err(failed(Cause::Unkillable(process.pid))),
             }
         }
     }
@@ -180,7 +179,8 @@ const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 #[derive(Default)]
 struct Outcome {
     started: Option<ProcessIdentity>,
-    killed: Vec<OwnedProcess>,
+    /// Whose end is to be waited for.
+    killed: Vec<ProcessIdentity>,
 }
 
 fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause> {
@@ -215,8 +215,15 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             return Ok(Outcome { started: Some(started), ..Outcome::default() });
         }
         Effect::KillProcesses => {
-            let killed =
+            let found =
                 helper.call_if_anything_lives(&ProcessKillAll { vm: vm.clone() })?.unwrap_or_default();
+            let mut killed: Vec<ProcessIdentity> = found.into_iter().map(|found| found.process).collect();
+            // One that is ending by itself is no longer found by its environment, and still holds the disks.
+            if let Some(running) =
+                services.store.vm(vm).ok().flatten().as_ref().and_then(|vm| vm.state.running())
+            {
+                killed.extend(running.processes());
+            }
             return Ok(Outcome { killed, ..Outcome::default() });
         }
         Effect::DeleteTap => {

@@ -5,7 +5,7 @@
 //! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
 //! between, [`release`] takes it all down again and the state says what it was.
 
-use super::boot::{BootError, Notices, first_end};
+use super::boot::{BootError, Notices, first_end, last_words};
 use super::effect::{Effect, EffectError, perform};
 use super::keys::KeyError;
 use super::release::{Depth, ReleaseError, release};
@@ -94,7 +94,8 @@ pub(crate) async fn start(
             if cancelled && left_behind.is_none() {
                 return Err(Ended::Cancelled);
             }
-            Err(explain(&vm, &error, left_behind).into())
+            let last_words = last_words(&services.state.vm(id));
+            Err(explain(&vm, &error, last_words, left_behind).into())
         }
     }
 }
@@ -300,9 +301,17 @@ fn chain(error: &StartError) -> String {
     RpcError::from_error(ErrorKind::OperationFailed, error).to_string()
 }
 
-fn explain(vm: &VmRecord, error: &StartError, left_behind: Option<ReleaseError>) -> RpcError {
+fn explain(
+    vm: &VmRecord,
+    error: &StartError,
+    last_words: Option<String>,
+    left_behind: Option<ReleaseError>,
+) -> RpcError {
     let mut causes = vec![error.to_string()];
     causes.extend(RpcError::from_error(ErrorKind::OperationFailed, error).causes);
+    if matches!(error, StartError::Boot(_) | StartError::Backend) {
+        causes.extend(last_words);
+    }
     if let Some(left_behind) = left_behind {
         causes.push(RpcError::from_error(ErrorKind::OperationFailed, &left_behind).to_string());
     }

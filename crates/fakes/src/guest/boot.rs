@@ -69,7 +69,9 @@ fn fail(mut host: io::Result<UnixStream>) {
 }
 
 fn babble(host: impl Fn() -> io::Result<UnixStream>) {
-    for nonsense in [vec![b'x'; NONSENSE], b"{\"agent\":{}}\n".to_vec(), b"\n".to_vec(), vec![0xff; 8], Vec::new()] {
+    for nonsense in
+        [vec![b'x'; NONSENSE], b"{\"agent\":{}}\n".to_vec(), b"\n".to_vec(), vec![0xff; 8], Vec::new()]
+    {
         if let Ok(mut host) = host() {
             let _ = host.write_all(&nonsense);
         }

@@ -57,7 +57,9 @@ fn start(exec: &Exec) -> io::Result<Child> {
 
 fn exit(status: ExitStatus) -> Exit {
     let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
-    status.signal().map_or_else(|| Exit::Code(byte(status.code().unwrap_or(0))), |signal| Exit::Signal(byte(signal)))
+    status
+        .signal()
+        .map_or_else(|| Exit::Code(byte(status.code().unwrap_or(0))), |signal| Exit::Signal(byte(signal)))
 }
 
 /// Sends an output's bytes until its end.
