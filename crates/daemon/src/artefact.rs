@@ -15,6 +15,7 @@ use crate::store::{Artefact, Store, StoreError};
 use banger_image::{Progress, Watch};
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
+use rustix::fs::RenameFlags;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -75,21 +76,12 @@ impl Draft {
         }
         let name = self.path.with_file_name(artefact.name());
         if replace && name.exists() {
-            let old = self.path.with_extension("old");
-            std::fs::rename(&name, &old).map_err(failed(&name, "replaced"))?;
-            std::fs::rename(&self.path, &name).map_err(failed(&name, "published"))?;
-            self.published = true;
-            std::fs::remove_dir_all(&old).map_err(failed(&old, "removed"))?;
+            // At no moment is there none: what is replaced has the draft's name afterwards and goes with it.
+            rename(&self.path, &name, RenameFlags::EXCHANGE)
+                .map_err(|errno| failed(&name, "replaced")(errno.into()))?;
         } else {
             // Atomic, and refuses a target that exists: two pulls of one name have one winner.
-            rustix::fs::renameat_with(
-                rustix::fs::CWD,
-                &self.path,
-                rustix::fs::CWD,
-                &name,
-                rustix::fs::RenameFlags::NOREPLACE,
-            )
-            .map_err(|errno| match errno {
+            rename(&self.path, &name, RenameFlags::NOREPLACE).map_err(|errno| match errno {
                 rustix::io::Errno::EXIST => PublishError::NameTaken(artefact.name().to_owned()),
                 errno => failed(&name, "published")(errno.into()),
             })?;
@@ -97,6 +89,10 @@ impl Draft {
         }
         store.put(artefact).map_err(Into::into)
     }
+}
+
+fn rename(from: &Path, to: &Path, flags: RenameFlags) -> rustix::io::Result<()> {
+    rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)
 }
 
 impl Drop for Draft {

@@ -146,7 +146,7 @@ fn state(services: &Services) -> Vec<DoctorRow> {
             Verdict::Fail,
             "database",
             format!("records that cannot be read: {}", damaged.join(", ")),
-            Some("they were set aside; the rest works"),
+            Some("`banger vm delete ID` removes one with everything it owns; the rest works"),
         )),
         Err(error) => rows.push(row(Verdict::Fail, "database", error.to_string(), None)),
     }

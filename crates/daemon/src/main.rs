@@ -22,7 +22,6 @@ mod store;
 mod vm;
 
 use anyhow::{Context, bail};
-use banger_protocol::ids::{OperationId, VmId};
 use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
 use banger_protocol::root_api::Settings;
 use client::helper::Helper;
@@ -30,11 +29,10 @@ use config::Config;
 use network::Range;
 use operation::Operations;
 use paths::StateFolder;
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{ImageRecord, KernelRecord, Store};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,9 +43,11 @@ const BRIDGE: &str = "br-banger";
 const AGENT: &str = "banger-vsock-agent";
 /// How long a daemon that does not serve any more may take to end; the command that starts us waits longer.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(20);
+/// How long operations may take to release what they hold when the daemon ends; who told it to waits longer.
+const OPERATIONS_END: Duration = Duration::from_secs(8);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// What requests are answered with. It has parts and no methods of its own beyond the two about starts under way.
+/// What requests are answered with. It has parts and no methods.
 #[derive(Debug)]
 pub(crate) struct Services {
     pub store: Store,
@@ -69,24 +69,7 @@ pub(crate) struct Services {
     pub stopping: CancellationToken,
     /// Folders of images and kernels that cannot be read.
     pub damaged: Vec<PathBuf>,
-    starting: Mutex<HashMap<VmId, OperationId>>,
-}
-
-impl Services {
-    /// Notes which operation is bringing a VM up, so that a stop or delete can call it off.
-    pub(crate) fn set_starting(&self, vm: &VmId, operation: &OperationId) {
-        self.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(vm.clone(), operation.clone());
-    }
-
-    /// Calls off a start under way and waits for its release; otherwise nothing.
-    pub(crate) async fn cancel_start(&self, vm: &VmId) {
-        let starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(vm);
-        if let Some(operation) = starting
-            && let Err(error) = self.operations.cancel(&operation).await
-        {
-            tracing::debug!(%vm, %error, "the start was already forgotten");
-        }
-    }
+    pub starting: vm::Starting,
 }
 
 fn main() -> ExitCode {
@@ -216,7 +199,7 @@ async fn serve_until_told(
         owner_uid: uid,
         started: Instant::now(),
         stopping: CancellationToken::new(),
-        starting: Mutex::default(),
+        starting: vm::Starting::default(),
         damaged,
         store,
         state,
@@ -237,6 +220,9 @@ async fn serve_until_told(
     services.stopping.cancel();
     // The lock is held: this is our own socket.
     let _ = std::fs::remove_file(&paths.socket);
+    if tokio::time::timeout(OPERATIONS_END, services.operations.end_all()).await.is_err() {
+        tracing::warn!("ending in the middle of operations: the next daemon takes up what they leave");
+    }
     let helper = services.helper.clone();
     tokio::task::spawn_blocking(move || helper.shut_down()).await?;
     tracing::info!("ended");

@@ -11,6 +11,7 @@ use banger_protocol::wire::{ErrorKind, RpcError};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -43,6 +44,7 @@ struct Operation {
     subject: String,
     started: Instant,
     cancel: CancellationToken,
+    called_off: AtomicBool,
     story: Mutex<Story>,
     /// Raised with every change of `story`.
     changed: watch::Sender<u64>,
@@ -98,6 +100,11 @@ impl Handle {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.0.cancel.is_cancelled()
+    }
+
+    /// Whether it was cancelled in favour of something else and not because its result is unwanted.
+    pub(crate) fn is_called_off(&self) -> bool {
+        self.0.called_off.load(Ordering::SeqCst)
     }
 
     /// Ends when somebody cancels the operation.
@@ -156,6 +163,7 @@ impl Operations {
             subject,
             started: Instant::now(),
             cancel: CancellationToken::new(),
+            called_off: AtomicBool::new(false),
             story: Mutex::new(Story {
                 events: Vec::new(),
                 progress: None,
@@ -224,6 +232,30 @@ impl Operations {
     /// Raises the flag and waits until the work has ended, one way or another.
     pub(crate) async fn cancel(&self, id: &OperationId) -> Result<OperationView, RpcError> {
         self.find(id)?.cancel.cancel();
+        self.outcome(id).await
+    }
+
+    /// As [`Operations::cancel`], but what the operation was about stays: see [`Handle::is_called_off`].
+    pub(crate) async fn call_off(&self, id: &OperationId) -> Result<OperationView, RpcError> {
+        self.find(id)?.called_off.store(true, Ordering::SeqCst);
+        self.cancel(id).await
+    }
+
+    /// Calls off everything under way and waits for its end.
+    pub(crate) async fn end_all(&self) {
+        let running = self.list().into_iter().filter(|view| view.state == OperationState::Running);
+        let running: Vec<OperationId> = running.map(|view| view.operation).collect();
+        for operation in running.iter().filter_map(|id| self.find(id).ok()) {
+            operation.called_off.store(true, Ordering::SeqCst);
+            operation.cancel.cancel();
+        }
+        for id in &running {
+            // One that is forgotten meanwhile has ended.
+            let _ = self.outcome(id).await;
+        }
+    }
+
+    async fn outcome(&self, id: &OperationId) -> Result<OperationView, RpcError> {
         let mut watcher = self.watch(id)?;
         while watcher.next().await.is_some() {}
         Ok(watcher.view())

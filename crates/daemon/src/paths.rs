@@ -73,7 +73,10 @@ impl StateFolder {
         processes.filter_map(Result::ok).find_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let working_folder = std::fs::read_link(entry.path().join("cwd")).ok()?;
-            if working_folder.parent() == Some(&vms) { crate::process::identify(pid) } else { None }
+            // A shell may work there too; only the VMs' own processes have left our namespaces.
+            let is_vms = working_folder.parent() == Some(&vms)
+                && crate::process::shares_our_user_namespace(pid) == Some(false);
+            if is_vms { crate::process::identify(pid) } else { None }
         })
     }
 }

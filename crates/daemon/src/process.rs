@@ -26,6 +26,12 @@ fn start_time(stat: &str) -> Option<u64> {
     stat[stat.rfind(')')? + 1..].split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// Whether a process is in the user namespace that we are in; `None` when we may not know.
+pub(crate) fn shares_our_user_namespace(pid: u32) -> Option<bool> {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/user")).ok();
+    Some(namespace(&pid.to_string())? == namespace("self")?)
+}
+
 /// Whether any thread of the process still runs.
 pub(crate) fn is_alive(process: ProcessIdentity) -> bool {
     let Ok(Some(handle)) = open(process) else { return false };

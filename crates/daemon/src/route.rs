@@ -68,7 +68,6 @@ pub(crate) async fn route(
                 let operation = s.operations.start("vm.start", vm.name.to_string(), |handle| async move {
                     start::start(&services, &vm_id, request.early, &handle).await
                 });
-                s.set_starting(&vm.id, &operation);
                 OperationStarted { operation }
             });
             reply(client, id, outcome).await

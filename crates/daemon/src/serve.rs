@@ -101,7 +101,11 @@ async fn connection(stream: UnixStream, services: Arc<Services>) {
     let (lines, mut received) = mpsc::channel(1);
     let reader = tokio::spawn(read_lines(stream, lines, client.gone.clone()));
     let mut greeted = false;
-    while let Some(line) = received.recv().await {
+    while let Some(line) = tokio::select! {
+        line = received.recv() => line,
+        // Nothing new begins, and the connection stays until the very end: by it the caller knows when that is.
+        () = services.stopping.cancelled() => std::future::pending().await,
+    } {
         if !answer(line, &client, &services, &mut greeted).await {
             break;
         }
@@ -117,11 +121,8 @@ async fn connection(stream: UnixStream, services: Arc<Services>) {
 /// Whether the peer is the owner's own process and not one of the VMMs, which run as the owner too, but in a user
 /// namespace of their own: a guest that took over its VMM must not command the daemon.
 fn shares_our_user_namespace(peer: &tokio::net::unix::UCred) -> bool {
-    let Some(pid) = peer.pid() else { return false };
-    match (std::fs::read_link(format!("/proc/{pid}/ns/user")), std::fs::read_link("/proc/self/ns/user")) {
-        (Ok(theirs), Ok(ours)) => theirs == ours,
-        (Err(_), _) | (_, Err(_)) => false,
-    }
+    let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
+    pid.and_then(crate::process::shares_our_user_namespace) == Some(true)
 }
 
 /// Cuts the stream into lines and notices its end even while a request is being answered.

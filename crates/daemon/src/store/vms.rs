@@ -137,7 +137,8 @@ impl Store {
         Ok(record)
     }
 
-    /// Every VM that can be read, oldest first, and the ids of rows that cannot.
+    /// Every VM, oldest first, and the ids of rows that cannot be read; of these, the VMs that have at least an id
+    /// are among the others as [`VmState::Damaged`].
     pub(crate) fn vms(&self) -> Result<(Vec<VmRecord>, Vec<String>), StoreError> {
         let wrong = failed("list the VMs");
         let connection = self.lock();
@@ -153,6 +154,7 @@ impl Store {
                     let id: String = row.get(0).unwrap_or_else(|_| "?".to_owned());
                     tracing::warn!(%id, %error, "a VM's row cannot be read");
                     damaged.push(id);
+                    good.extend(read_damaged(row));
                 }
             }
         }
@@ -164,6 +166,7 @@ impl Store {
         let connection = self.lock();
         let mut statement =
             connection.prepare_cached(&format!("SELECT {COLUMNS} FROM vms WHERE id = ?1")).map_err(&wrong)?;
+        let read = |row: &Row<'_>| read(row).or_else(|error| read_damaged(row).ok_or(error));
         statement.query_row([id.as_str()], read).optional().map_err(wrong)
     }
 
@@ -211,6 +214,27 @@ fn read(row: &Row<'_>) -> rusqlite::Result<VmRecord> {
         host_key: row.get(9)?,
         machine_id: row.get(10)?,
         created: row.get(11)?,
+    })
+}
+
+/// What it takes to name a VM and to take it down; the rest is made up.
+fn read_damaged(row: &Row<'_>) -> Option<VmRecord> {
+    let id: VmId = parsed(row, 0).ok()?;
+    let name = parsed(row, 1).or_else(|_| format!("damaged-{id}").parse()).ok()?;
+    let unknown = "unknown";
+    Some(VmRecord {
+        id,
+        name,
+        address: row.get::<_, u32>(2).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from),
+        image: parsed(row, 3).or_else(|_| unknown.parse()).ok()?,
+        kernel: parsed(row, 4).or_else(|_| unknown.parse()).ok()?,
+        spec: VmSpec { vcpu: 0, memory: ByteSize::bytes(0) },
+        state: VmState::Damaged,
+        stages: Vec::new(),
+        lease: None,
+        host_key: String::new(),
+        machine_id: String::new(),
+        created: row.get(11).unwrap_or_default(),
     })
 }
 
@@ -271,13 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_row_is_named_and_hides_no_other() {
+    fn a_damaged_row_is_named_hides_no_other_and_can_be_found() {
         let (_folder, store) = store();
         let first = store.reserve_vm(new("a"), lowest).unwrap();
         store.reserve_vm(new("b"), lowest).unwrap();
         store.update_vm(&first.id, "state", "{\"runn").unwrap();
         let (good, damaged) = store.vms().unwrap();
-        assert_eq!(good.len(), 1);
+        assert_eq!(good.iter().map(|vm| vm.state == VmState::Damaged).collect::<Vec<_>>(), [true, false]);
         assert_eq!(damaged, [first.id.to_string()]);
+        assert_eq!(store.vm(&first.id).unwrap().unwrap().name, first.name);
     }
 }

@@ -7,6 +7,7 @@
 //! | starting, leased | anything | removed: nobody waits for it any more |
 //! | starting | anything | released, failed: somebody was interrupted |
 //! | stopping | anything | released, stopped |
+//! | something unreadable | anything | left as it is, told by the doctor |
 //! | nothing | a folder, a tap or a process of ours | removed |
 
 use super::release::{Depth, release};
@@ -75,6 +76,8 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
             end_as(VmState::Failed { reason }).await;
         }
         VmState::Stopping(_) => end_as(VmState::Stopped { reason: "stopped on request".to_owned() }).await,
+        // Whether it should run is not known: its processes are left alone until the user says.
+        VmState::Damaged => return,
         VmState::Created | VmState::Stopped { .. } | VmState::Failed { .. } => {}
     }
     lease::watch_holder(services, vm);

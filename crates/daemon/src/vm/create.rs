@@ -35,7 +35,7 @@ pub(crate) fn create(
                 return Ok(view::of(&vm));
             }
             match start::start(&services, &id, request.early, &handle).await {
-                Err(Ended::Cancelled) => {
+                Err(Ended::Cancelled) if !handle.is_called_off() => {
                     delete::remove(&services, &id).await?;
                     Err(Ended::Cancelled)
                 }
@@ -43,7 +43,6 @@ pub(crate) fn create(
             }
         }
     });
-    services.set_starting(&id, &operation);
     if request.lease {
         client.hold(id.clone(), operation.clone());
     }

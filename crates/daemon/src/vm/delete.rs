@@ -1,6 +1,7 @@
 //! Deletes a VM: whatever it is doing ends, and nothing of it stays.
 
 use super::release::{Depth, release};
+use super::starting::lock_calling_off;
 use crate::Services;
 use crate::operation::Ended;
 use crate::store::VmRecord;
@@ -9,23 +10,22 @@ use banger_protocol::ids::VmId;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::sync::Arc;
 
-/// Deletes a VM, as an operation. A start under way is called off first.
+/// Deletes a VM, as an operation.
 pub(crate) async fn delete(services: &Arc<Services>, vm: &VmRecord) -> Result<Deleted, Ended> {
-    services.cancel_start(&vm.id).await;
     remove(services, &vm.id).await?;
     Ok(Deleted { id: vm.id.clone(), name: vm.name.clone() })
 }
 
-/// Removes everything of a VM and then its row; repeating it finds nothing to do.
+/// Removes everything of a VM and then its row; repeating it finds nothing to do. Starts under way are called off
+/// first.
 pub(super) async fn remove(services: &Arc<Services>, id: &VmId) -> Result<(), RpcError> {
-    let _lock = services.locks.lock(id).await;
+    let _lock = lock_calling_off(services, id).await;
     let failed = |e: &(dyn std::error::Error + 'static)| RpcError::from_error(ErrorKind::OperationFailed, e);
     release(services, id, Depth::Everything).await.map_err(|e| {
         RpcError { message: format!("VM {id} was not deleted"), ..failed(&e) }
             .with_hint("run the command again; `banger doctor` shows what is left")
     })?;
     services.store.delete_vm(id).map_err(|e| failed(&e))?;
-    services.locks.forget(id);
     tracing::info!(vm = %id, "deleted");
     Ok(())
 }

@@ -20,6 +20,7 @@ pub(crate) mod logs;
 mod release;
 mod resolve;
 pub(crate) mod start;
+mod starting;
 mod state;
 pub(crate) mod stop;
 pub(crate) mod view;
@@ -29,6 +30,7 @@ mod watch;
 pub(crate) use effect::Faults;
 pub(crate) use keys::{own_key, public_of};
 pub(crate) use resolve::resolve;
+pub(crate) use starting::Starting;
 pub(crate) use state::VmState;
 
 use banger_protocol::ids::VmId;
@@ -43,13 +45,31 @@ pub(crate) struct Locks(Mutex<HashMap<VmId, Arc<tokio::sync::Mutex<()>>>>);
 impl Locks {
     /// Waits for this VM's lock.
     pub(crate) async fn lock(&self, vm: &VmId) -> OwnedMutexGuard<()> {
-        let lock =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(vm.clone()).or_default().clone();
-        lock.lock_owned().await
+        self.of(vm).lock_owned().await
     }
 
-    /// Drops the lock of a VM that no longer exists. Who waits for it still gets it and finds no VM.
-    pub(crate) fn forget(&self, vm: &VmId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(vm);
+    /// Locks that nobody holds or waits for are dropped on the way, so there are never more than are in use.
+    fn of(&self, vm: &VmId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        locks.entry(vm.clone()).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lock_is_one_for_all_who_want_it_and_none_is_kept_for_nobody() {
+        let (locks, vm) = (Locks::default(), VmId::random());
+        let held = locks.lock(&vm).await;
+        for _ in 0..1000 {
+            drop(locks.lock(&VmId::random()).await);
+        }
+        assert!(locks.of(&vm).try_lock().is_err(), "another lock for the same VM");
+        assert!(locks.0.lock().unwrap().len() <= 2);
+        drop(held);
+        assert!(locks.of(&vm).try_lock().is_ok());
     }
 }

@@ -62,14 +62,21 @@ pub(crate) async fn start(
     early: bool,
     handle: &Handle,
 ) -> Result<VmView, Ended> {
-    let _lock = services.locks.lock(id).await;
+    let _noted = services.starting.note(id, handle.id());
+    let _lock = tokio::select! {
+        lock = services.locks.lock(id) => lock,
+        () = handle.cancelled() => return Err(Ended::Cancelled),
+    };
     let vm = view::must_find(services, id)?;
     match vm.state.permits(Action::Start) {
         Permission::Go => {}
         Permission::AlreadySo => return Ok(view::of(&vm)),
         Permission::Refused => {
-            let message = format!("VM `{}` is {} and cannot be started", vm.name, vm.state.name());
-            return Err(RpcError::new(ErrorKind::Refused, message).into());
+            let because = vm.state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let message = format!("VM `{}` is {} and cannot be started{because}", vm.name, vm.state.name());
+            let verb = if vm.state == VmState::Damaged { "delete" } else { "stop" };
+            let hint = format!("`banger vm {verb} {}` takes it down", vm.name);
+            return Err(RpcError::new(ErrorKind::Refused, message).with_hint(hint).into());
         }
     }
     let store = |e: StoreError| Ended::from(RpcError::from_error(ErrorKind::OperationFailed, &e));

@@ -26,8 +26,15 @@ pub(crate) enum VmState {
     Starting,
     Running(Running),
     Stopping(Running),
-    Stopped { reason: String },
-    Failed { reason: String },
+    Stopped {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
+    /// What is recorded cannot be read. Never recorded itself; such a VM can be taken down and nothing else.
+    #[serde(skip)]
+    Damaged,
 }
 
 /// A guest that is up.
@@ -77,13 +84,14 @@ impl VmState {
             Self::Running(_) => StateName::Running,
             Self::Stopping(_) => StateName::Stopping,
             Self::Stopped { .. } => StateName::Stopped,
-            Self::Failed { .. } => StateName::Failed,
+            Self::Failed { .. } | Self::Damaged => StateName::Failed,
         }
     }
 
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Stopped { reason } | Self::Failed { reason } => Some(reason),
+            Self::Damaged => Some("its record in the database is damaged"),
             Self::Created | Self::Starting | Self::Running(_) | Self::Stopping(_) => None,
         }
     }
@@ -91,7 +99,9 @@ impl VmState {
     pub(crate) fn running(&self) -> Option<&Running> {
         match self {
             Self::Running(running) | Self::Stopping(running) => Some(running),
-            Self::Created | Self::Starting | Self::Stopped { .. } | Self::Failed { .. } => None,
+            Self::Created | Self::Starting | Self::Stopped { .. } | Self::Failed { .. } | Self::Damaged => {
+                None
+            }
         }
     }
 
@@ -101,12 +111,16 @@ impl VmState {
         match (self, action) {
             (Self::Created | Self::Stopped { .. } | Self::Failed { .. }, Action::Start) => Go,
             (Self::Running(_), Action::Start) => AlreadySo,
-            (Self::Starting | Self::Stopping(_), Action::Start) => Refused,
-            (Self::Running(_) | Self::Starting | Self::Stopping(_), Action::Stop) => Go,
+            (Self::Starting | Self::Stopping(_) | Self::Damaged, Action::Start) => Refused,
+            (Self::Running(_) | Self::Starting | Self::Stopping(_) | Self::Damaged, Action::Stop) => Go,
             (Self::Created | Self::Stopped { .. } | Self::Failed { .. }, Action::Stop) => AlreadySo,
             (Self::Running(_) | Self::Starting, Action::Connect) => Go,
             (
-                Self::Created | Self::Stopping(_) | Self::Stopped { .. } | Self::Failed { .. },
+                Self::Created
+                | Self::Stopping(_)
+                | Self::Stopped { .. }
+                | Self::Failed { .. }
+                | Self::Damaged,
                 Action::Connect,
             ) => Refused,
         }
@@ -133,6 +147,7 @@ mod tests {
             VmState::Stopping(running),
             VmState::Stopped { reason: "r".to_owned() },
             VmState::Failed { reason: "r".to_owned() },
+            VmState::Damaged,
         ]
     }
 
@@ -152,13 +167,14 @@ mod tests {
                 [Refused, Go, Refused],
                 [Go, AlreadySo, Refused],
                 [Go, AlreadySo, Refused],
+                [Refused, Go, Refused],
             ]
         );
     }
 
     #[test]
     fn every_state_survives_being_stored() {
-        for state in every_state() {
+        for state in every_state().into_iter().filter(|state| *state != VmState::Damaged) {
             let text = serde_json::to_string(&state).unwrap();
             assert_eq!(serde_json::from_str::<VmState>(&text).unwrap(), state, "{text}");
         }

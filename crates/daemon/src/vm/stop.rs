@@ -1,6 +1,7 @@
 //! Stops a VM: its disks are flushed by the guest itself, then the VMM is ended.
 
 use super::release::{Depth, release};
+use super::starting::lock_calling_off;
 use super::state::{Action, Permission, VmState};
 use super::view;
 use crate::Services;
@@ -17,8 +18,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Stops a VM, as an operation; one that is not running is left as it is. A start under way is called off first.
 pub(crate) async fn stop(services: &Arc<Services>, id: &VmId) -> Result<VmView, Ended> {
-    services.cancel_start(id).await;
-    let _lock = services.locks.lock(id).await;
+    let _lock = lock_calling_off(services, id).await;
     let vm = view::must_find(services, id)?;
     if vm.state.permits(Action::Stop) == Permission::AlreadySo {
         return Ok(view::of(&vm));

@@ -74,3 +74,18 @@ requests! {
         "kernel.delete" => KernelDelete(kernel::Delete) -> kernel::Deleted,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::DaemonCall;
+
+    /// Adding, removing or renaming a method changes the interface, so the page that describes it changes too.
+    #[test]
+    fn every_method_has_its_line_in_the_documentation_and_no_other_has_one() {
+        let page = include_str!("../../../../docs/api.md");
+        let lines = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let (methods, texts): (Vec<&str>, Vec<&str>) = lines.unzip();
+        assert_eq!(methods, DaemonCall::METHODS);
+        assert!(texts.iter().all(|text| text.len() > "| . |".len()), "a method without a description");
+    }
+}
