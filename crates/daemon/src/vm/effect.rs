@@ -5,16 +5,18 @@
 //! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
 //! ends it just before.
 
+use super::disks::cow_size;
 use crate::Services;
 use crate::client::helper::HelperError;
 use crate::clone::{CloneError, clone_file};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
+    DiskRole, NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
 };
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +31,10 @@ pub(crate) enum Effect {
     CloneDisk {
         from: PathBuf,
         name: &'static str,
+    },
+    /// Gives the VM an empty file for what it changes of `base`, unless it has one.
+    MakeCow {
+        base: PathBuf,
     },
     EnsureNetwork,
     CreateTap,
@@ -50,7 +56,7 @@ impl Effect {
             Self::MakeFolder => "make the VM's folder",
             Self::WriteConfigDrive(_) => "write the config drive",
             Self::CloneDisk { name, .. } if *name == "work.img" => "make the work disk",
-            Self::CloneDisk { .. } => "make the root disk",
+            Self::CloneDisk { .. } | Self::MakeCow { .. } => "make the root disk",
             Self::EnsureNetwork => "make the bridge",
             Self::CreateTap => "make the tap",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
@@ -195,7 +201,7 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(file(&folder))?;
         }
         Effect::WriteConfigDrive(bytes) => {
-            let path = folder.join(banger_protocol::root_api::DiskRole::Config.file_name());
+            let path = folder.join(DiskRole::Config.file_name());
             std::fs::write(&path, bytes).map_err(file(&path))?;
         }
         Effect::CloneDisk { from, name } => {
@@ -203,6 +209,13 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             if !to.exists() {
                 clone_file(&from, &to).map_err(Cause::Clone)?;
             }
+        }
+        Effect::MakeCow { base } => {
+            let path = folder.join(DiskRole::Cow.file_name());
+            let size = std::fs::metadata(&base).map_err(file(&base))?.len();
+            // Length only: a file that exists keeps its content, a new one is a hole.
+            let cow = File::options().create(true).write(true).truncate(false).mode(0o600).open(&path);
+            cow.and_then(|cow| cow.set_len(cow_size(size))).map_err(file(&path))?;
         }
         Effect::EnsureNetwork => {
             helper.call(&NetworkEnsure {}, &[])?;
