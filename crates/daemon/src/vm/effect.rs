@@ -7,7 +7,7 @@
 
 use super::disks::cow_size;
 use crate::Services;
-use crate::client::helper::HelperError;
+use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
@@ -160,7 +160,8 @@ pub(crate) async fn perform(
     }
     let kills = matches!(effect, Effect::KillProcesses);
     let (services, id) = (services.clone(), vm.clone());
-    let outcome = tokio::task::spawn_blocking(move || act(&services, &id, effect))
+    let helper = services.helper.on_behalf_of(crate::operation::current());
+    let outcome = tokio::task::spawn_blocking(move || act(&services, &helper, &id, effect))
         .await
         .map_err(|e| failed(Cause::BrokeOff(e)))?
         .map_err(failed)?;
@@ -189,9 +190,8 @@ struct Outcome {
     killed: Vec<ProcessIdentity>,
 }
 
-fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause> {
+fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Result<Outcome, Cause> {
     let folder = services.state.vm(vm);
-    let helper = &services.helper;
     let file = |path: &std::path::Path| {
         let path = path.display().to_string();
         move |source| Cause::File { path, source }
