@@ -40,7 +40,7 @@ pub(crate) fn share_into(sandbox: &Sandbox) -> Result<TempDir> {
         make(&sandbox.state().join("images").join(name), &files)?;
     }
     let manifest = format!(
-        r#"{{"name":"{KERNEL}","source":"a fake","version":"6.1.0","arch":"x86_64","sha256":"","created":"2026-01-01T00:00:00Z"}}"#
+        r#"{{"name":"{KERNEL}","source":"a fake","version":"6.1.0","arch":"x86_64","sha256":"","boot_modules":["dm_snapshot"],"created":"2026-01-01T00:00:00Z"}}"#
     );
     let files = [
         ("vmlinux", "kernel"),

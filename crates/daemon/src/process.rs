@@ -5,25 +5,25 @@
 //! checked.
 
 use banger_protocol::root_api::ProcessIdentity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
 
-/// Who has this number now; `None` when nobody has, a zombie included.
+/// Who has this number now; `None` when nobody has.
 pub(crate) fn identify(pid: u32) -> Option<ProcessIdentity> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     start_time(&stat).map(|start_time| ProcessIdentity { pid, start_time })
 }
 
-/// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)), unless the process is only waiting to be reaped.
+/// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)).
 ///
 /// The second field is the program's name in parentheses and may itself hold spaces and parentheses, so fields are
-/// counted from the last one.
+/// counted from the last one. The state is not looked at: a process whose first thread has ended is shown as a
+/// zombie while its other threads still hold its files open.
 fn start_time(stat: &str) -> Option<u64> {
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+    stat[stat.rfind(')')? + 1..].split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Whether a process is in the user namespace that we are in; `None` when we may not know.
@@ -32,21 +32,24 @@ pub(crate) fn shares_our_user_namespace(pid: u32) -> Option<bool> {
     Some(namespace(&pid.to_string())? == namespace("self")?)
 }
 
+/// Whether any thread of the process still runs.
 pub(crate) fn is_alive(process: ProcessIdentity) -> bool {
-    identify(process.pid) == Some(process)
+    let Ok(Some(handle)) = open(process) else { return false };
+    let mut handles = [PollFd::new(&handle, PollFlags::IN)];
+    matches!(poll(&mut handles, Some(&Timespec::default())), Ok(0))
 }
 
-/// A handle on a living process: readable once it has ended. `None` when it has already.
+/// A handle on a process: readable once its last thread has ended. `None` when it is gone altogether.
 pub(crate) fn open(process: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(handle) => Ok(is_alive(process).then_some(handle)),
+        Ok(handle) => Ok((identify(process.pid) == Some(process)).then_some(handle)),
         Err(rustix::io::Errno::SRCH) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// Waits for the end of a process, at once if it has ended.
+/// Waits for the end of a process and all its threads, at once if it has ended.
 pub(crate) async fn ended(process: ProcessIdentity) -> io::Result<()> {
     let Some(handle) = open(process)? else { return Ok(()) };
     #[expect(
@@ -65,8 +68,29 @@ mod tests {
     fn the_start_time_is_found_behind_any_program_name() {
         let tail = "S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 123 456";
         assert_eq!(start_time(&format!("42 (a) b (c) {tail}")), Some(777));
-        assert_eq!(start_time(&format!("42 (x) {}", tail.replacen('S', "Z", 1))), None);
         assert_eq!(start_time("42 (x"), None);
+    }
+
+    /// The first thread of QEMU ends before the others, and only the last one gives up the disks' locks.
+    #[tokio::test]
+    async fn a_process_is_alive_until_its_last_thread_has_ended() {
+        let script = "import os, threading, time, ctypes\n\
+                      threading.Thread(target=time.sleep, args=(0.5,)).start()\n\
+                      ctypes.CDLL(None).pthread_exit(None)";
+        #[expect(clippy::disallowed_methods, reason = "a test's own child")]
+        let mut child = std::process::Command::new("python3").args(["-c", script]).spawn().unwrap();
+        let process = identify(child.id()).unwrap();
+        let first_thread_ended = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap();
+            stat.contains(") Z ")
+        };
+        while !first_thread_ended() {
+            tokio::task::yield_now().await;
+        }
+        assert!(is_alive(process));
+        ended(process).await.unwrap();
+        assert!(!is_alive(process));
+        child.wait().unwrap();
     }
 
     #[tokio::test]

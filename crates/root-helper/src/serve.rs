@@ -53,6 +53,7 @@ fn converse(stream: UnixStream, helper: &Helper) {
     }
     let mut connection = Connection::new(stream);
     let mut greeted = false;
+    let mut operation = None;
     loop {
         let line = match connection.read_line() {
             Ok(Some(line)) => line,
@@ -71,8 +72,12 @@ fn converse(stream: UnixStream, helper: &Helper) {
                 if greeted && id != NO_ID { continue } else { return }
             }
         };
-        let _span = tracing::info_span!("request", method = call.method(), vm = vm_of(&call)).entered();
-        greeted |= matches!(&call, RootCall::Version(version) if version.protocol == PROTOCOL_VERSION);
+        if let RootCall::Version(version) = &call {
+            greeted |= version.protocol == PROTOCOL_VERSION;
+            operation = version.operation.as_ref().map(ToString::to_string);
+        }
+        let _span =
+            tracing::info_span!("request", method = call.method(), vm = vm_of(&call), operation).entered();
         let ends = matches!(call, RootCall::Shutdown(_));
         let answer = route(helper, id, call, line.descriptors);
         let sent = send(connection.stream(), &answer, &[]);

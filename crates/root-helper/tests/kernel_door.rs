@@ -80,11 +80,11 @@ fn the_first_request_is_version_and_it_fits() {
     assert!(connection.read_line().unwrap().is_none(), "the connection goes on");
 
     let mut connection = stranger(&helper);
-    let other = Version { protocol: PROTOCOL_VERSION + 1 };
+    let other = Version { protocol: PROTOCOL_VERSION + 1, operation: None };
     assert_eq!(refusal_kind(connection.call(&other)), ErrorKind::BadVersion);
     assert_eq!(refusal_kind(connection.call(&NetworkEnsure {})), ErrorKind::BadVersion);
 
-    let reply = stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION }).unwrap();
+    let reply = stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION, operation: None }).unwrap();
     assert_eq!(reply.pid, helper.child.id());
     assert_eq!(reply.settings.bridge, "br-banger");
 }
@@ -196,6 +196,6 @@ fn one_connection_too_many_is_told_so_and_room_comes_back() {
     assert_eq!(next_kind(&mut stranger(&helper)), Some(ErrorKind::Unavailable));
     drop(open);
     harness::until("there is room again", || {
-        stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION }).is_ok()
+        stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION, operation: None }).is_ok()
     });
 }

@@ -98,7 +98,12 @@ impl Machine {
             }
             FollowError::Failed(_) => {
                 let name = &created.name;
-                Failure::from(error).with_hint(format!(
+                let failure = Failure::from(error);
+                // The daemon says so itself where the console is where to look.
+                if failure.hints().any(|hint| hint.contains("vm delete")) {
+                    return failure;
+                }
+                failure.with_hint(format!(
                     "`banger vm logs {name}` shows its console, `banger vm delete {name}` removes it"
                 ))
             }

@@ -5,7 +5,7 @@
 //! is not taken for a broken guest: the limit is processor time of its VMM.
 
 use banger_protocol::guest_api::{NOTICE_PORT, Notice};
-use banger_protocol::root_api::{Acceleration, ProcessIdentity, VSOCK_SOCKET};
+use banger_protocol::root_api::{Acceleration, CONSOLE_LOG, ProcessIdentity, VMM_LOG, VSOCK_SOCKET};
 use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -19,6 +19,8 @@ use tokio::net::{UnixListener, UnixStream};
 const MAX_NOTICE: u64 = 4096;
 /// However little a guest has worked, it is given up after this long.
 const WALL_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Bytes of a log's end that are searched for its last line.
+const LAST_WORDS: usize = 4096;
 const TICK: Duration = Duration::from_millis(500);
 
 /// Processor time after which a guest that has not come up will not.
@@ -101,6 +103,8 @@ impl Notices {
         let limit = work_limit(acceleration);
         loop {
             tokio::select! {
+                // In this order: a guest that gives up says so and ends at once.
+                biased;
                 notice = self.next() => return match notice.map_err(BootError::Receive)? {
                     Notice::BootFailed { step, reason } => Err(BootError::GaveUp { step, reason }),
                     notice => Ok(notice),
@@ -126,6 +130,18 @@ pub(super) async fn first_end(processes: &[ProcessIdentity]) {
     if let Some(Ok(Err(error))) = waiting.join_next().await {
         tracing::error!(%error, "a process could not be watched");
     }
+}
+
+/// The last thing that the VMM, or else the guest's console, had to say.
+pub(super) fn last_words(folder: &Path) -> Option<String> {
+    [VMM_LOG, CONSOLE_LOG].into_iter().find_map(|log| {
+        let bytes = std::fs::read(folder.join(log)).ok()?;
+        let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LAST_WORDS)..]).into_owned();
+        let line = tail.lines().rev().find(|line| !line.trim().is_empty())?;
+        // A guest wrote this: nothing that a terminal would obey may pass.
+        let printable: String = line.chars().filter(|c| !c.is_control()).collect();
+        Some(format!("{log} ends with: {}", printable.trim()))
+    })
 }
 
 /// User and system time of a process so far; zero when it cannot be read.

@@ -5,16 +5,18 @@
 //! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
 //! ends it just before.
 
+use super::disks::cow_size;
 use crate::Services;
-use crate::client::helper::HelperError;
+use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    NetworkEnsure, OwnedProcess, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
+    DiskRole, NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
 };
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +31,10 @@ pub(crate) enum Effect {
     CloneDisk {
         from: PathBuf,
         name: &'static str,
+    },
+    /// Gives the VM an empty file for what it changes of `base`, unless it has one.
+    MakeCow {
+        base: PathBuf,
     },
     EnsureNetwork,
     CreateTap,
@@ -50,7 +56,7 @@ impl Effect {
             Self::MakeFolder => "make the VM's folder",
             Self::WriteConfigDrive(_) => "write the config drive",
             Self::CloneDisk { name, .. } if *name == "work.img" => "make the work disk",
-            Self::CloneDisk { .. } => "make the root disk",
+            Self::CloneDisk { .. } | Self::MakeCow { .. } => "make the root disk",
             Self::EnsureNetwork => "make the bridge",
             Self::CreateTap => "make the tap",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
@@ -154,16 +160,16 @@ pub(crate) async fn perform(
     }
     let kills = matches!(effect, Effect::KillProcesses);
     let (services, id) = (services.clone(), vm.clone());
-    let outcome = tokio::task::spawn_blocking(move || act(&services, &id, effect))
+    let helper = services.helper.on_behalf_of(crate::operation::current());
+    let outcome = tokio::task::spawn_blocking(move || act(&services, &helper, &id, effect))
         .await
         .map_err(|e| failed(Cause::BrokeOff(e)))?
         .map_err(failed)?;
     if kills {
-        for process in &outcome.killed {
-            let ended = tokio::time::timeout(KILL_DEADLINE, crate::process::ended(process.process));
-            match ended.await {
+        for process in outcome.killed {
+            match tokio::time::timeout(KILL_DEADLINE, crate::process::ended(process)).await {
                 Ok(waited) => waited.map_err(|e| failed(Cause::Wait(e)))?,
-                Err(_) => return Err(failed(Cause::Unkillable(process.process.pid))),
+                Err(_) => return Err(failed(Cause::Unkillable(process.pid))),
             }
         }
     }
@@ -180,12 +186,12 @@ const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 #[derive(Default)]
 struct Outcome {
     started: Option<ProcessIdentity>,
-    killed: Vec<OwnedProcess>,
+    /// Whose end is to be waited for.
+    killed: Vec<ProcessIdentity>,
 }
 
-fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause> {
+fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Result<Outcome, Cause> {
     let folder = services.state.vm(vm);
-    let helper = &services.helper;
     let file = |path: &std::path::Path| {
         let path = path.display().to_string();
         move |source| Cause::File { path, source }
@@ -195,7 +201,7 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(file(&folder))?;
         }
         Effect::WriteConfigDrive(bytes) => {
-            let path = folder.join(banger_protocol::root_api::DiskRole::Config.file_name());
+            let path = folder.join(DiskRole::Config.file_name());
             std::fs::write(&path, bytes).map_err(file(&path))?;
         }
         Effect::CloneDisk { from, name } => {
@@ -203,6 +209,13 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             if !to.exists() {
                 clone_file(&from, &to).map_err(Cause::Clone)?;
             }
+        }
+        Effect::MakeCow { base } => {
+            let path = folder.join(DiskRole::Cow.file_name());
+            let size = std::fs::metadata(&base).map_err(file(&base))?.len();
+            // Length only: a file that exists keeps its content, a new one is a hole.
+            let cow = File::options().create(true).write(true).truncate(false).mode(0o600).open(&path);
+            cow.and_then(|cow| cow.set_len(cow_size(size))).map_err(file(&path))?;
         }
         Effect::EnsureNetwork => {
             helper.call(&NetworkEnsure {}, &[])?;
@@ -215,8 +228,15 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             return Ok(Outcome { started: Some(started), ..Outcome::default() });
         }
         Effect::KillProcesses => {
-            let killed =
+            let found =
                 helper.call_if_anything_lives(&ProcessKillAll { vm: vm.clone() })?.unwrap_or_default();
+            let mut killed: Vec<ProcessIdentity> = found.into_iter().map(|found| found.process).collect();
+            // One that is ending by itself is no longer found by its environment, and still holds the disks.
+            if let Some(running) =
+                services.store.vm(vm).ok().flatten().as_ref().and_then(|vm| vm.state.running())
+            {
+                killed.extend(running.processes());
+            }
             return Ok(Outcome { killed, ..Outcome::default() });
         }
         Effect::DeleteTap => {
