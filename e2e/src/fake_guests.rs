@@ -35,8 +35,7 @@ pub(crate) fn share_into(sandbox: &Sandbox) -> Result<TempDir> {
         let manifest = format!(
             r#"{{"name":"{name}","source":"a fake","kernel":"{KERNEL}","digest":"","entries":1,"has_init":true,"has_sshd":false,"created":"2026-01-01T00:00:00Z"}}"#
         );
-        let files =
-            [("rootfs.ext4", *behaviour), ("work-seed.ext4", "work seed"), ("manifest.json", &manifest)];
+        let files = [("rootfs.ext4", "root"), ("work-seed.ext4", *behaviour), ("manifest.json", &manifest)];
         make(&sandbox.state().join("images").join(name), &files)?;
     }
     let manifest = format!(
