@@ -5,6 +5,7 @@ mod fake;
 use fake::{Finished, Start, World, in_background, signal};
 use rustix::process::Signal;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 const ONE: &str = "aaaaaaaaaaaa";
@@ -157,6 +158,39 @@ fn ctrl_c_while_starting_cancels_and_waits() {
     signal(&child, Signal::INT);
     assert_eq!(Finished::from(child), Finished { code: Some(130), out: Vec::new(), err: String::new() });
     assert_eq!(daemon.asked(), ["vm.create", "operation.cancel"]);
+}
+
+#[test]
+fn ctrl_c_before_the_daemon_answered_cancels_what_it_then_begins() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    daemon.starts(Start::Hangs);
+    daemon.withholds_create(true);
+    let child = in_background(&mut world.banger(&["vm", "create"]));
+    daemon.wait_for("vm.create");
+    signal(&child, Signal::INT);
+    std::thread::park_timeout(Duration::from_millis(100));
+    daemon.withholds_create(false);
+    assert_eq!(Finished::from(child), Finished { code: Some(130), out: Vec::new(), err: String::new() });
+    assert_eq!(daemon.asked(), ["vm.create", "operation.cancel"]);
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait_for_a_daemon_that_does_not_answer() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    daemon.withholds_create(true);
+    let mut child = in_background(&mut world.banger(&["vm", "create"]));
+    daemon.wait_for("vm.create");
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(4) {
+        signal(&child, Signal::INT);
+        std::thread::park_timeout(Duration::from_millis(30));
+    }
+    daemon.withholds_create(false);
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
 }
 
 #[test]
