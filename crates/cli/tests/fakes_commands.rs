@@ -340,6 +340,22 @@ fn the_ssh_configuration_is_restored_to_the_byte() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "ssh is asked what it makes of the file")]
+fn what_an_ssh_configuration_says_for_every_host_it_still_says_with_the_block_in_it() {
+    let world = World::new();
+    let config = world.home().join(".ssh/config");
+    std::fs::create_dir(world.home().join(".ssh")).unwrap();
+    std::fs::write(&config, "User ada\nHost b\n  Port 2222\n").unwrap();
+    assert_eq!(world.run(&["ssh-config", "--install"]).code, Some(0));
+    let asked = |host: &str, setting: &str| {
+        let output = std::process::Command::new("ssh").args(["-G", "-F"]).arg(&config).arg(host).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().lines().any(|line| line == setting)
+    };
+    assert!(asked("a", "user ada") && asked("b", "user ada") && asked("b", "port 2222"));
+    assert!(asked("dev.vm", "user root") && asked("dev.vm", "stricthostkeychecking true"));
+}
+
+#[test]
 fn a_terminal_is_raw_while_the_guest_has_it_and_as_before_afterwards() {
     let world = World::new();
     world.daemon().has_vm(ONE, "dev");
