@@ -5,6 +5,7 @@
 //! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
 //! ends it just before.
 
+use super::folder;
 use crate::Services;
 use crate::client::helper::HelperError;
 use crate::clone::{CloneError, clone_file};
@@ -195,8 +196,8 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(file(&folder))?;
         }
         Effect::WriteConfigDrive(bytes) => {
-            let path = folder.join(banger_protocol::root_api::DiskRole::Config.file_name());
-            std::fs::write(&path, bytes).map_err(file(&path))?;
+            let name = banger_protocol::root_api::DiskRole::Config.file_name();
+            folder::write_anew(&folder, name, &bytes).map_err(file(&folder.join(name)))?;
         }
         Effect::CloneDisk { from, name } => {
             let to = folder.join(name);
