@@ -61,7 +61,12 @@ pub(crate) fn clone_file(from: &Path, to: &Path) -> Result<(), CloneError> {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let source = File::open(from)?;
-    let target = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    // What is there was cut short, or put there by somebody else: it is neither continued nor written through.
+    match std::fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let target = File::options().write(true).create_new(true).mode(0o600).open(to)?;
     match ioctl_ficlone(&target, &source) {
         Ok(()) => return Ok(()),
         // What a file system without reflinks, and a target on another one, answer.

@@ -85,10 +85,11 @@ impl Machine {
             no_start: purpose == Purpose::Store,
             early: self.early,
         };
+        let held = signals.hold();
         let created = daemon.call(&create)?;
         let progress = Progress::live_or_silent(&format!("starting {}", created.name));
         let outcome = follow(daemon, created.operation, Some(signals), &progress);
-        drop(progress);
+        drop((progress, held));
         outcome.map_err(|error| match error {
             FollowError::TooLate { .. } => {
                 if let Err(failure) = remove(&VmRef(created.id.to_string())) {

@@ -20,7 +20,7 @@ const MAX_NOTICE: u64 = 4096;
 /// However little a guest has worked, it is given up after this long.
 const WALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Bytes of a log's end that are searched for its last line.
-const LAST_WORDS: usize = 4096;
+const LAST_WORDS: u64 = 4096;
 const TICK: Duration = Duration::from_millis(500);
 
 /// Processor time after which a guest that has not come up will not.
@@ -135,8 +135,8 @@ pub(super) async fn first_end(processes: &[ProcessIdentity]) {
 /// The last thing that the VMM, or else the guest's console, had to say.
 pub(super) fn last_words(folder: &Path) -> Option<String> {
     [VMM_LOG, CONSOLE_LOG].into_iter().find_map(|log| {
-        let bytes = std::fs::read(folder.join(log)).ok()?;
-        let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LAST_WORDS)..]).into_owned();
+        let bytes = super::folder::end_of(folder, log, LAST_WORDS).ok()?;
+        let tail = String::from_utf8_lossy(&bytes).into_owned();
         let line = tail.lines().rev().find(|line| !line.trim().is_empty())?;
         // A guest wrote this: nothing that a terminal would obey may pass.
         let printable: String = line.chars().filter(|c| !c.is_control()).collect();

@@ -5,7 +5,11 @@
 //! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
 //! ends it just before.
 
+<<<<<<< HEAD
 use super::disks::cow_size;
+=======
+use super::folder;
+>>>>>>> review2
 use crate::Services;
 use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
@@ -201,8 +205,13 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(file(&folder))?;
         }
         Effect::WriteConfigDrive(bytes) => {
+<<<<<<< HEAD
             let path = folder.join(DiskRole::Config.file_name());
             std::fs::write(&path, bytes).map_err(file(&path))?;
+=======
+            let name = banger_protocol::root_api::DiskRole::Config.file_name();
+            folder::write_anew(&folder, name, &bytes).map_err(file(&folder.join(name)))?;
+>>>>>>> review2
         }
         Effect::CloneDisk { from, name } => {
             let to = folder.join(name);

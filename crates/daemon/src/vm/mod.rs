@@ -14,6 +14,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 mod disks;
 mod effect;
+mod folder;
 mod generated_name;
 mod keys;
 pub(crate) mod lease;
