@@ -150,6 +150,10 @@ fn state(services: &Services) -> Vec<DoctorRow> {
         )),
         Err(error) => rows.push(row(Verdict::Fail, "database", error.to_string(), None)),
     }
+    for path in crate::store::set_aside_in(services.state.path()) {
+        let hint = "what could be read of it was taken over: remove the file when you miss nothing";
+        rows.push(row(Verdict::Warn, "set aside", path.display().to_string(), Some(hint)));
+    }
     let image = services.store.find::<ImageRecord>(services.config.default_image.as_str());
     rows.push(match image {
         Ok(Some(image)) => row(Verdict::Pass, "default image", image.name.to_string(), None),

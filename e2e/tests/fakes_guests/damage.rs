@@ -88,3 +88,36 @@ fn an_unfinished_image_is_removed_when_the_daemon_starts() {
     assert!(!draft.exists());
     sandbox.assert_nothing_left();
 }
+
+#[test]
+fn a_database_that_is_garbage_empty_or_gone_costs_no_vm_its_disks() {
+    for damage in [Some(&b"this is no database"[..]), Some(b""), None] {
+        let sandbox = Sandbox::with_fake_guests();
+        ok(&sandbox, &["vm", "create", "--name", "up"]);
+        ok(&sandbox, &["vm", "create", "--name", "down"]);
+        ok(&sandbox, &["vm", "stop", "down"]);
+        sandbox.kill("bangerd");
+        for file in ["banger.db", "banger.db-wal", "banger.db-shm"] {
+            fs::remove_file(sandbox.state().join(file)).expect("it was there");
+        }
+        if let Some(bytes) = damage {
+            fs::write(sandbox.state().join("banger.db"), bytes).expect("it is writable");
+        }
+
+        let ids = sandbox.vm_ids();
+        assert_eq!(ids.len(), 2, "{damage:?}");
+        assert_eq!(sandbox.running("fake-qemu").len(), 1, "the running guest was ended");
+        for id in &ids {
+            assert!(sandbox.state().join("vms").join(id).join("work.img").exists(), "{damage:?}");
+            doctor_says(&sandbox, &[id]);
+        }
+        if damage.is_some_and(|bytes| !bytes.is_empty()) {
+            doctor_says(&sandbox, &["set aside", "banger.db.damaged-"]);
+        }
+        // The next daemon still knows them, and everything else works.
+        ok(&sandbox, &["daemon", "stop"]);
+        ok(&sandbox, &["vm", "run", "--rm", "--", "true"]);
+        ok(&sandbox, &["vm", "delete", &ids[0], &ids[1]]);
+        sandbox.assert_nothing_left();
+    }
+}

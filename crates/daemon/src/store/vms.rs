@@ -8,7 +8,7 @@ use banger_protocol::names::{ImageName, KernelName, VmName};
 use banger_protocol::root_api::ProcessIdentity;
 use banger_protocol::size::ByteSize;
 use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -68,15 +68,17 @@ pub(crate) enum ReserveError {
     NameTaken(VmName),
     #[error("every guest address of the network is taken")]
     NoAddressLeft,
+    #[error("its image or its kernel was deleted meanwhile")]
+    ArtefactGone,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "id, name, address, image, kernel, spec, state, stages, lease, host_key, machine_id, created";
 
 impl Store {
-    /// Reserves name, id and address at once, or nothing.
+    /// Reserves name, id and address at once, or nothing. From then on image and kernel cannot be deleted.
     ///
     /// `pick` chooses an address that is not in the given set.
     pub(crate) fn reserve_vm(
@@ -86,55 +88,29 @@ impl Store {
     ) -> Result<VmRecord, ReserveError> {
         let wrong = failed("reserve a VM");
         let mut connection = self.lock();
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&wrong)?;
-        let taken: BTreeSet<Ipv4Addr> = {
-            let mut statement = transaction.prepare_cached("SELECT address FROM vms").map_err(&wrong)?;
-            let rows =
-                statement.query_map([], |row| row.get::<_, u32>(0).map(Ipv4Addr::from)).map_err(&wrong)?;
-            rows.collect::<Result<_, _>>().map_err(&wrong)?
-        };
-        let address = pick(&taken).ok_or(ReserveError::NoAddressLeft)?;
-        let record = VmRecord {
-            id: new.id,
-            name: new.name,
-            address,
-            image: new.image,
-            kernel: new.kernel,
-            spec: new.spec,
-            state: VmState::Created,
-            stages: Vec::new(),
-            lease: new.lease,
-            host_key: new.host_key,
-            machine_id: new.machine_id,
-            created: super::now(),
-        };
-        let inserted = transaction.execute(
-            &format!("INSERT INTO vms ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)"),
-            params![
-                record.id.as_str(),
-                record.name.as_str(),
-                u32::from(record.address),
-                record.image.as_str(),
-                record.kernel.as_str(),
-                json(&record.spec),
-                json(&record.state),
-                json(&record.stages),
-                record.lease.as_ref().map(json),
-                record.host_key,
-                record.machine_id,
-                record.created,
-            ],
-        );
-        match inserted {
-            Ok(_) => {}
-            Err(rusqlite::Error::SqliteFailure(_, Some(message))) if message.contains("vms.name") => {
-                return Err(ReserveError::NameTaken(record.name));
-            }
-            Err(source) => return Err(wrong(source).into()),
-        }
-        transaction.commit().map_err(wrong)?;
-        Ok(record)
+        // A row that a power failure takes back would leave the VM's disks to be removed as nobody's.
+        connection.pragma_update(None, "synchronous", "FULL").map_err(&wrong)?;
+        let outcome = reserve(&mut connection, new, pick, &wrong);
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(wrong)?;
+        outcome
+    }
+
+    /// Makes a row for a VM of which nothing is known but that it has a folder: it can be seen and deleted.
+    pub(crate) fn record_lost_vm(
+        &self,
+        id: &VmId,
+        pick: impl Fn(&BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr>,
+    ) -> Result<(), ReserveError> {
+        let wrong = failed("record a lost VM");
+        let connection = self.lock();
+        let address = pick(&taken_addresses(&connection).map_err(&wrong)?);
+        let address = address.ok_or(ReserveError::NoAddressLeft)?;
+        let statement = "INSERT OR IGNORE INTO vms
+             (id, name, address, image, kernel, spec, state, host_key, machine_id, created)
+             VALUES (?1, 'lost-' || ?1, ?2, '', '', '', '', '', '', ?3)";
+        let values = params![id.as_str(), u32::from(address), super::now()];
+        connection.execute(statement, values).map_err(wrong)?;
+        Ok(())
     }
 
     /// Every VM, oldest first, and the ids of rows that cannot be read; of these, the VMs that have at least an id
@@ -191,6 +167,68 @@ impl Store {
         self.lock().execute(statement, [id.as_str()]).map_err(failed("remove a VM"))?;
         Ok(())
     }
+}
+
+fn reserve(
+    connection: &mut Connection,
+    new: NewVm,
+    pick: impl Fn(&BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr>,
+    wrong: &impl Fn(rusqlite::Error) -> StoreError,
+) -> Result<VmRecord, ReserveError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
+    let are_there = "SELECT EXISTS (SELECT 1 FROM images WHERE name = ?1)
+                        AND EXISTS (SELECT 1 FROM kernels WHERE name = ?2)";
+    let names = [new.image.as_str(), new.kernel.as_str()];
+    if !transaction.query_row(are_there, names, |row| row.get::<_, bool>(0)).map_err(wrong)? {
+        return Err(ReserveError::ArtefactGone);
+    }
+    let address = pick(&taken_addresses(&transaction).map_err(wrong)?).ok_or(ReserveError::NoAddressLeft)?;
+    let record = VmRecord {
+        id: new.id,
+        name: new.name,
+        address,
+        image: new.image,
+        kernel: new.kernel,
+        spec: new.spec,
+        state: VmState::Created,
+        stages: Vec::new(),
+        lease: new.lease,
+        host_key: new.host_key,
+        machine_id: new.machine_id,
+        created: super::now(),
+    };
+    let inserted = transaction.execute(
+        &format!("INSERT INTO vms ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)"),
+        params![
+            record.id.as_str(),
+            record.name.as_str(),
+            u32::from(record.address),
+            record.image.as_str(),
+            record.kernel.as_str(),
+            json(&record.spec),
+            json(&record.state),
+            json(&record.stages),
+            record.lease.as_ref().map(json),
+            record.host_key,
+            record.machine_id,
+            record.created,
+        ],
+    );
+    match inserted {
+        Ok(_) => {}
+        Err(rusqlite::Error::SqliteFailure(_, Some(message))) if message.contains("vms.name") => {
+            return Err(ReserveError::NameTaken(record.name));
+        }
+        Err(source) => return Err(wrong(source).into()),
+    }
+    transaction.commit().map_err(wrong)?;
+    Ok(record)
+}
+
+fn taken_addresses(connection: &Connection) -> rusqlite::Result<BTreeSet<Ipv4Addr>> {
+    let mut statement = connection.prepare_cached("SELECT address FROM vms")?;
+    let rows = statement.query_map([], |row| row.get::<_, u32>(0).map(Ipv4Addr::from))?;
+    rows.collect()
 }
 
 fn json<T: Serialize>(value: &T) -> String {
@@ -254,10 +292,11 @@ fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'stat
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::{ImageRecord, KernelRecord};
     use super::*;
 
-    fn new(name: &str) -> NewVm {
+    pub(in crate::store) fn new(name: &str) -> NewVm {
         NewVm {
             id: VmId::random(),
             name: name.parse().unwrap(),
@@ -270,13 +309,27 @@ mod tests {
         }
     }
 
-    fn lowest(taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    pub(in crate::store) fn lowest(taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
         (2..5).map(|last| Ipv4Addr::new(10, 0, 0, last)).find(|address| !taken.contains(address))
     }
 
-    fn store() -> (tempfile::TempDir, Store) {
+    pub(in crate::store) fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("banger.db")).unwrap();
+        let (name, kernel) = ("image".parse().unwrap(), "kernel".parse().unwrap());
+        let [source, digest, created, version, arch, sha256] = [const { String::new() }; 6];
+        let image = ImageRecord {
+            name,
+            kernel,
+            source: source.clone(),
+            digest,
+            created: created.clone(),
+            entries: 0,
+            has_init: true,
+            has_sshd: true,
+        };
+        store.put(&image).unwrap();
+        store.put(&KernelRecord { name: image.kernel, source, version, arch, sha256, created }).unwrap();
         (folder, store)
     }
 
@@ -304,5 +357,32 @@ mod tests {
         assert_eq!(good.iter().map(|vm| vm.state == VmState::Damaged).collect::<Vec<_>>(), [true, false]);
         assert_eq!(damaged, [first.id.to_string()]);
         assert_eq!(store.vm(&first.id).unwrap().unwrap().name, first.name);
+    }
+
+    #[test]
+    fn of_a_create_and_a_delete_of_its_image_at_once_one_is_refused() {
+        let (_folder, store) = store();
+        let vm = store.reserve_vm(new("a"), lowest).unwrap();
+        let users = store.remove_unused::<ImageRecord>("image").unwrap();
+        assert_eq!(users, [(vm.id.clone(), vm.name)]);
+        store.delete_vm(&vm.id).unwrap();
+        assert_eq!(store.remove_unused::<ImageRecord>("image").unwrap(), []);
+        assert!(matches!(store.reserve_vm(new("a"), lowest), Err(ReserveError::ArtefactGone)));
+        assert!(store.vms().unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_lost_vm_is_recorded_once_and_can_be_seen() {
+        let (_folder, store) = store();
+        let known = store.reserve_vm(new("a"), lowest).unwrap();
+        let lost = VmId::random();
+        for id in [&lost, &lost, &known.id] {
+            store.record_lost_vm(id, lowest).unwrap();
+        }
+        let (vms, _) = store.vms().unwrap();
+        assert_eq!(vms.len(), 2);
+        assert_eq!(store.vm(&known.id).unwrap().unwrap().state, VmState::Created);
+        let found = store.vm(&lost).unwrap().unwrap();
+        assert_eq!((found.name.to_string(), found.state), (format!("lost-{lost}"), VmState::Damaged));
     }
 }

@@ -9,12 +9,16 @@
 //! | stopping | anything | released, stopped |
 //! | something unreadable | anything | left as it is, told by the doctor |
 //! | nothing | a folder, a tap or a process of ours | removed |
+//!
+//! The last line holds only in a database that is known to be complete. One that has just been made, be it that the
+//! former was damaged or that somebody took it away, first gets a row for each folder, tap and process there is:
+//! what a user has in a VM is never removed because a file beside it broke.
 
 use super::release::{Depth, release};
 use super::{VmState, delete, lease, view, watch};
 use crate::Services;
 use crate::client::agent;
-use crate::store::VmRecord;
+use crate::store::{ReserveError, VmRecord};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::InventoryRequest;
 use std::collections::BTreeSet;
@@ -25,6 +29,10 @@ const AGENT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Brings records and host together. Errors are logged and do not keep the daemon from serving.
 pub(crate) async fn adopt(services: &Arc<Services>) {
+    if let Err(error) = complete(services).await {
+        tracing::error!(?error, "VMs without a record could not be recorded: nothing was adopted");
+        return;
+    }
     let (vms, damaged) = match services.store.vms() {
         Ok(found) => found,
         Err(error) => {
@@ -43,6 +51,17 @@ pub(crate) async fn adopt(services: &Arc<Services>) {
     for vm in vms {
         adopt_one(services, &vm).await;
     }
+}
+
+/// Gives everything that belongs to a VM a row, unless that was done before.
+async fn complete(services: &Arc<Services>) -> Result<(), ReserveError> {
+    if services.store.is_complete()? {
+        return Ok(());
+    }
+    for id in strays(services, &BTreeSet::new()).await {
+        services.store.record_lost_vm(&id, |taken| services.range.next_free(taken))?;
+    }
+    Ok(services.store.mark_complete()?)
 }
 
 async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
@@ -114,13 +133,12 @@ async fn strays(services: &Arc<Services>, known: &BTreeSet<VmId>) -> BTreeSet<Vm
     found.difference(known).cloned().collect()
 }
 
-/// Whether a VM has a row; for the doctor.
+/// Folders among the VMs' that belong to none; for the doctor.
 pub(crate) fn unrecorded_folders(services: &Services) -> Vec<String> {
+    let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
+    let found: BTreeSet<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    // Asked after looking: a VM has its row before its folder.
     let Ok(vms) = view::all(services) else { return Vec::new() };
     let known: BTreeSet<String> = vms.iter().map(|vm| vm.id.to_string()).collect();
-    let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
-    folders
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !known.contains(name))
-        .collect()
+    found.difference(&known).cloned().collect()
 }

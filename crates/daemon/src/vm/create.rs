@@ -96,6 +96,8 @@ fn refusal(error: &ReserveError) -> RpcError {
             .with_hint(format!("choose another name, or `banger vm delete {name}`")),
         ReserveError::NoAddressLeft => RpcError::from_error(ErrorKind::Refused, error)
             .with_hint("`banger vm list` shows VMs that can go"),
+        ReserveError::ArtefactGone => RpcError::from_error(ErrorKind::NotFound, error)
+            .with_hint("`banger image list` and `banger kernel list` show what there is"),
         ReserveError::Store(_) => RpcError::from_error(ErrorKind::OperationFailed, error),
     }
 }
