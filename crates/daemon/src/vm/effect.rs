@@ -5,11 +5,8 @@
 //! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
 //! ends it just before.
 
-<<<<<<< HEAD
 use super::disks::cow_size;
-=======
 use super::folder;
->>>>>>> review2
 use crate::Services;
 use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
@@ -21,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -205,13 +202,8 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(file(&folder))?;
         }
         Effect::WriteConfigDrive(bytes) => {
-<<<<<<< HEAD
-            let path = folder.join(DiskRole::Config.file_name());
-            std::fs::write(&path, bytes).map_err(file(&path))?;
-=======
-            let name = banger_protocol::root_api::DiskRole::Config.file_name();
+            let name = DiskRole::Config.file_name();
             folder::write_anew(&folder, name, &bytes).map_err(file(&folder.join(name)))?;
->>>>>>> review2
         }
         Effect::CloneDisk { from, name } => {
             let to = folder.join(name);
@@ -222,9 +214,9 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         Effect::MakeCow { base } => {
             let path = folder.join(DiskRole::Cow.file_name());
             let size = std::fs::metadata(&base).map_err(file(&base))?.len();
-            // Length only: a file that exists keeps its content, a new one is a hole.
-            let cow = File::options().create(true).write(true).truncate(false).mode(0o600).open(&path);
-            cow.and_then(|cow| cow.set_len(cow_size(size))).map_err(file(&path))?;
+            if !path.exists() {
+                make_hole(&path, cow_size(size)).map_err(file(&path))?;
+            }
         }
         Effect::EnsureNetwork => {
             helper.call(&NetworkEnsure {}, &[])?;
@@ -258,6 +250,17 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         },
     }
     Ok(Outcome::default())
+}
+
+/// A file of nothing but its length, which appears with that length.
+fn make_hole(path: &Path, size: u64) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    match std::fs::remove_file(&partial) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    File::options().create_new(true).write(true).mode(0o600).open(&partial)?.set_len(size)?;
+    std::fs::rename(&partial, path)
 }
 
 fn remove_sockets(folder: &std::path::Path) -> Result<(), Cause> {
