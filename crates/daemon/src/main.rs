@@ -105,6 +105,7 @@ fn run() -> anyhow::Result<()> {
         bail!("only local mode can be started by hand: `bangerd --local`");
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    allow_many_descriptors();
     let uid = rustix::process::geteuid().as_raw();
     let paths = local_paths(uid)?;
     let config = Config::read(&paths.config)?;
@@ -116,7 +117,18 @@ fn run() -> anyhow::Result<()> {
         bail!("another daemon already serves {}", paths.state.display());
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve_until_told(state, &paths, config, uid))
+    let outcome = runtime.block_on(serve_until_told(state, &paths, config, uid));
+    // What still blocks was given its time: the next daemon takes up what it leaves.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Each running VM is watched by two descriptors and each start uses some ten: the usual 1024 are few.
+fn allow_many_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // With the usual number, fewer VMs start at once.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 fn local_paths(uid: u32) -> anyhow::Result<LocalPaths> {
@@ -223,8 +235,7 @@ async fn serve_until_told(
     if tokio::time::timeout(OPERATIONS_END, services.operations.end_all()).await.is_err() {
         tracing::warn!("ending in the middle of operations: the next daemon takes up what they leave");
     }
-    let helper = services.helper.clone();
-    tokio::task::spawn_blocking(move || helper.shut_down()).await?;
+    tokio::task::block_in_place(|| services.helper.shut_down());
     tracing::info!("ended");
     Ok(())
 }

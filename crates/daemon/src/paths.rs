@@ -1,7 +1,8 @@
 //! What lies where in the state folder.
 //!
 //! ```text
-//! banger.db           the database
+//! banger.db           the database; `banger.db.damaged-<time>` is one that was set aside
+//! daemon.lock         held by the one daemon; `start.lock` by whoever starts it
 //! bangerd.log         what the daemon said, and `helper.log` what the helper said
 //! ssh/id_ed25519      banger's own key, for getting into guests
 //! images/<name>/      manifest.json, rootfs.ext4, work-seed.ext4

@@ -13,8 +13,17 @@ use tokio::io::unix::AsyncFd;
 
 /// Who has this number now; `None` when nobody has.
 pub(crate) fn identify(pid: u32) -> Option<ProcessIdentity> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    start_time(&stat).map(|start_time| ProcessIdentity { pid, start_time })
+    look_up(pid).ok().flatten()
+}
+
+/// That nobody has the number is one thing, and that it cannot be found out, for want of a descriptor, another.
+fn look_up(pid: u32) -> io::Result<Option<ProcessIdentity>> {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => Ok(start_time(&stat).map(|start_time| ProcessIdentity { pid, start_time })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)).
@@ -32,9 +41,14 @@ pub(crate) fn shares_our_user_namespace(pid: u32) -> Option<bool> {
     Some(namespace(&pid.to_string())? == namespace("self")?)
 }
 
-/// Whether any thread of the process still runs.
+/// Whether any thread of the process still runs. One that cannot be looked at counts as alive: on the word of this
+/// guests are given up.
 pub(crate) fn is_alive(process: ProcessIdentity) -> bool {
-    let Ok(Some(handle)) = open(process) else { return false };
+    let handle = match open(process) {
+        Ok(Some(handle)) => handle,
+        Ok(None) => return false,
+        Err(_) => return true,
+    };
     let mut handles = [PollFd::new(&handle, PollFlags::IN)];
     matches!(poll(&mut handles, Some(&Timespec::default())), Ok(0))
 }
@@ -43,7 +57,7 @@ pub(crate) fn is_alive(process: ProcessIdentity) -> bool {
 pub(crate) fn open(process: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(handle) => Ok((identify(process.pid) == Some(process)).then_some(handle)),
+        Ok(handle) => Ok((look_up(process.pid)? == Some(process)).then_some(handle)),
         Err(rustix::io::Errno::SRCH) => Ok(None),
         Err(errno) => Err(errno.into()),
     }

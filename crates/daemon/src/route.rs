@@ -1,4 +1,7 @@
 //! One arm for each request; nothing is decided here.
+//!
+//! What looks at files or asks the helper does so in `block_in_place`, so that a slow disk or a stopped helper keeps
+//! nobody waiting but who asked.
 
 use crate::serve::Client;
 use crate::vm::{connect, create, delete, logs, start, stop, view};
@@ -14,6 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use tokio::task::block_in_place;
 
 /// Answers one request. An error is the connection's, not the request's: those are answers.
 pub(crate) async fn route(
@@ -27,14 +31,14 @@ pub(crate) async fn route(
     match call {
         DaemonCall::Version(_) => unreachable!("answered before routing"),
         DaemonCall::Ping(_) => reply(client, id, Ok(Pong {})).await,
-        DaemonCall::Status(_) => reply(client, id, status(s)).await,
+        DaemonCall::Status(_) => reply(client, id, block_in_place(|| status(s))).await,
         DaemonCall::Shutdown(_) => {
             let running = running_count(s);
             reply(client, id, running.map(|vms_running| ShuttingDown { vms_running })).await?;
             s.stopping.cancel();
             Ok(())
         }
-        DaemonCall::Doctor(_) => reply(client, id, Ok(doctor::run(s))).await,
+        DaemonCall::Doctor(_) => reply(client, id, Ok(block_in_place(|| doctor::run(s)))).await,
 
         DaemonCall::OperationWatch(request) => {
             let mut watcher = match s.operations.watch(&request.operation) {
@@ -60,7 +64,9 @@ pub(crate) async fn route(
         }
         DaemonCall::OperationList(_) => reply(client, id, Ok(s.operations.list())).await,
 
-        DaemonCall::VmCreate(request) => reply(client, id, create::create(s, client, request)).await,
+        DaemonCall::VmCreate(request) => {
+            reply(client, id, block_in_place(|| create::create(s, client, request))).await
+        }
         DaemonCall::VmStart(request) => {
             let outcome = view::find(s, &request.vm).map(|vm| {
                 let services = s.clone();
@@ -96,15 +102,17 @@ pub(crate) async fn route(
         DaemonCall::VmShow(request) => {
             reply(client, id, view::find(s, &request.vm).map(|vm| view::of(&vm))).await
         }
-        DaemonCall::VmLogs(request) => reply(client, id, logs::logs(s, &request)).await,
+        DaemonCall::VmLogs(request) => reply(client, id, block_in_place(|| logs::logs(s, &request))).await,
         DaemonCall::VmConnect(request) => match connect::connect(s, &request.vm).await {
             Ok((vm, stream)) => client.reply(id, &Ok(Connected { id: vm }), &[stream.as_fd()]).await,
             Err(error) => client.reply::<()>(id, &Err(error), &[]).await,
         },
-        DaemonCall::VmSsh(request) => reply(client, id, ssh_access(s, &request.vm)).await,
+        DaemonCall::VmSsh(request) => reply(client, id, block_in_place(|| ssh_access(s, &request.vm))).await,
 
-        DaemonCall::ImageList(_) => reply(client, id, image::list(s)).await,
-        DaemonCall::ImageShow(request) => reply(client, id, image::show(s, &request.image)).await,
+        DaemonCall::ImageList(_) => reply(client, id, block_in_place(|| image::list(s))).await,
+        DaemonCall::ImageShow(request) => {
+            reply(client, id, block_in_place(|| image::show(s, &request.image))).await
+        }
         DaemonCall::ImageIngest(request) => {
             let outcome = archive(descriptors).map(|archive| {
                 let services = s.clone();
@@ -114,10 +122,14 @@ pub(crate) async fn route(
             });
             reply(client, id, outcome).await
         }
-        DaemonCall::ImageDelete(request) => reply(client, id, image::delete(s, request.image)).await,
+        DaemonCall::ImageDelete(request) => {
+            reply(client, id, block_in_place(|| image::delete(s, request.image))).await
+        }
 
-        DaemonCall::KernelList(_) => reply(client, id, kernel::list(s)).await,
-        DaemonCall::KernelShow(request) => reply(client, id, kernel::show(s, &request.kernel)).await,
+        DaemonCall::KernelList(_) => reply(client, id, block_in_place(|| kernel::list(s))).await,
+        DaemonCall::KernelShow(request) => {
+            reply(client, id, block_in_place(|| kernel::show(s, &request.kernel))).await
+        }
         DaemonCall::KernelIngest(request) => {
             let outcome = archive(descriptors).map(|archive| {
                 let services = s.clone();
@@ -127,7 +139,9 @@ pub(crate) async fn route(
             });
             reply(client, id, outcome).await
         }
-        DaemonCall::KernelDelete(request) => reply(client, id, kernel::delete(s, request.kernel)).await,
+        DaemonCall::KernelDelete(request) => {
+            reply(client, id, block_in_place(|| kernel::delete(s, request.kernel))).await
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Four programs talk to each other: `banger` to `bangerd` ([`daemon_api`]), `bangerd` to `bangerd-root`
 //! ([`root_api`]), and both ends of a vsock connection into a guest ([`guest_api`]). What they say is defined
-//! here, together with how it is put on the wire ([`wire`]). There is no behaviour in this crate: it decides
-//! nothing, starts nothing and keeps no state.
+//! here, together with how it is put on the wire ([`wire`]). This crate decides nothing about VMs, starts nothing and
+//! keeps no state.
 //!
 //! Everything is parsed into a type that cannot hold a wrong value ([`ids`], [`names`], [`size`]), and unknown
 //! fields are refused, so a misspelt option is an error and not a silent default.

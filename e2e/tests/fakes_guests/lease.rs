@@ -110,3 +110,18 @@ fn a_leased_vm_whose_holder_and_daemon_are_both_killed_is_removed_by_the_next_da
     assert_eq!(running.finish().code(), None);
     assert_gone(&sandbox);
 }
+
+#[test]
+fn a_run_that_was_kept_because_it_failed_is_nobodys_when_it_is_started_again() {
+    let sandbox = Sandbox::with_fake_guests();
+    let _ = run(&sandbox, "boot-fails", ["true"]).finish().expect_code(125);
+    let id = sandbox.vm_ids().remove(0);
+    sandbox.until("its lease has ended", || sandbox.json(&["vm", "show", &id])["lease"] == false);
+    std::fs::write(sandbox.state().join("vms").join(&id).join("root.img"), "{}").expect("it is writable");
+    let _ = sandbox.banger(["vm", "start", &id]).run().expect_success();
+    sandbox.kill("bangerd");
+    assert_eq!(sandbox.json(&["vm", "show", &id])["state"], "running");
+    let _ = sandbox.exec(&id, &["true"]).expect_success();
+    let _ = sandbox.banger(["vm", "delete", &id]).run().expect_success();
+    sandbox.assert_nothing_left();
+}

@@ -217,11 +217,17 @@ fn a_create_that_is_cancelled_is_released_before_the_cancel_is_answered() {
 #[test]
 fn a_caller_that_leases_a_vm_and_leaves_at_once_leaves_nothing() {
     let sandbox = Sandbox::with_fake_guests();
+    let creates = || {
+        let list = sandbox.rpc().call("operation.list", &json!({})).expect("a list");
+        list.as_array().map_or(0, |all| all.iter().filter(|one| one["method"] == "vm.create").count())
+    };
     for image in ["debian-bookworm", "held"] {
         for _ in 0..5 {
+            let before = creates();
             let mut rpc = sandbox.rpc();
             rpc.send("vm.create", &json!({"image": image, "lease": true}));
             drop(rpc);
+            sandbox.until("the daemon has got the request", || creates() > before);
             sandbox.until("it is gone", || sandbox.vm_ids().is_empty() && sandbox.leftovers().is_empty());
         }
     }
@@ -241,5 +247,25 @@ fn a_shell_that_works_in_a_vm_s_folder_is_in_nobodys_way() {
     ok(&sandbox, &["vm", "start", "dev"]);
     ok(&sandbox, &["vm", "delete", "dev"]);
     drop(shell);
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn a_helper_that_hangs_keeps_the_daemon_neither_from_answering_nor_from_ending() {
+    let sandbox = Sandbox::with_fake_guests();
+    ok(&sandbox, &["vm", "create", "--name", "dev"]);
+    let helper = sandbox.running("bangerd-root").remove(0).pid.to_string();
+    let _ = sandbox.tool("kill", ["-STOP", &helper]).run().expect_success();
+    let refused = soon(sandbox.banger(["vm", "delete", "dev"])).start();
+    let asked: Vec<_> = (0..4).map(|_| sandbox.banger(["daemon", "status"]).start()).collect();
+    assert_eq!(state_of(&sandbox, "dev"), "running");
+    let _ = refused.finish().expect_failure(&["does not answer", &format!("kill -9 {helper}")]);
+    for running in asked {
+        let _ = running.finish().expect_success();
+    }
+    let _ = soon(sandbox.banger(["daemon", "stop"])).run().expect_success();
+
+    let _ = sandbox.tool("kill", ["-9", &helper]).run().expect_success();
+    ok(&sandbox, &["vm", "delete", "dev"]);
     sandbox.assert_nothing_left();
 }

@@ -9,11 +9,18 @@ use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::ids::OperationId;
 use banger_protocol::root_api::{Settings, Shutdown, Version, VersionReply};
 use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method};
+use rustix::net::sockopt::socket_peercred;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a helper may take to say who it is: it does nothing before that.
+const GREETING_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take for one request. The slowest waits for the kernel to give back a VM's memory.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why the helper did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +29,8 @@ pub(crate) enum HelperError {
     Start(#[from] StartHelperError),
     #[error("the helper could not be reached at {socket}")]
     Connect { socket: String, source: io::Error },
+    #[error("the helper, process {pid}, does not answer")]
+    Silent { pid: i32 },
     #[error("the helper refused {method}")]
     Refused { method: &'static str, source: banger_protocol::wire::RpcError },
     #[error("the helper gave no answer to {method}")]
@@ -32,8 +41,10 @@ impl HelperError {
     /// What the user can do about it, when the helper knows.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused { source, .. } => source.hint.clone(),
+            Self::Refused { source, .. }
+            | Self::NoAnswer { source: ConnectionError::Refused(source), .. } => source.hint.clone(),
             Self::Start(error) => error.hint(),
+            Self::Silent { pid } => Some(format!("end it: `kill -9 {pid}`; running VMs stay")),
             Self::Connect { .. } | Self::NoAnswer { .. } => None,
         }
     }
@@ -68,6 +79,7 @@ impl Helper {
         descriptors: &[OwnedFd],
     ) -> Result<M::Reply, HelperError> {
         let mut connection = self.connect_or_start()?;
+        let _ = connection.stream().set_read_timeout(Some(REQUEST_LIMIT));
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         match connection.call_with(params, &borrowed, |_| {}) {
             Ok((reply, _)) => Ok(reply),
@@ -95,10 +107,14 @@ impl Helper {
 
     /// Ends the helper if it is there. Running VMs stay.
     pub(crate) fn shut_down(&self) {
-        if let Ok(Some((mut connection, _))) = self.connect()
-            && let Err(error) = connection.call(&Shutdown {})
-        {
-            tracing::warn!(%error, "the helper did not acknowledge its end");
+        match self.connect() {
+            Ok(None) => {}
+            Ok(Some((mut connection, _))) => {
+                if let Err(error) = connection.call(&Shutdown {}) {
+                    tracing::warn!(%error, "the helper did not acknowledge its end");
+                }
+            }
+            Err(error) => tracing::warn!(?error, "the helper was not told to end"),
         }
     }
 
@@ -120,7 +136,7 @@ impl Helper {
         })
     }
 
-    /// A connection past its greeting; `None` when nobody listens or somebody of another version does.
+    /// A connection past its greeting; `None` when nobody listens.
     fn connect(&self) -> Result<Option<(Connection, VersionReply)>, HelperError> {
         let stream = match UnixStream::connect(&self.socket) {
             Ok(stream) => stream,
@@ -131,9 +147,15 @@ impl Helper {
                 return Err(HelperError::Connect { socket: self.socket.display().to_string(), source });
             }
         };
+        let pid = socket_peercred(&stream).map_or(0, |peer| peer.pid.as_raw_nonzero().get());
+        // Without a limit, one that is stopped would keep whoever asks waiting, and with them the daemon's end.
+        let _ = stream.set_read_timeout(Some(GREETING_LIMIT));
         let mut connection = Connection::new(stream);
         match connection.call(&Version { protocol: PROTOCOL_VERSION, operation: self.operation.clone() }) {
             Ok(version) => Ok(Some((connection, version))),
+            Err(ConnectionError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(HelperError::Silent { pid })
+            }
             Err(ConnectionError::Closed | ConnectionError::Receive(_) | ConnectionError::Send(_)) => Ok(None),
             Err(ConnectionError::Refused(error)) if error.kind != ErrorKind::BadVersion => {
                 Err(HelperError::Refused { method: Version::NAME, source: error })

@@ -1,4 +1,4 @@
-//! The three kinds of process the daemon talks to: the helper ([`helper`], started by [`helper_process`]), and the
+//! The two kinds of process the daemon talks to: the helper ([`helper`], started by [`helper_process`]), and the
 //! agents inside guests ([`agent`]).
 
 pub(crate) mod agent;

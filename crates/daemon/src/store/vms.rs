@@ -154,6 +154,13 @@ impl Store {
         self.update_vm(id, "stages", &json(&stages))
     }
 
+    /// The VM belongs to nobody from now on and stays until it is deleted.
+    pub(crate) fn end_lease(&self, id: &VmId) -> Result<(), StoreError> {
+        let statement = "UPDATE vms SET lease = NULL WHERE id = ?1";
+        self.lock().execute(statement, [id.as_str()]).map_err(failed("end a VM's lease"))?;
+        Ok(())
+    }
+
     /// `column` is a name from this file, never a user's.
     fn update_vm(&self, id: &VmId, column: &'static str, value: &str) -> Result<(), StoreError> {
         let statement = format!("UPDATE vms SET {column} = ?2 WHERE id = ?1");

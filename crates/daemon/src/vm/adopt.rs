@@ -6,7 +6,7 @@
 //! | running | not all of them | released, stopped |
 //! | starting, leased | anything | removed: nobody waits for it any more |
 //! | starting | anything | released, failed: somebody was interrupted |
-//! | stopping | anything | released, stopped |
+//! | stopping | anything | stopped as if nothing had come between, a living guest's disks flushed |
 //! | something unreadable | anything | left as it is, told by the doctor |
 //! | nothing | a folder, a tap or a process of ours | removed |
 //!
@@ -15,7 +15,7 @@
 //! what a user has in a VM is never removed because a file beside it broke.
 
 use super::release::{Depth, release};
-use super::{VmState, delete, lease, view, watch};
+use super::{VmState, delete, lease, stop, view, watch};
 use crate::Services;
 use crate::client::agent;
 use crate::store::{ReserveError, VmRecord};
@@ -94,7 +94,11 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
             let reason = "the daemon ended while the VM was starting".to_owned();
             end_as(VmState::Failed { reason }).await;
         }
-        VmState::Stopping(_) => end_as(VmState::Stopped { reason: "stopped on request".to_owned() }).await,
+        VmState::Stopping(_) => {
+            if let Err(error) = stop::stop(services, &vm.id).await {
+                tracing::error!(vm = %vm.id, ?error, "an interrupted stop was not finished");
+            }
+        }
         // Whether it should run is not known: its processes are left alone until the user says.
         VmState::Damaged => return,
         VmState::Created | VmState::Stopped { .. } | VmState::Failed { .. } => {}

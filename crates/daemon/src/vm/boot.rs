@@ -49,6 +49,8 @@ pub(crate) enum BootError {
 pub(super) struct Notices {
     listener: UnixListener,
     connection: Option<BufReader<tokio::io::Take<UnixStream>>>,
+    /// The beginning of a notice: waiting for the rest may be interrupted.
+    line: Vec<u8>,
 }
 
 impl Notices {
@@ -65,7 +67,7 @@ impl Notices {
         let listener = UnixListener::bind(&path)?;
         // The VMM may run as another user; nobody but it and us can enter the folder.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
-        Ok(Self { listener, connection: None })
+        Ok(Self { listener, connection: None, line: Vec::new() })
     }
 
     /// The next notice. A connection that ends or talks nonsense is replaced by the next one.
@@ -78,9 +80,10 @@ impl Notices {
                     self.connection.insert(BufReader::new(stream.take(MAX_NOTICE)))
                 }
             };
-            let mut line = Vec::new();
-            match connection.read_until(b'\n', &mut line).await {
-                Ok(count) if count > 0 => match serde_json::from_slice(&line) {
+            let outcome = connection.read_until(b'\n', &mut self.line).await;
+            let line = std::mem::take(&mut self.line);
+            match outcome {
+                Ok(_) if !line.is_empty() => match serde_json::from_slice(&line) {
                     Ok(notice) => return Ok(notice),
                     Err(error) => {
                         tracing::warn!(%error, "a guest sent something that is no notice");
@@ -125,10 +128,16 @@ impl Notices {
 pub(super) async fn first_end(processes: &[ProcessIdentity]) {
     let mut waiting = tokio::task::JoinSet::new();
     for process in processes {
-        waiting.spawn(crate::process::ended(*process));
+        waiting.spawn(end_of(*process));
     }
-    if let Some(Ok(Err(error))) = waiting.join_next().await {
-        tracing::error!(%error, "a process could not be watched");
+    let _ = waiting.join_next().await;
+}
+
+/// A process that cannot be watched, for want of a descriptor, has not ended: it is tried again.
+async fn end_of(process: ProcessIdentity) {
+    while let Err(error) = crate::process::ended(process).await {
+        tracing::error!(pid = process.pid, %error, "a process cannot be watched");
+        tokio::time::sleep(TICK).await;
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn remove(services: &Arc<Services>, id: &VmId) -> Result<(), Rp
     let failed = |e: &(dyn std::error::Error + 'static)| RpcError::from_error(ErrorKind::OperationFailed, e);
     release(services, id, Depth::Everything).await.map_err(|e| {
         RpcError { message: format!("VM {id} was not deleted"), ..failed(&e) }
-            .with_hint("run the command again; `banger doctor` shows what is left")
+            .with_hint(e.hint().unwrap_or("run the command again; `banger doctor` shows what is left"))
     })?;
     services.store.delete_vm(id).map_err(|e| failed(&e))?;
     tracing::info!(vm = %id, "deleted");

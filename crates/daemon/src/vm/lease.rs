@@ -18,6 +18,10 @@ pub(crate) async fn end(services: &Arc<Services>, id: VmId, starting: Option<&Op
     }
     let Ok(vm) = view::must_find(services, &id) else { return };
     if matches!(vm.state, VmState::Failed { .. }) {
+        // From now on it is like any other: should somebody start it again, no daemon takes it for abandoned.
+        if let Err(error) = services.store.end_lease(&id) {
+            tracing::error!(vm = %id, ?error, "a failed VM was not kept");
+        }
         return;
     }
     if let Err(error) = delete::remove(services, &id).await {

@@ -28,6 +28,7 @@ mod state;
 pub(crate) mod stop;
 pub(crate) mod view;
 pub(crate) mod vmm;
+mod vsock_backend;
 mod watch;
 
 pub(crate) use effect::Faults;

@@ -27,6 +27,12 @@ pub(crate) struct ReleaseError {
     pub others: usize,
 }
 
+impl ReleaseError {
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.first.hint.as_deref()
+    }
+}
+
 /// Removes what a VM owns. The caller holds the VM's lock.
 pub(crate) async fn release(services: &Arc<Services>, vm: &VmId, depth: Depth) -> Result<(), ReleaseError> {
     let mut steps = vec![Effect::KillProcesses, Effect::DeleteTap, Effect::RemoveSockets];

@@ -5,7 +5,7 @@
 //! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
 //! between, [`release`] takes it all down again and the state says what it was.
 
-use super::boot::{BootError, Notices, first_end, last_words};
+use super::boot::{BootError, Notices, last_words};
 use super::disks::{Circumstances, RootDisk};
 use super::effect::{Effect, EffectError, perform};
 use super::keys::KeyError;
@@ -13,6 +13,7 @@ use super::release::{Depth, ReleaseError, release};
 use super::shared_files::{SharedFileError, SharedFiles};
 use super::state::{Action, Permission, Running, VmState};
 use super::vmm::{NoVmm, Vmm};
+use super::vsock_backend::{BackendSilent, wait_until_listening};
 use super::{config_drive, keys, view, vmm, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
@@ -21,18 +22,14 @@ use banger_protocol::daemon_api::vm::{StageTiming, VmView};
 use banger_protocol::guest_api::Notice;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    Acceleration, Disk, DiskRole, MacAddress, ProcessIdentity, Program, QemuSpec, VHOST_SOCKET,
+    Acceleration, Disk, DiskRole, MacAddress, ProcessIdentity, Program, QemuSpec,
 };
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long the vsock backend may take to listen; it does nothing before that.
-const BACKEND_DEADLINE: Duration = Duration::from_secs(20);
+use std::time::Instant;
 
 /// Why a VM did not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +44,8 @@ pub(crate) enum StartError {
     Folder(#[source] io::Error),
     #[error(transparent)]
     Effect(#[from] EffectError),
-    #[error("the vsock backend did not listen")]
-    Backend,
+    #[error(transparent)]
+    Backend(BackendSilent),
     #[error("it did not come up")]
     Boot(#[source] BootError),
     #[error(transparent)]
@@ -144,13 +141,14 @@ async fn bring_up(
     let descriptor = || File::open(&folder).map(OwnedFd::from).map_err(StartError::Folder);
     let start = |program, descriptors| Effect::StartProcess { program, descriptors };
     let backend = perform(services, id, start(Program::VsockBackend, vec![descriptor()?])).await?;
-    wait_for_backend(&folder, backend).await?;
+    let backend = backend.expect("starting a process tells which one it is");
+    wait_until_listening(backend).await.map_err(StartError::Backend)?;
     let program = qemu(vm, &driver, disks);
     let descriptors = std::iter::once(descriptor()?).chain(shared).collect();
     let vmm = perform(services, id, start(program, descriptors)).await?;
     let vmm = vmm.expect("starting a process tells which one it is");
 
-    let processes: Vec<ProcessIdentity> = std::iter::once(vmm).chain(backend).collect();
+    let processes: Vec<ProcessIdentity> = vec![vmm, backend];
     stages.begin("agent")?;
     let boot_id = loop {
         let notice = notices.wait("its agent", &processes, driver.acceleration());
@@ -169,7 +167,7 @@ async fn bring_up(
     }
     Ok(Running {
         vmm,
-        vsock_backend: backend,
+        vsock_backend: Some(backend),
         driver: driver.name().to_owned(),
         acceleration: driver.acceleration(),
         boot_id,
@@ -201,21 +199,6 @@ fn command_line(acceleration: Acceleration, disks: impl Iterator<Item = DiskRole
         "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cloud-init=disabled cryptomgr.notests{emulated} banger.disks={}",
         disks.join(",")
     )
-}
-
-async fn wait_for_backend(folder: &Path, backend: Option<ProcessIdentity>) -> Result<(), StartError> {
-    let socket = folder.join(VHOST_SOCKET);
-    let backend: Vec<_> = backend.into_iter().collect();
-    let appears = async {
-        while !socket.exists() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::select! {
-        () = appears => Ok(()),
-        () = first_end(&backend) => Err(StartError::Backend),
-        () = tokio::time::sleep(BACKEND_DEADLINE) => Err(StartError::Backend),
-    }
 }
 
 /// Tells how far a start is, keeps the time each stage took, and notices a cancel between two of them.
@@ -280,7 +263,7 @@ fn explain(
 ) -> RpcError {
     let mut causes = vec![error.to_string()];
     causes.extend(RpcError::from_error(ErrorKind::OperationFailed, error).causes);
-    if matches!(error, StartError::Boot(_) | StartError::Backend) {
+    if matches!(error, StartError::Boot(_) | StartError::Backend(_)) {
         causes.extend(last_words);
     }
     if let Some(left_behind) = left_behind {
@@ -293,7 +276,7 @@ fn explain(
             "make it again: `banger image delete {}` and `banger kernel rm {}`, then pull them",
             vm.image, vm.kernel
         )),
-        StartError::Boot(_) | StartError::Backend => Some(format!(
+        StartError::Boot(_) | StartError::Backend(_) => Some(format!(
             "`banger vm logs {0}` shows its console; `banger vm delete {0}` removes it",
             vm.name
         )),

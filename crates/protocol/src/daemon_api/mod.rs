@@ -48,7 +48,7 @@ requests! {
         "vm.list" => VmList(vm::List) -> Vec<vm::VmView>,
         /// One VM.
         "vm.show" => VmShow(vm::Show) -> vm::VmView,
-        /// Where a VM's console log is, and a piece of it.
+        /// A piece of what a guest wrote to its console.
         "vm.logs" => VmLogs(vm::Logs) -> vm::LogChunk,
         /// Opens a connection to the guest's agent; the answer carries its descriptor.
         "vm.connect" => VmConnect(vm::Connect) -> vm::Connected,

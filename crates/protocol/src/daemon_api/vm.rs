@@ -160,7 +160,7 @@ pub struct Logs {
     pub offset: u64,
 }
 
-/// At most 256 KiB of the console, base64-free: bytes that are no UTF-8 are replaced.
+/// A piece of the console, at most 128 KiB of it; bytes that are no UTF-8 are replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogChunk {
