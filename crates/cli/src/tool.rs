@@ -12,8 +12,10 @@ use std::process::Command;
 const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a tool is given of the caller's environment.
-const PASSED_ON: [&str; 9] = [
+const PASSED_ON: [&str; 10] = [
     "HOME",
+    // Where an image is unpacked, gigabytes of it: the usual folder may be too small.
+    "TMPDIR",
     "http_proxy",
     "https_proxy",
     "ftp_proxy",

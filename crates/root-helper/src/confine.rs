@@ -36,7 +36,8 @@ pub(crate) fn kvm_group() -> Option<u32> {
     std::fs::metadata(KVM).ok().map(|device| device.gid()).filter(|group| *group != 0)
 }
 
-/// The files a process reaches: its folder for everything, these shared files for reading, and the system.
+/// The files a process reaches: those of its folder, these shared files for reading, and the system. In the folder
+/// it makes plain files and sockets and nothing else: no link or pipe that others could be caught with, no program.
 /// `None` where the kernel has no landlock.
 pub(crate) fn files(
     program: &Path,
@@ -45,6 +46,12 @@ pub(crate) fn files(
 ) -> Result<Option<OwnedFd>, RulesetError> {
     let execute = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::Execute;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let own = read
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeSock
+        | AccessFs::RemoveFile;
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
 
     let mut ruleset = Ruleset::default()
@@ -52,7 +59,7 @@ pub(crate) fn files(
         .handle_access(AccessNet::from_all(ABI::V4))?
         .scope(Scope::from_all(NEWEST))?
         .create()?
-        .add_rule(PathBeneath::new(folder, AccessFs::from_all(NEWEST)))?;
+        .add_rule(PathBeneath::new(folder, own))?;
     for file in shared {
         ruleset = ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile))?;
     }

@@ -45,6 +45,9 @@ fn a_process_has_nothing_but_what_it_was_given() {
              cat {secret} || echo secret unreadable; (echo x > {secret}) || echo secret unwritable; \
              cat /etc/passwd > /dev/null || echo passwd unreadable; \
              (: > {folder}/new) || echo outside unwritable; \
+             ln -s {secret} link || echo no links; ln {secret} name || echo no second names; \
+             mkfifo pipe || echo no pipes; mkdir down || echo no folders; \
+             cp /bin/true true && chmod +x true && ./true || echo no programs; \
              kill -0 $(echo {test}) || echo others out of reach; echo finished; exec sleep 600",
             secret = secret.display(),
             folder = folder.path().display(),
@@ -78,6 +81,11 @@ fn a_process_has_nothing_but_what_it_was_given() {
         "secret unwritable",
         "passwd unreadable",
         "outside unwritable",
+        "no links",
+        "no second names",
+        "no pipes",
+        "no folders",
+        "no programs",
         "others out of reach",
     ] {
         has(refused);

@@ -122,6 +122,11 @@ pub(super) fn failure_hint(said: &str) -> Option<&'static str> {
     if said.contains("NO_PUBKEY") || said.contains("not signed") {
         return Some("install Debian's keys: the package is `debian-archive-keyring`");
     }
+    if said.contains("No space left on device") || said.contains("not have enough free space") {
+        return Some(
+            "the temporary folder or the disk is full; TMPDIR names another folder for what is being built",
+        );
+    }
     if said.contains("Could not resolve")
         || said.contains("Failed to fetch")
         || said.contains("Could not connect")
@@ -167,6 +172,9 @@ mod tests {
     fn known_failures_have_a_way_out() {
         assert!(failure_hint("E: newuidmap is not installed").unwrap().contains("uidmap"));
         assert!(failure_hint("E: Failed to fetch http://x").unwrap().contains("debian_mirror"));
+        assert!(
+            failure_hint("tar: ./usr: Cannot write: No space left on device").unwrap().contains("TMPDIR")
+        );
         assert_eq!(failure_hint("E: something else"), None);
     }
 }

@@ -20,6 +20,9 @@ use banger_protocol::local_paths::{LocalPaths, LocalPathsError};
 use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method, RpcError};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use rustix::event::{Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -47,6 +50,8 @@ pub(crate) enum ConnectError {
         #[source]
         source: io::Error,
     },
+    #[error("the daemon's socket {} belongs to a process of uid {theirs}, and this is uid {ours}", path.display())]
+    Stranger { path: PathBuf, theirs: u32, ours: u32 },
     #[error("the daemon was not started")]
     Start(#[source] start::StartError),
     #[error("the daemon did not say which version it is")]
@@ -64,6 +69,10 @@ impl From<ConnectError> for Failure {
                 Some("`banger daemon stop`, then try again; running VMs stay".to_owned())
             }
             ConnectError::Start(error) => error.hint(),
+            ConnectError::Stranger { path, .. } => Some(format!(
+                "nothing was sent to it; remove {}, or set XDG_RUNTIME_DIR to a folder of your own",
+                path.parent().unwrap_or(path).display()
+            )),
             ConnectError::Places(_) | ConnectError::Socket { .. } | ConnectError::Handshake(_) => None,
         };
         let failure = Self::of(&error);
@@ -157,10 +166,21 @@ fn broke_off(error: &ConnectionError) -> bool {
     }
 }
 
-/// A connection, or `None` when nobody listens there.
+/// A connection, or `None` when nobody listens there. Somebody else's process is not spoken to: without a runtime
+/// folder of the user's own the socket lies below the temporary folder, where anybody could have been first.
 pub(crate) fn connect_to(socket: &Path) -> Result<Option<UnixStream>, ConnectError> {
     match UnixStream::connect(socket) {
-        Ok(stream) => Ok(Some(stream)),
+        Ok(stream) => {
+            let failed =
+                |errno: Errno| ConnectError::Socket { path: socket.to_owned(), source: errno.into() };
+            let theirs = socket_peercred(&stream).map_err(failed)?.uid.as_raw();
+            let ours = geteuid().as_raw();
+            if theirs == ours {
+                Ok(Some(stream))
+            } else {
+                Err(ConnectError::Stranger { path: socket.to_owned(), theirs, ours })
+            }
+        }
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
         Err(source) => Err(ConnectError::Socket { path: socket.to_owned(), source }),
     }

@@ -27,6 +27,9 @@ const TRY_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 /// How much of the log an error shows.
 const LOG_LINES: usize = 10;
 
+/// From this length on, in bytes, the next daemon begins a new log.
+const LONG_LOG: u64 = 4 << 20;
+
 const PROGRAM: &str = "bangerd";
 
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,7 @@ pub(super) fn start(paths: &LocalPaths) -> Result<UnixStream, StartError> {
     }
     let program = find_program().ok_or(StartError::NoProgram)?;
     let log_path = paths.state.join("bangerd.log");
+    set_aside(&log_path)?;
     let log = open(&log_path)?;
     let said_before = log.metadata().map_or(0, |metadata| metadata.len());
     let child = spawn(&program, &log)?;
@@ -101,6 +105,15 @@ pub(super) fn start(paths: &LocalPaths) -> Result<UnixStream, StartError> {
         end: end_of(&log_path, said_before),
         path: log_path.clone(),
     })
+}
+
+/// Lets a log begin anew once it is long; the former one stays for as long as this one is short.
+fn set_aside(log: &Path) -> Result<(), StartError> {
+    if std::fs::metadata(log).map_or(0, |metadata| metadata.len()) < LONG_LOG {
+        return Ok(());
+    }
+    let renamed = std::fs::rename(log, log.with_extension("log.old"));
+    renamed.map_err(|source| StartError::Open { path: log.to_owned(), source })
 }
 
 fn open(path: &Path) -> Result<File, StartError> {
@@ -200,6 +213,22 @@ mod tests {
     fn only_the_last_lines_of_a_log_are_shown() {
         assert_eq!(last_lines("a\nb\nc\n", 2), "  b\n  c");
         assert_eq!(last_lines("", 2), "");
+    }
+
+    #[test]
+    fn a_long_log_is_set_aside_and_a_short_one_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("bangerd.log");
+        set_aside(&log).unwrap();
+        std::fs::write(&log, "short").unwrap();
+        set_aside(&log).unwrap();
+        assert_eq!(std::fs::read(&log).unwrap(), b"short");
+        for _ in 0..2 {
+            File::create(&log).unwrap().set_len(LONG_LOG).unwrap();
+            set_aside(&log).unwrap();
+            assert!(!log.exists());
+            assert_eq!(std::fs::metadata(folder.path().join("bangerd.log.old")).unwrap().len(), LONG_LOG);
+        }
     }
 
     #[test]

@@ -3,17 +3,27 @@
 //! A guest that took over its VMM may have put anything there: a link to a file of the owner's, a pipe that nobody
 //! writes to, a log of a size that fits no memory. So no link is followed, nothing opened here can make us wait,
 //! only ordinary files are read, and never more of one than was asked for.
+//!
+//! What a guest writes to its console grows for as long as the guest likes. Only the end of a log stays on the disk:
+//! the rest becomes a hole, so that whoever appends goes on where it was and whoever reads keeps its place.
 
+use rustix::fs::{FallocateFlags, fallocate, seek};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+/// A hole ends with a block of the file system; no usual one has larger blocks.
+const BLOCK: u64 = 64 << 10;
 
 /// The ordinary file of this name, for reading.
 pub(super) fn open(folder: &Path, name: &str) -> io::Result<File> {
+    open_with(OpenOptions::new().read(true), folder, name)
+}
+
+fn open_with(options: &mut OpenOptions, folder: &Path, name: &str) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file =
-        OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(folder.join(name))?;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(folder.join(name))?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }
@@ -28,6 +38,28 @@ pub(super) fn end_of(folder: &Path, name: &str, most: u64) -> io::Result<Vec<u8>
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Gives back the disk space of a log but for its end, once it takes twice that. Says whether it did.
+pub(super) fn keep_only_the_end(folder: &Path, name: &str, end: u64) -> io::Result<bool> {
+    let log = open_with(OpenOptions::new().write(true), folder, name)?;
+    let about = log.metadata()?;
+    // st_blocks counts 512 bytes each, whatever the file system's own are (inode(7)).
+    if about.blocks() * 512 <= 2 * end {
+        return Ok(false);
+    }
+    let gone = about.len().saturating_sub(end) / BLOCK * BLOCK;
+    fallocate(&log, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, gone)?;
+    Ok(true)
+}
+
+/// Where the first byte at or behind `offset` lies that was not given back; `None` behind the last.
+pub(super) fn next_kept(file: &File, offset: u64) -> io::Result<Option<u64>> {
+    match seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Ok(start) => Ok(Some(start)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Makes the file new, whatever was there under its name.
@@ -71,6 +103,25 @@ mod tests {
         )
         .unwrap();
         assert!(open(place.path(), "console.log").is_err());
+    }
+
+    #[test]
+    fn of_a_long_log_only_the_end_takes_space_and_it_goes_on_where_it_was() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let mut log = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        log.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        assert!(!keep_only_the_end(place.path(), "log", 1 << 20).unwrap());
+        assert!(keep_only_the_end(place.path(), "log", BLOCK).unwrap());
+        log.write_all(b"more").unwrap();
+        let about = std::fs::metadata(&path).unwrap();
+        assert_eq!(about.len(), (1 << 20) + 4);
+        assert!(about.blocks() * 512 <= 3 * BLOCK, "{} blocks", about.blocks());
+        assert_eq!(end_of(place.path(), "log", 6).unwrap(), b"xxmore");
+        let log = open(place.path(), "log").unwrap();
+        assert_eq!(next_kept(&log, 0).unwrap(), Some((1 << 20) - BLOCK));
+        assert_eq!(next_kept(&log, 1 << 20).unwrap(), Some(1 << 20));
+        assert_eq!(next_kept(&log, (1 << 20) + 4).unwrap(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::Services;
 use banger_protocol::daemon_api::vm::{LogChunk, Logs, State};
 use banger_protocol::root_api::CONSOLE_LOG;
 use banger_protocol::wire::{ErrorKind, MAX_LINE, RpcError};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -18,17 +19,25 @@ pub(crate) fn logs(services: &Services, request: &Logs) -> Result<LogChunk, RpcE
     let live = matches!(vm.state.name(), State::Starting | State::Running | State::Paused | State::Stopping);
     let mut bytes = vec![0; CHUNK];
     let read = match folder::open(&services.state.vm(&vm.id), CONSOLE_LOG) {
-        Ok(file) => file.read_at(&mut bytes, request.offset),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Ok(file) => read(&file, &mut bytes, request.offset),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((request.offset, 0)),
         Err(error) => Err(error),
     };
-    let read = read.map_err(|error| {
+    let (start, read) = read.map_err(|error| {
         let message = format!("the console of VM `{}` could not be read", vm.name);
         RpcError { causes: vec![error.to_string()], ..RpcError::new(ErrorKind::OperationFailed, message) }
     })?;
     bytes.truncate(whole_characters(&bytes[..read], read == CHUNK));
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(LogChunk { text, next_offset: request.offset.saturating_add(bytes.len() as u64), live })
+    Ok(LogChunk { text, next_offset: start.saturating_add(bytes.len() as u64), live })
+}
+
+/// Reads what is kept at or behind `offset`: where that begins, and how much it is.
+fn read(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<(u64, usize)> {
+    match folder::next_kept(file, offset)? {
+        Some(start) => Ok((start, file.read_at(bytes, start)?)),
+        None => Ok((offset, 0)),
+    }
 }
 
 /// How many bytes of a piece to tell: a character cut in two by its end is left to the next one, if there is one.

@@ -1,12 +1,14 @@
-//! Notices the end of a guest at once, and that it was not us.
+//! Notices the end of a guest at once, and that it was not us; meanwhile keeps its logs from filling the disk.
 
 use super::boot::first_end;
+use super::folder;
 use super::release::{Depth, release};
 use super::state::{Running, VmState};
 use super::view;
 use crate::Services;
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::ProcessIdentity;
+use banger_protocol::root_api::{CONSOLE_LOG, ProcessIdentity, VMM_LOG};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,17 +16,43 @@ use std::time::Duration;
 /// of that, may be gone first. For this long the backend's end may be the VMM's.
 const VMM_ENDS: Duration = Duration::from_millis(500);
 
+/// How much of a log stays, in bytes.
+const KEPT_OF_A_LOG: u64 = 8 << 20;
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// Watches the processes of a running VM until one of them ends.
 pub(super) fn spawn(services: &Arc<Services>, id: VmId, running: Running) {
     let services = services.clone();
     tokio::spawn(async move {
         let processes: Vec<ProcessIdentity> = running.processes().collect();
-        first_end(&processes).await;
+        tokio::select! {
+            () = first_end(&processes) => {}
+            never = keep_logs_short(&services, &id) => match never {},
+        }
         let vmm_ended = tokio::time::timeout(VMM_ENDS, crate::process::ended(running.vmm)).await.is_ok();
         let reason =
             if vmm_ended { "the guest shut down, or its VMM was ended" } else { "its vsock backend ended" };
         note_end(&services, &id, &running, reason).await;
     });
+}
+
+/// A guest can write without end to its console, and so to the host's disk.
+async fn keep_logs_short(services: &Services, id: &VmId) -> Infallible {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        let folder = services.state.vm(id);
+        let looked = tokio::task::spawn_blocking(move || {
+            [CONSOLE_LOG, VMM_LOG].map(|log| (log, folder::keep_only_the_end(&folder, log, KEPT_OF_A_LOG)))
+        });
+        for (log, outcome) in looked.await.into_iter().flatten() {
+            match outcome {
+                Ok(true) => tracing::info!(vm = %id, log, "the beginning of a long log was given up"),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(vm = %id, log, %error, "a log was not looked at"),
+            }
+        }
+    }
 }
 
 /// Writes down that a VM has ended by itself. A stop, a delete or a restart that was quicker is left alone.
