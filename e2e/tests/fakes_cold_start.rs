@@ -83,3 +83,11 @@ fn a_state_folder_that_cannot_be_made_is_an_error_and_no_wait() {
     let finished = sandbox.banger(["vm", "list"]).env("XDG_STATE_HOME", &in_the_way).run();
     let _ = finished.expect_failure(&["banger: "]);
 }
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_an_error_with_a_way_out() {
+    let sandbox = Sandbox::empty();
+    // Nobody, root included, makes a folder in there.
+    let finished = sandbox.banger(["vm", "list"]).env("XDG_STATE_HOME", "/proc/self").run();
+    let _ = finished.expect_failure(&["/proc/self/banger cannot be made", "hint: ", "XDG_STATE_HOME"]);
+}

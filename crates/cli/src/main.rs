@@ -20,11 +20,10 @@ mod printer;
 mod signals;
 mod tool;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match commands::Cli::parse().run() {
+    match commands::Cli::from_command_line().run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => printer::failure(&failure),
     }

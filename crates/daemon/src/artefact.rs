@@ -114,8 +114,7 @@ fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Publis
 ///
 /// Returns the folders whose manifests cannot be read.
 pub(crate) fn load_all<A: Artefact>(parent: &Path, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
-    store.forget_all::<A>()?;
-    let mut damaged = Vec::new();
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
@@ -126,13 +125,15 @@ pub(crate) fn load_all<A: Artefact>(parent: &Path, store: &Store) -> Result<Vec<
             continue;
         }
         match read_manifest::<A>(&path) {
-            Some(artefact) if artefact.name() == name => store.put(&artefact)?,
+            Some(artefact) if artefact.name() == name => found.push(artefact),
             Some(_) | None => {
                 tracing::warn!(path = %path.display(), "a folder without a proper manifest was set aside");
                 damaged.push(path);
             }
         }
     }
+    found.sort_by(|one: &A, other| one.name().cmp(other.name()));
+    store.keep_only(&found)?;
     Ok(damaged)
 }
 

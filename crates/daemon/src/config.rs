@@ -31,7 +31,7 @@ pub(crate) struct Config {
     pub vsock_backend_bin: Option<PathBuf>,
     /// banger's own key, instead of the one in the state folder.
     pub ssh_key_path: Option<PathBuf>,
-    pub log_level: Option<String>,
+    pub log_level: Option<LogLevel>,
     /// Read by `banger` when it builds images; known here so that it is not refused.
     pub debian_mirror: Option<String>,
     vm_defaults: VmDefaults,
@@ -57,6 +57,29 @@ pub(crate) enum RootDiskChoice {
     Reflink,
     GuestSnapshot,
     Copy,
+}
+
+/// The values of `log_level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -148,6 +171,13 @@ mod tests {
         let Err(ConfigError::Wrong { line, message, .. }) = error else { panic!("{error:?}") };
         assert_eq!(line, 3);
         assert_eq!(message, "`default_imag` is not known; did you mean `default_image`?");
+    }
+
+    #[test]
+    fn a_misspelt_value_is_an_error_too() {
+        let error = Config::parse("log_level = \"inof\"", Path::new("/c.toml"));
+        let Err(ConfigError::Wrong { line: 1, message, .. }) = error else { panic!("{error:?}") };
+        assert_eq!(message, "`inof` is not known; did you mean `info`?");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use anyhow::{Context, bail};
 use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
 use banger_protocol::root_api::Settings;
 use client::helper::Helper;
-use config::Config;
+use config::{Config, LogLevel};
 use network::Range;
 use operation::Operations;
 use paths::StateFolder;
@@ -109,7 +109,7 @@ fn run() -> anyhow::Result<()> {
     let uid = rustix::process::geteuid().as_raw();
     let paths = local_paths(uid)?;
     let config = Config::read(&paths.config)?;
-    start_log(config.log_level.as_deref())?;
+    start_log(config.log_level.map(LogLevel::as_str))?;
     make_private_folder(&paths.runtime, uid)?;
     let state = StateFolder::make(paths.state.clone())
         .with_context(|| format!("the state folder {} cannot be used", paths.state.display()))?;
@@ -149,7 +149,7 @@ fn local_paths(uid: u32) -> anyhow::Result<LocalPaths> {
 /// `BANGER_LOG` goes before the settings; `info` is the default.
 fn start_log(level: Option<&str>) -> anyhow::Result<()> {
     let wanted = std::env::var("BANGER_LOG").ok();
-    let wanted = wanted.as_deref().or(level).unwrap_or("info");
+    let wanted = wanted.as_deref().or(level).unwrap_or(LogLevel::Info.as_str());
     let filter = tracing_subscriber::EnvFilter::try_new(wanted)
         .with_context(|| format!("`{wanted}` is not a log level"))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();

@@ -45,7 +45,7 @@ pub(crate) enum NamespaceError {
 impl NamespaceError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Unshare(_) | Self::Map(_) => refusing_setting(),
+            Self::Unshare(_) | Self::Map(_) => refusing_setting().or_else(|| Some(ENCLOSED.to_owned())),
             Self::Withheld => Some(apparmor_hint()),
             Self::Gone(_) | Self::Join { .. } | Self::Mounts(_) => None,
         }
@@ -158,6 +158,10 @@ fn refusing_setting() -> Option<String> {
     }
     is(APPARMOR_SETTING, "1").then(apparmor_hint)
 }
+
+/// The kernel says EPERM in a chroot (unshare(2)), and so does the seccomp filter of common container engines.
+const ENCLOSED: &str = "no setting of this host forbids them, so what this runs in does: a chroot never allows them, \
+                        a container may with `docker run --security-opt seccomp=unconfined`";
 
 const APPARMOR_SETTING: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
 

@@ -53,7 +53,7 @@ pub(super) fn install_missing(place: &Place, programs: &[Program]) -> Result<()>
 
 fn install(place: &Place, program: &Program) -> Result<()> {
     let cargo = cargo(place)?
-        .args(["install", "--locked", "--quiet", program.name, "--version", program.version, "--root"])
+        .args(["install", "--locked", program.name, "--version", program.version, "--root"])
         .args([place.tools()])
         .args(["--target-dir".as_ref(), place.tools().join("build").as_os_str()])
         .args(program.features);

@@ -102,7 +102,8 @@ pub(super) fn stage(line: &str) -> Option<&str> {
         "finding correct",
         "skipping",
     ];
-    (!noise.iter().any(|noise| stage.starts_with(noise))).then_some(stage)
+    let is_noise = noise.iter().any(|noise| stage.starts_with(noise)) || stage.contains("() received signal");
+    (!is_noise).then_some(stage)
 }
 
 /// What the user can do about what the tool said.
@@ -166,6 +167,7 @@ mod tests {
         assert_eq!(stage("I: running apt-get update..."), Some("running apt-get update"));
         assert_eq!(stage("I: using /tmp/mmdebstrap.x as tempdir"), None);
         assert_eq!(stage("W: something"), None);
+        assert_eq!(stage("I: main() received signal PIPE: waiting for setup..."), None);
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Args {
             let lines = [
                 (
                     "running",
-                    format!("pid {}, since {:.0?}", status.pid, Duration::from_millis(status.uptime_ms)),
+                    format!("pid {}, for {:.0?}", status.pid, Duration::from_millis(status.uptime_ms)),
                 ),
                 ("version", status.version),
                 ("mode", mode.to_owned()),

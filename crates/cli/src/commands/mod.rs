@@ -19,6 +19,7 @@ mod kernel_rm;
 mod kernel_show;
 mod select;
 mod ssh_config;
+mod tip;
 mod version;
 mod vm_create;
 mod vm_delete;
@@ -48,7 +49,7 @@ use clap::{Parser, Subcommand};
 /// runs one command instead. `banger vm --help` shows the rest of a VM's life.
 #[derive(Debug, Parser)]
 #[command(name = "banger", version, propagate_version = false, verbatim_doc_comment)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -83,7 +84,7 @@ enum Command {
 ///     banger vm exec dev -- CMD     run CMD in it
 ///     banger vm delete dev          remove it with everything it owns
 #[derive(Debug, Subcommand)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true, verbatim_doc_comment)]
+#[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Vm {
     Run(vm_run::Args),
     Create(vm_create::Args),
@@ -107,7 +108,7 @@ enum Vm {
 ///
 /// Then `banger vm run --image debian-bookworm`.
 #[derive(Debug, Subcommand)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true, verbatim_doc_comment)]
+#[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Image {
     #[command(visible_alias = "ls")]
     List(image_list::Args),
@@ -125,7 +126,7 @@ enum Image {
 ///
 /// Then `banger kernel pull NAME` and `banger vm run --kernel NAME`.
 #[derive(Debug, Subcommand)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true, verbatim_doc_comment)]
+#[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Kernel {
     #[command(visible_alias = "ls")]
     List(kernel_list::Args),
@@ -142,7 +143,7 @@ enum Kernel {
 /// says how it is. Stopping it leaves running VMs alone; the next command
 /// starts it again.
 #[derive(Debug, Subcommand)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true, verbatim_doc_comment)]
+#[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Daemon {
     Status(daemon_status::Args),
     Stop(daemon_stop::Args),
@@ -156,6 +157,12 @@ enum Internal {
 }
 
 impl Cli {
+    /// What was typed; a mistake ends the program, saying what was probably meant.
+    pub(crate) fn from_command_line() -> Self {
+        let words: Vec<_> = std::env::args_os().collect();
+        Self::try_parse_from(&words).unwrap_or_else(|error| tip::add(error, &words).exit())
+    }
+
     pub(crate) fn run(self) -> Outcome {
         match self.command {
             Command::Vm(vm) => match vm {

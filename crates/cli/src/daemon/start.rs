@@ -74,15 +74,25 @@ pub(crate) struct LogEnd {
 impl StartError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
+            Self::Ended { log, .. } | Self::Silent { log } if is_full(&log.path) => {
+                Some(format!("there is no space left on the disk of {}: free some", log.path.display()))
+            }
             Self::Ended { log, .. } | Self::Silent { log } => {
                 Some(format!("the whole log is {}", log.path.display()))
             }
             Self::NoProgram => Some("install all of banger's programs into one folder".to_owned()),
-            Self::Folder(_) | Self::Open { .. } | Self::Lock { .. } | Self::Spawn { .. } | Self::Wait(_) => {
-                None
-            }
+            Self::Folder(PrivateFolderError::Make { .. }) | Self::Open { .. } => Some(
+                "banger needs to write there; XDG_STATE_HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR name other places"
+                    .to_owned(),
+            ),
+            Self::Folder(_) | Self::Lock { .. } | Self::Spawn { .. } | Self::Wait(_) => None,
         }
     }
+}
+
+/// A daemon on a full disk cannot even say so in its log.
+fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_bavail == 0)
 }
 
 /// Starts the daemon, unless somebody else did meanwhile, and waits until it answers.

@@ -42,7 +42,7 @@ pub(crate) struct KernelRecord {
 }
 
 /// Something that is a folder with a manifest and a row that mirrors it.
-pub(crate) trait Artefact: Serialize + DeserializeOwned {
+pub(crate) trait Artefact: Serialize + DeserializeOwned + PartialEq {
     /// Its table.
     const TABLE: &'static str;
     /// The column of `vms` that refers to it.
@@ -96,10 +96,16 @@ impl Store {
         rows.collect::<Result<_, _>>().map_err(wrong)
     }
 
-    /// Forgets every row of one kind, before they are made anew from the folders.
-    pub(crate) fn forget_all<A: Artefact>(&self) -> Result<(), StoreError> {
+    /// Makes `artefacts`, in the order of their names, the only rows of their kind.
+    ///
+    /// Nothing is written when they are already: on a full disk the daemon has to start, or nobody can delete
+    /// anything.
+    pub(crate) fn keep_only<A: Artefact>(&self, artefacts: &[A]) -> Result<(), StoreError> {
+        if self.all::<A>().is_ok_and(|rows| rows == artefacts) {
+            return Ok(());
+        }
         self.lock().execute(&format!("DELETE FROM {}", A::TABLE), []).map_err(failed("forget artefacts"))?;
-        Ok(())
+        artefacts.iter().try_for_each(|artefact| self.put(artefact))
     }
 
     /// Removes a row unless a VM refers to it; the VMs that do otherwise.
