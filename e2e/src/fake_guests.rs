@@ -35,12 +35,11 @@ pub(crate) fn share_into(sandbox: &Sandbox) -> Result<TempDir> {
         let manifest = format!(
             r#"{{"name":"{name}","source":"a fake","kernel":"{KERNEL}","digest":"","entries":1,"has_init":true,"has_sshd":false,"created":"2026-01-01T00:00:00Z"}}"#
         );
-        let files =
-            [("rootfs.ext4", *behaviour), ("work-seed.ext4", "work seed"), ("manifest.json", &manifest)];
+        let files = [("rootfs.ext4", "root"), ("work-seed.ext4", *behaviour), ("manifest.json", &manifest)];
         make(&sandbox.state().join("images").join(name), &files)?;
     }
     let manifest = format!(
-        r#"{{"name":"{KERNEL}","source":"a fake","version":"6.1.0","arch":"x86_64","sha256":"","created":"2026-01-01T00:00:00Z"}}"#
+        r#"{{"name":"{KERNEL}","source":"a fake","version":"6.1.0","arch":"x86_64","sha256":"","boot_modules":["dm_snapshot"],"created":"2026-01-01T00:00:00Z"}}"#
     );
     let files = [
         ("vmlinux", "kernel"),

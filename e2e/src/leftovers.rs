@@ -34,18 +34,10 @@ impl Sandbox {
             left.extend(taps(&links).map(|tap| format!("tap {tap}")));
         }
         left.extend(self.vm_folders().into_iter().map(|name| format!("folder vms/{name}")));
-        left.extend(
-            files_below(&self.state())
-                .iter()
-                .filter(|path| is_unfinished(path))
-                .map(|path| shown("file", path)),
-        );
-        left.extend(
-            files_below(&self.runtime())
-                .iter()
-                .filter(|path| is_stray_socket(path))
-                .map(|path| shown("socket", path)),
-        );
+        let files: Vec<PathBuf> =
+            [self.state(), self.runtime()].iter().flat_map(|at| files_below(at)).collect();
+        left.extend(files.iter().filter(|path| is_unfinished(path)).map(|path| shown("file", path)));
+        left.extend(files.iter().filter(|path| is_stray_socket(path)).map(|path| shown("socket", path)));
         left.sort();
         left.dedup();
         left

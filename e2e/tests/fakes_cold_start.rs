@@ -40,7 +40,8 @@ fn a_daemon_that_was_killed_is_followed_by_another_one() {
 
 #[test]
 fn what_cannot_be_is_refused_with_a_hint_and_leaves_nothing() {
-    let sandbox = Sandbox::empty();
+    // With an image, so that none is built before the request is looked at.
+    let sandbox = Sandbox::with_fake_guests();
     let mut checks = Checks::new();
     for (sentence, arguments) in [
         ("no processor", &["vm", "create", "--vcpu", "0"][..]),

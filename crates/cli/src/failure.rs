@@ -78,6 +78,10 @@ impl Failure {
         self
     }
 
+    pub(crate) fn hints(&self) -> impl Iterator<Item = &String> {
+        self.report.iter().flat_map(|report| &report.hints)
+    }
+
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         if let Some(report) = &mut self.report {
             report.hints.push(hint.into());

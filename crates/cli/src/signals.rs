@@ -1,14 +1,21 @@
 //! Signals, taken once for the whole run of a command and directed to whatever is under way.
 //!
 //! A start is cancelled by Ctrl-C, a build is ended with its children, a command in the guest gets the signal
-//! itself. In between, and wherever nothing has asked for them, signals do what they always do. A signal that
-//! was ignored when the program started (`nohup`) stays ignored.
+//! itself. Wherever nothing has asked for them, signals do what they always do; while something is being begun
+//! that only its own handler can end, they are held ([`Signals::hold`]). A signal that was ignored when the program
+//! started (`nohup`) stays ignored.
+//!
+//! ```text
+//!              ┌── direct ──► the handler, what was held first
+//!  signal ─────┼── held ────► kept; a second one that asks to end does what it always does
+//!              └── neither ─► what it always does
+//! ```
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::Signals as Caught;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const TAKEN: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH];
 
@@ -26,7 +33,21 @@ type Handler = Box<dyn FnMut(i32) + Send>;
 
 /// The signals of this process.
 pub(crate) struct Signals {
-    handler: Arc<Mutex<Option<Handler>>>,
+    course: Arc<Mutex<Course>>,
+}
+
+/// Where a signal goes now.
+#[derive(Default)]
+struct Course {
+    handler: Option<Handler>,
+    /// How many want them held.
+    holders: u32,
+    held: Vec<i32>,
+}
+
+/// Signals that no handler gets are held while this lives.
+pub(crate) struct Held<'a> {
+    signals: &'a Signals,
 }
 
 /// Signals go to a handler while this lives.
@@ -44,30 +65,71 @@ impl Signals {
         let ignored = ignored_at_start();
         let wanted = TAKEN.iter().filter(|&&signal| ignored & (1 << (signal - 1)) == 0);
         let mut caught = Caught::new(wanted).map_err(TakeError)?;
-        let handler: Arc<Mutex<Option<Handler>>> = Arc::default();
-        let current = Arc::clone(&handler);
+        let course: Arc<Mutex<Course>> = Arc::default();
+        let current = Arc::clone(&course);
         std::thread::spawn(move || {
             for signal in caught.forever() {
-                match &mut *current.lock().unwrap_or_else(PoisonError::into_inner) {
-                    Some(handler) => handler(signal),
-                    // Fails only for signals that have no default.
-                    None => drop(signal_hook::low_level::emulate_default_handler(signal)),
-                }
+                lock(&current).take(signal);
             }
         });
-        Ok(Self { handler })
+        Ok(Self { course })
     }
 
-    /// Sends signals to `handler`, which must not block, until the answer is dropped.
-    pub(crate) fn direct(&self, handler: impl FnMut(i32) + Send + 'static) -> Directed<'_> {
-        *self.handler.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(handler));
+    /// Sends signals to `handler`, which must not block, until the answer is dropped; those that were held first.
+    pub(crate) fn direct(&self, mut handler: impl FnMut(i32) + Send + 'static) -> Directed<'_> {
+        let mut course = lock(&self.course);
+        course.held.drain(..).for_each(&mut handler);
+        course.handler = Some(Box::new(handler));
         Directed { signals: self }
     }
+
+    /// Keeps signals for the next handler until the answer is dropped; then those that none got do what they always
+    /// do. For the moment between asking for something and knowing its name: ended there, this program would leave
+    /// behind what it has just begun.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        lock(&self.course).holders += 1;
+        Held { signals: self }
+    }
+}
+
+impl Course {
+    fn take(&mut self, signal: i32) {
+        let hold = self.holders > 0 && !self.is_insistence(signal);
+        match &mut self.handler {
+            Some(handler) => handler(signal),
+            None if hold => self.held.push(signal),
+            None => by_default(signal),
+        }
+    }
+
+    /// Whoever asks twice does not want to wait for an answer that may never come.
+    fn is_insistence(&self, signal: i32) -> bool {
+        asks_to_end(signal) && self.held.iter().any(|&held| asks_to_end(held))
+    }
+}
+
+fn lock(course: &Mutex<Course>) -> MutexGuard<'_, Course> {
+    course.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn by_default(signal: i32) {
+    // Fails only for signals that have no default.
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
 }
 
 impl Drop for Directed<'_> {
     fn drop(&mut self) {
-        *self.signals.handler.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        lock(&self.signals.course).handler = None;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut course = lock(&self.signals.course);
+        course.holders -= 1;
+        if course.holders == 0 {
+            course.held.drain(..).for_each(by_default);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod fake;
 use fake::{Finished, Start, World, in_background, signal};
 use rustix::process::Signal;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 const ONE: &str = "aaaaaaaaaaaa";
@@ -160,6 +161,39 @@ fn ctrl_c_while_starting_cancels_and_waits() {
 }
 
 #[test]
+fn ctrl_c_before_the_daemon_answered_cancels_what_it_then_begins() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    daemon.starts(Start::Hangs);
+    daemon.withholds_create(true);
+    let child = in_background(&mut world.banger(&["vm", "create"]));
+    daemon.wait_for("vm.create");
+    signal(&child, Signal::INT);
+    std::thread::park_timeout(Duration::from_millis(100));
+    daemon.withholds_create(false);
+    assert_eq!(Finished::from(child), Finished { code: Some(130), out: Vec::new(), err: String::new() });
+    assert_eq!(daemon.asked(), ["vm.create", "operation.cancel"]);
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait_for_a_daemon_that_does_not_answer() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_default_image();
+    daemon.withholds_create(true);
+    let mut child = in_background(&mut world.banger(&["vm", "create"]));
+    daemon.wait_for("vm.create");
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(4) {
+        signal(&child, Signal::INT);
+        std::thread::park_timeout(Duration::from_millis(30));
+    }
+    daemon.withholds_create(false);
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+}
+
+#[test]
 fn what_is_missing_is_built_once_by_two_commands_at_the_same_time() {
     let world = World::new();
     let daemon = world.daemon();
@@ -303,6 +337,22 @@ fn the_ssh_configuration_is_restored_to_the_byte() {
     assert_eq!(world.run(&["ssh-config", "--install"]).code, Some(0));
     assert_eq!(world.run(&["ssh-config", "--uninstall"]).code, Some(0));
     assert_eq!(std::fs::read(&config).unwrap(), b"Host a\r\n  User b");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "ssh is asked what it makes of the file")]
+fn what_an_ssh_configuration_says_for_every_host_it_still_says_with_the_block_in_it() {
+    let world = World::new();
+    let config = world.home().join(".ssh/config");
+    std::fs::create_dir(world.home().join(".ssh")).unwrap();
+    std::fs::write(&config, "User ada\nHost b\n  Port 2222\n").unwrap();
+    assert_eq!(world.run(&["ssh-config", "--install"]).code, Some(0));
+    let asked = |host: &str, setting: &str| {
+        let output = std::process::Command::new("ssh").args(["-G", "-F"]).arg(&config).arg(host).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().lines().any(|line| line == setting)
+    };
+    assert!(asked("a", "user ada") && asked("b", "user ada") && asked("b", "port 2222"));
+    assert!(asked("dev.vm", "user root") && asked("dev.vm", "stricthostkeychecking true"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A reflink where the file system has it: constant time, blocks shared until written. Otherwise the data extents
 //! are copied and the holes stay holes.
 
-use rustix::fs::{SeekFrom, copy_file_range, fdatasync, ftruncate, ioctl_ficlone, seek};
+use rustix::fs::{Mode, OFlags, SeekFrom, copy_file_range, fdatasync, ftruncate, ioctl_ficlone, seek};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -39,6 +39,14 @@ pub(crate) fn hint_for(error: &io::Error) -> Option<String> {
     }
 }
 
+/// Whether files in this folder can share blocks.
+pub(crate) fn can_reflink(folder: &Path) -> bool {
+    let probe =
+        |flags| rustix::fs::open(folder, OFlags::TMPFILE | OFlags::RDWR | flags, Mode::RUSR | Mode::WUSR);
+    let (Ok(from), Ok(to)) = (probe(OFlags::CLOEXEC), probe(OFlags::CLOEXEC)) else { return false };
+    rustix::io::write(&from, &[0; 4096]).is_ok() && ioctl_ficlone(&to, &from).is_ok()
+}
+
 /// Copies `from` to `to`, which must not exist; it appears only when it is complete.
 pub(crate) fn clone_file(from: &Path, to: &Path) -> Result<(), CloneError> {
     let failed =
@@ -53,7 +61,12 @@ pub(crate) fn clone_file(from: &Path, to: &Path) -> Result<(), CloneError> {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let source = File::open(from)?;
-    let target = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    // What is there was cut short, or put there by somebody else: it is neither continued nor written through.
+    match std::fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let target = File::options().write(true).create_new(true).mode(0o600).open(to)?;
     match ioctl_ficlone(&target, &source) {
         Ok(()) => return Ok(()),
         // What a file system without reflinks, and a target on another one, answer.
@@ -105,6 +118,17 @@ mod tests {
         assert!(std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap());
         let disk_usage = std::fs::metadata(&to).unwrap().blocks() * 512;
         assert!(disk_usage < 1 << 20, "{disk_usage} bytes on disk");
+    }
+
+    #[test]
+    fn a_folder_is_asked_whether_it_shares_blocks_and_nothing_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let can = can_reflink(folder.path());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&from, [0; 4096]).unwrap();
+        let cloned = ioctl_ficlone(File::create(&to).unwrap(), File::open(&from).unwrap());
+        assert_eq!(can, cloned.is_ok());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub default_image: ImageName,
     /// Which VMM runs guests.
     pub vmm: VmmChoice,
+    /// How a VM's changes to its image are kept, for VMs started for the first time.
+    pub root_disk: RootDiskChoice,
     /// Instead of the `qemu-system-x86_64` in the PATH.
     pub qemu_bin: Option<PathBuf>,
     /// Instead of the `vhost-device-vsock` beside banger's programs or in the PATH.
@@ -45,6 +47,18 @@ pub(crate) enum VmmChoice {
     Qemu,
 }
 
+/// The values of `root_disk`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RootDiskChoice {
+    /// The cheapest that works here.
+    #[default]
+    Auto,
+    Reflink,
+    GuestSnapshot,
+    Copy,
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct VmDefaults {
@@ -58,6 +72,7 @@ impl Default for Config {
         Self {
             default_image: "debian-bookworm".parse().expect("a legal name"),
             vmm: VmmChoice::Auto,
+            root_disk: RootDiskChoice::Auto,
             qemu_bin: None,
             vsock_backend_bin: None,
             ssh_key_path: None,

@@ -65,12 +65,12 @@ fn tun() -> DoctorRow {
 }
 
 fn agent(services: &Services) -> DoctorRow {
-    match std::fs::metadata(&services.agent) {
+    match crate::kernel::agent(services) {
         Ok(_) => row(Verdict::Pass, "guest agent", services.agent.display().to_string(), None),
         Err(error) => row(
             Verdict::Fail,
             "guest agent",
-            format!("{}: {error}", services.agent.display()),
+            error.to_string(),
             Some("reinstall banger: its programs belong in one folder"),
         ),
     }

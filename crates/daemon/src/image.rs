@@ -83,12 +83,7 @@ fn make(
     let message = || format!("the image `{}` was not made", request.name);
     let draft = Draft::begin(&services.state.images(), handle).map_err(|e| explain(message(), &e))?;
     let defaults = rootfs::Options::default();
-    let agent = std::fs::read(&services.agent).map_err(|source| {
-        explain(
-            message(),
-            &crate::kernel::AgentMissing { path: services.agent.display().to_string(), source },
-        )
-    })?;
+    let agent = crate::kernel::agent(services).map_err(|e| explain(message(), &e))?;
     let inject = vec![Inject { path: AGENT_IN_GUEST.to_owned(), mode: 0o755, bytes: agent }];
     let size = request.size.map_or(defaults.size, ByteSize::as_bytes);
     let options = rootfs::Options { size, inject, ..defaults };

@@ -18,12 +18,36 @@ pub(crate) const MODULES: &str = kernel::MODULES;
 /// The first program and the modules it needs; made anew when the agent is another than when it was made.
 pub(crate) const INITRD: &str = "initrd.img";
 
-/// banger's own installation is incomplete.
+/// Why there is no agent to put into guests.
 #[derive(Debug, thiserror::Error)]
-#[error("the guest agent {path} cannot be read")]
-pub(crate) struct AgentMissing {
-    pub path: String,
-    pub source: io::Error,
+pub(crate) enum AgentError {
+    #[error("the guest agent {path} cannot be read")]
+    Read { path: String, source: io::Error },
+    #[error(
+        "the guest agent {path} needs a dynamic loader, which no initrd has: `cargo xtask build` makes one that does not"
+    )]
+    NotStatic { path: String },
+}
+
+/// The guest agent's program.
+pub(crate) fn agent(services: &Services) -> Result<Vec<u8>, AgentError> {
+    let path = || services.agent.display().to_string();
+    let agent = std::fs::read(&services.agent).map_err(|source| AgentError::Read { path: path(), source })?;
+    if names_a_loader(&agent) { Err(AgentError::NotStatic { path: path() }) } else { Ok(agent) }
+}
+
+/// Whether an ELF file has a program header of type `PT_INTERP` (elf(5)).
+fn names_a_loader(elf: &[u8]) -> bool {
+    const PT_INTERP: usize = 3;
+    let number = |at: usize, length: usize| {
+        let bytes = elf.get(at..at + length)?;
+        bytes
+            .iter()
+            .rev()
+            .try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add(usize::from(*byte)))
+    };
+    let header = |index: usize| number(number(32, 8)? + index * number(54, 2)?, 4);
+    (0..number(56, 2).unwrap_or(0)).any(|index| header(index) == Some(PT_INTERP))
 }
 
 pub(crate) fn list(services: &Services) -> Result<Vec<KernelView>, RpcError> {
@@ -90,6 +114,7 @@ fn make(
         version: facts.version,
         arch: facts.arch.to_owned(),
         sha256: hexadecimal(&facts.vmlinux.0),
+        boot_modules: facts.boot_modules,
         created: crate::store::now(),
     };
     draft.publish(&record, &services.store, request.force).map_err(|e| explain(message(), &e))
@@ -99,16 +124,14 @@ fn make(
 #[derive(Debug, thiserror::Error)]
 enum InitrdError {
     #[error(transparent)]
-    Agent(AgentMissing),
+    Agent(#[from] AgentError),
     #[error("{path} could not be {action}")]
     File { path: String, action: &'static str, source: io::Error },
 }
 
 /// Writes a kernel's initrd with the present agent, unless it has it already.
 fn write_initrd(services: &Services, folder: &std::path::Path) -> Result<(), InitrdError> {
-    let agent = std::fs::read(&services.agent).map_err(|source| {
-        InitrdError::Agent(AgentMissing { path: services.agent.display().to_string(), source })
-    })?;
+    let agent = agent(services)?;
     let failed = |path: &std::path::Path, action| {
         let path = path.display().to_string();
         move |source| InitrdError::File { path, action, source }
@@ -147,4 +170,22 @@ pub(crate) fn delete(services: &Services, name: KernelName) -> Result<Deleted, R
     }
     remove::<KernelRecord>(&services.state.kernels(), name.as_str(), &services.store)?;
     Ok(Deleted { kernel: name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_a_dynamic_loader_is_told_from_one_without() {
+        // This test's own program is linked dynamically.
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(names_a_loader(&own));
+        let mut without = own[..64].to_vec();
+        without[56..58].fill(0);
+        assert!(!names_a_loader(&without));
+        for length in [0, 10, 40, 64] {
+            assert!(!names_a_loader(&own[..length]));
+        }
+    }
 }

@@ -23,6 +23,16 @@ const KEEP: usize = 256;
 /// Often enough for an eye.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 
+tokio::task_local! {
+    /// The operation that the present task works for.
+    static CURRENT: OperationId;
+}
+
+/// The operation that the present task works for, if it works for one.
+pub(crate) fn current() -> Option<OperationId> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
 /// How work ended that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -184,7 +194,11 @@ impl Operations {
         let work = work(Handle(operation.clone()));
         tokio::spawn(async move {
             // In a task of its own, so that a panic in the work is an ended operation and not an eternal one.
-            let state = match tokio::spawn(async move { work.await.map(to_value) }).await {
+            let state = match tokio::spawn(
+                CURRENT.scope(operation.id.clone(), async move { work.await.map(to_value) }),
+            )
+            .await
+            {
                 Ok(Ok(result)) => OperationState::Succeeded(result),
                 Ok(Err(Ended::Cancelled)) => OperationState::Cancelled,
                 Ok(Err(Ended::Failed(error))) => {

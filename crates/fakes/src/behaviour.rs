@@ -1,4 +1,4 @@
-//! What a fake machine does, as it stands on its root disk: a JSON object, everything not named being proper.
+//! What a fake machine does, as it stands on its work disk: a JSON object, everything not named being proper.
 
 use serde::Deserialize;
 use std::io;
@@ -65,17 +65,17 @@ pub enum Answers {
 /// Why it is not known how to behave.
 #[derive(Debug, thiserror::Error)]
 pub enum BehaviourError {
-    #[error("the root disk cannot be read")]
+    #[error("the work disk cannot be read")]
     Read(#[source] io::Error),
-    #[error("the root disk does not hold a behaviour")]
+    #[error("the work disk does not hold a behaviour")]
     Parse(#[source] serde_json::Error),
 }
 
 impl Behaviour {
     /// # Errors
     /// When the disk holds something else.
-    pub fn read(root_disk: &Path) -> Result<Self, BehaviourError> {
-        let text = std::fs::read(root_disk).map_err(BehaviourError::Read)?;
+    pub fn read(work_disk: &Path) -> Result<Self, BehaviourError> {
+        let text = std::fs::read(work_disk).map_err(BehaviourError::Read)?;
         serde_json::from_slice(&text).map_err(BehaviourError::Parse)
     }
 }

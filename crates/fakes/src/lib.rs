@@ -4,7 +4,7 @@
 //! by the helper like them, so everything of banger is real except the guest, and a boot takes milliseconds. Between
 //! the two goes the connection that a VMM has with its backend. When it closes, the machine is off.
 //!
-//! How a machine behaves is written on its root disk ([`behaviour`]), as what a real machine does is: an image of a
+//! How a machine behaves is written on its work disk ([`behaviour`]), as what a real machine does is: an image of a
 //! few bytes is a guest that boots, one that fails to, or one that lies. Nothing has to be smuggled past the helper's
 //! cleared environment, and machines of one daemon can differ.
 

@@ -110,8 +110,8 @@ impl CommandLine {
         }
     }
 
-    fn root(&self) -> Option<&Path> {
-        self.disks.iter().find(|disk| disk.name == "root").map(|disk| disk.file.as_path())
+    fn work(&self) -> Option<&Path> {
+        self.disks.iter().find(|disk| disk.name == "work").map(|disk| disk.file.as_path())
     }
 
     /// Opens every file of the machine, the way QEMU would.
@@ -162,8 +162,8 @@ fn disk(value: &str) -> Option<DiskFile> {
 /// When there is no machine.
 pub fn run(line: &CommandLine) -> Result<(), MachineError> {
     let _held = line.open()?;
-    let root = line.root().ok_or(MachineError::Missing("root disk"))?;
-    let behaviour = Behaviour::read(root).map_err(MachineError::Behaviour)?;
+    let work = line.work().ok_or(MachineError::Missing("work disk"))?;
+    let behaviour = Behaviour::read(work).map_err(MachineError::Behaviour)?;
     if behaviour.vmm == Vmm::Refuses {
         return Err(MachineError::Refused);
     }
@@ -210,10 +210,10 @@ mod tests {
             "-nodefaults -m 512M -kernel /proc/self/fd/3 -initrd /proc/self/fd/4 \
              -chardev file,id=console,path=console.log,append=on -netdev tap,id=network,fd=5 \
              -add-fd fd=6,set=6,opaque=modules -chardev socket,id=vsock,path=vhost.sock \
-             -blockdev driver=raw,node-name=root,read-only=off,discard=unmap,file.driver=file,file.filename=root.img",
+             -blockdev driver=raw,node-name=work,read-only=off,discard=unmap,file.driver=file,file.filename=work.img",
         ))
         .unwrap();
-        assert_eq!(line.root(), Some(Path::new("root.img")));
+        assert_eq!(line.work(), Some(Path::new("work.img")));
         assert_eq!(line.console.as_deref(), Some(Path::new("console.log")));
         assert_eq!(line.vsock.as_deref(), Some(Path::new("vhost.sock")));
         assert_eq!(line.tap.as_deref(), Some("5"));

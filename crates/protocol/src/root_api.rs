@@ -7,7 +7,7 @@
 //!
 //! Each request can be repeated: doing it twice is doing it once, and the answer says whether anything changed.
 
-use crate::ids::VmId;
+use crate::ids::{OperationId, VmId};
 use crate::size::ByteSize;
 use crate::wire::requests;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ pub struct Changed {
 #[serde(deny_unknown_fields)]
 pub struct Version {
     pub protocol: u32,
+    /// On whose behalf the connection's requests are made; logged with each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationId>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

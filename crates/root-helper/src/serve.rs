@@ -12,6 +12,7 @@ use banger_protocol::root_api::RootCall;
 use banger_protocol::wire::{
     Connection, ConnectionError, ErrorKind, Line, RpcError, encode_response, parse_request, send,
 };
+use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::exit;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ fn converse(stream: UnixStream, helper: &Helper) {
     }
     let mut connection = Connection::new(stream);
     let mut greeted = false;
+    let mut operation = None;
     loop {
         let line = match connection.read_line() {
             Ok(Some(line)) => line,
@@ -71,8 +73,12 @@ fn converse(stream: UnixStream, helper: &Helper) {
                 if greeted && id != NO_ID { continue } else { return }
             }
         };
-        let _span = tracing::info_span!("request", method = call.method(), vm = vm_of(&call)).entered();
-        greeted |= matches!(&call, RootCall::Version(version) if version.protocol == PROTOCOL_VERSION);
+        if let RootCall::Version(version) = &call {
+            greeted |= version.protocol == PROTOCOL_VERSION;
+            operation = version.operation.as_ref().map(ToString::to_string);
+        }
+        let _span =
+            tracing::info_span!("request", method = call.method(), vm = vm_of(&call), operation).entered();
         let ends = matches!(call, RootCall::Shutdown(_));
         let answer = route(helper, id, call, line.descriptors);
         let sent = send(connection.stream(), &answer, &[]);
@@ -95,9 +101,13 @@ fn admit(stream: &UnixStream) -> Result<(), &'static str> {
         return Err("only the owner may speak to bangerd-root");
     }
     // proc_pid_ns(5): the links can be read by who has rights over the process. The helper has them over what
-    // is inside its user namespace and over nothing outside.
-    let inside = std::fs::metadata(format!("/proc/{}/ns/user", peer.pid.as_raw_nonzero())).is_ok();
-    if inside { Err("a VM's process may not speak to bangerd-root") } else { Ok(()) }
+    // is inside its user namespace and over nothing outside. A process that is gone shows neither, and could have
+    // left its connection to a VM's: only what is known to be outside may speak.
+    match std::fs::metadata(format!("/proc/{}/ns/user", peer.pid.as_raw_nonzero())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Ok(_) => Err("a VM's process may not speak to bangerd-root"),
+        Err(_) => Err("who connected is gone, and it is not known where it belonged"),
+    }
 }
 
 type Refusal = (u64, RpcError);

@@ -7,6 +7,7 @@ use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::root_api::{InventoryRequest, NetworkEnsure, RootCall, Version};
 use banger_protocol::wire::{Connection, ErrorKind, Incoming, MAX_LINE, parse_incoming};
 use harness::{Helper, Start, folder, is_root, refusal_kind, run};
+use rustix::process::Signal;
 use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -35,6 +36,14 @@ fn say(connection: &Connection, line: &str) {
 /// A client in Perl, which says its greeting, be it taken or not, and prints the answer.
 const CLIENT: &str = r#"use IO::Socket::UNIX; $SIG{PIPE} = "IGNORE"; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "connect: $!";
     print $s qq({"jsonrpc":"2.0","id":1,"method":"version","params":{"protocol":$ARGV[1]}}\n);
+    $s->flush; print scalar <$s>;"#;
+
+/// A client whose connection was made by a process that is gone before the helper, stopped until then, can look.
+const LEGACY: &str = r#"use IO::Socket::UNIX; my ($socket, $protocol, $helper) = @ARGV;
+    if (my $connects = fork) { waitpid $connects, 0; kill CONT => $helper; exit; }
+    my $s = IO::Socket::UNIX->new(Peer => $socket) or die "connect: $!"; my $gone = $$; exit if fork;
+    select undef, undef, undef, 0.01 while -e "/proc/$gone"; $SIG{PIPE} = "IGNORE";
+    print $s qq({"jsonrpc":"2.0","id":1,"method":"version","params":{"protocol":$protocol}}\n);
     $s->flush; print scalar <$s>;"#;
 
 fn greeting_of(output: &std::process::Output) -> ErrorKind {
@@ -72,6 +81,17 @@ fn a_process_inside_the_namespaces_is_refused() {
 }
 
 #[test]
+fn a_connection_left_behind_by_a_process_inside_the_namespaces_is_refused() {
+    let folder = folder();
+    let helper = Start::default().helper(folder.path());
+    let (version, pid) = (PROTOCOL_VERSION.to_string(), helper.child.id().to_string());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&helper.child), Signal::STOP).unwrap();
+    let arguments = ["-e", LEGACY, helper.socket().to_str().unwrap(), &version, &pid].map(str::to_owned);
+    let output = helper.inside_unchecked("perl", &arguments.each_ref().map(String::as_str));
+    assert_eq!(greeting_of(&output), ErrorKind::Unauthorized);
+}
+
+#[test]
 fn the_first_request_is_version_and_it_fits() {
     let folder = folder();
     let helper = Start::default().helper(folder.path());
@@ -80,11 +100,11 @@ fn the_first_request_is_version_and_it_fits() {
     assert!(connection.read_line().unwrap().is_none(), "the connection goes on");
 
     let mut connection = stranger(&helper);
-    let other = Version { protocol: PROTOCOL_VERSION + 1 };
+    let other = Version { protocol: PROTOCOL_VERSION + 1, operation: None };
     assert_eq!(refusal_kind(connection.call(&other)), ErrorKind::BadVersion);
     assert_eq!(refusal_kind(connection.call(&NetworkEnsure {})), ErrorKind::BadVersion);
 
-    let reply = stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION }).unwrap();
+    let reply = stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION, operation: None }).unwrap();
     assert_eq!(reply.pid, helper.child.id());
     assert_eq!(reply.settings.bridge, "br-banger");
 }
@@ -196,6 +216,6 @@ fn one_connection_too_many_is_told_so_and_room_comes_back() {
     assert_eq!(next_kind(&mut stranger(&helper)), Some(ErrorKind::Unavailable));
     drop(open);
     harness::until("there is room again", || {
-        stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION }).is_ok()
+        stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION, operation: None }).is_ok()
     });
 }

@@ -84,6 +84,16 @@ fn the_death_of_a_vmm_or_of_its_backend_is_noticed_and_takes_the_rest_with_it() 
 }
 
 #[test]
+fn the_death_of_an_adopted_vm_is_noticed_too() {
+    let sandbox = with_a_running_vm();
+    sandbox.kill("bangerd");
+    assert_eq!(dev(&sandbox)["state"], "running");
+    sandbox.kill("fake-qemu");
+    sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
+    assert_deleted(&sandbox);
+}
+
+#[test]
 fn the_death_of_a_vmm_or_backend_that_nobody_saw_is_found_by_the_next_daemon() {
     for program in ["fake-qemu", "fake-vsock-backend"] {
         let sandbox = with_a_running_vm();

@@ -104,6 +104,20 @@ fn a_start_that_two_wait_for_can_be_called_off() {
 }
 
 #[test]
+fn one_of_two_who_wait_for_a_start_can_give_up_and_the_other_still_gets_it() {
+    let sandbox = Sandbox::with_fake_guests();
+    let first = held(&sandbox);
+    let second = soon(sandbox.banger(["vm", "start", "dev"])).start();
+    until_busy_with(&sandbox, 2);
+    second.signal(rustix::process::Signal::INT);
+    let _ = second.finish().expect_code(130);
+    sandbox.let_go();
+    let _ = first.finish().expect_success();
+    ok(&sandbox, &["vm", "delete", "dev"]);
+    sandbox.assert_nothing_left();
+}
+
+#[test]
 fn deletes_at_once_all_succeed_or_find_nothing() {
     let sandbox = Sandbox::with_fake_guests();
     ok(&sandbox, &["vm", "create", "--name", "dev"]);

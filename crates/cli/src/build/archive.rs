@@ -87,6 +87,8 @@ pub(super) fn build(builder: &Builder<'_>, recipe: &Recipe, kind: debian::Kind) 
         .stderr(Stdio::piped())
         // A group of its own, so that Ctrl-C reaches it from here, once, and with all of its children.
         .process_group(0);
+    // Before the handler knows its group nothing else would end it.
+    let held = builder.signals.hold();
     let spawned = command.spawn();
     let mut child =
         spawned.map_err(|source| BuildError::Spawn { program: tool.path().to_owned(), source })?;
@@ -97,6 +99,7 @@ pub(super) fn build(builder: &Builder<'_>, recipe: &Recipe, kind: debian::Kind) 
         let caught = Arc::clone(&caught);
         move |signal| end_group(group, &caught, signal)
     });
+    drop(held);
     let said = match child.stderr.take() {
         Some(stderr) => listen(stderr, |stage| builder.progress.stage(stage)),
         None => Ok(String::new()),

@@ -46,6 +46,7 @@ impl Builder<'_> {
         let archive = archive::build(self, &entry.recipe, debian::Kind::Image);
         let archive = archive.map_err(|error| not_built(error.into()))?;
         let source = entry.recipe.source();
+        let _held = self.signals.hold();
         let request = IngestImage { name: name.clone(), source, kernel: kernel.clone(), size };
         let started =
             daemon.call_sending(&request, archive.as_fd()).map_err(|error| not_built(error.into()))?;
@@ -64,6 +65,7 @@ impl Builder<'_> {
         let not_built = |failure: Failure| failure.reason_for(format!("kernel `{name}` was not built"));
         let archive = archive::build(self, &entry.recipe, debian::Kind::Kernel);
         let archive = archive.map_err(|error| not_built(error.into()))?;
+        let _held = self.signals.hold();
         let request = IngestKernel { name: name.clone(), source: entry.recipe.source(), force };
         let started =
             daemon.call_sending(&request, archive.as_fd()).map_err(|error| not_built(error.into()))?;

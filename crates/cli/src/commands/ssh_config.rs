@@ -80,6 +80,8 @@ fn block() -> Result<String, Failure> {
     CheckHostIP no
     IdentityFile {}
     IdentitiesOnly yes
+# What the file says before its first `Host` is for every host, as without this block.
+Host *
 {END}",
         shell_word(&program),
         config_word(&program),

@@ -85,10 +85,11 @@ impl Machine {
             no_start: purpose == Purpose::Store,
             early: self.early,
         };
+        let held = signals.hold();
         let created = daemon.call(&create)?;
         let progress = Progress::live_or_silent(&format!("starting {}", created.name));
         let outcome = follow(daemon, created.operation, Some(signals), &progress);
-        drop(progress);
+        drop((progress, held));
         outcome.map_err(|error| match error {
             FollowError::TooLate { .. } => {
                 if let Err(failure) = remove(&VmRef(created.id.to_string())) {
@@ -98,7 +99,12 @@ impl Machine {
             }
             FollowError::Failed(_) => {
                 let name = &created.name;
-                Failure::from(error).with_hint(format!(
+                let failure = Failure::from(error);
+                // The daemon says so itself where the console is where to look.
+                if failure.hints().any(|hint| hint.contains("vm delete")) {
+                    return failure;
+                }
+                failure.with_hint(format!(
                     "`banger vm logs {name}` shows its console, `banger vm delete {name}` removes it"
                 ))
             }

@@ -26,6 +26,7 @@ impl Args {
         act_on_each(&self.vms, |daemon, vm| {
             let subject = if alone { format!("starting {}", self.vms[0]) } else { String::new() };
             let progress = if alone { Progress::live_or_silent(&subject) } else { Progress::Silent };
+            let _held = alone.then(|| signals.hold());
             let started = daemon.call(&Start { vm, early: self.early })?;
             follow::<VmView>(daemon, started, alone.then_some(&signals), &progress)?;
             Ok(())

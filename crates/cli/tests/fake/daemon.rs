@@ -34,6 +34,8 @@ pub(crate) enum Start {
 struct Known {
     protocol: u32,
     start: Start,
+    /// Whether those who create a VM are kept waiting for the answer.
+    withholds_create: bool,
     /// Whether a connection is closed as soon as it has handed over an agent.
     leaves_after_connect: bool,
     vms: Vec<VmView>,
@@ -59,6 +61,7 @@ impl FakeDaemon {
         let known = Known {
             protocol: PROTOCOL_VERSION,
             start: Start::Runs,
+            withholds_create: false,
             leaves_after_connect: false,
             vms: Vec::new(),
             images: Vec::new(),
@@ -90,6 +93,11 @@ impl FakeDaemon {
 
     pub(crate) fn starts(&self, start: Start) {
         self.known().start = start;
+    }
+
+    pub(crate) fn withholds_create(&self, withholds: bool) {
+        self.known().withholds_create = withholds;
+        self.known.1.notify_all();
     }
 
     pub(crate) fn leaves_after_connect(&self) {
@@ -181,6 +189,7 @@ impl FakeDaemon {
                 known.take_in(descriptors, json!(made))
             }
             DaemonCall::VmCreate(create) => {
+                known = self.known.1.wait_while(known, |known| known.withholds_create).unwrap();
                 let made = vm(VmId::random(), create.name.unwrap_or_else(|| "brave-otter".parse().unwrap()));
                 let state = match known.start {
                     Start::Runs => OperationState::Succeeded(json!(made)),

@@ -6,9 +6,9 @@
 use banger_protocol::guest_api::frame::{self, Kind, ReadFrameError};
 use banger_protocol::guest_api::{AGENT_PORT, Health, Request};
 use banger_protocol::root_api::VSOCK_SOCKET;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -35,8 +35,7 @@ pub(crate) fn connect(folder: &Path, limit: Duration) -> Result<UnixStream, Agen
     // By way of the folder's descriptor: the path itself may be longer than a socket address can hold.
     let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| AgentError::Connect(errno.into()))?;
-    let mut stream = UnixStream::connect(format!("/proc/self/fd/{}/{VSOCK_SOCKET}", folder.as_raw_fd()))
-        .map_err(AgentError::Connect)?;
+    let mut stream = connect_to_socket(&folder).map_err(AgentError::Connect)?;
     set_limit(&stream, Some(limit))?;
     stream.write_all(format!("CONNECT {AGENT_PORT}\n").as_bytes()).map_err(AgentError::Send)?;
     // Byte by byte: what follows the newline belongs to whoever gets the connection.
@@ -54,6 +53,17 @@ pub(crate) fn connect(folder: &Path, limit: Duration) -> Result<UnixStream, Agen
     }
     set_limit(&stream, None)?;
     Ok(stream)
+}
+
+/// Connects to the socket in the folder and to nothing a link there leads to: whoever took over the VMM could plant
+/// one to a socket of the owner's, and have us speak for it.
+fn connect_to_socket(folder: &OwnedFd) -> io::Result<UnixStream> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let socket = rustix::fs::openat(folder, VSOCK_SOCKET, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode) != FileType::Socket {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{VSOCK_SOCKET} is no socket")));
+    }
+    UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd()))
 }
 
 fn set_limit(stream: &UnixStream, limit: Option<Duration>) -> Result<(), AgentError> {
@@ -85,4 +95,38 @@ pub(crate) fn health(folder: &Path, limit: Duration) -> Result<Health, AgentErro
 /// Has the guest write everything to its disks.
 pub(crate) fn sync(folder: &Path, limit: Duration) -> Result<(), AgentError> {
     ask::<()>(folder, &Request::Sync, limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_link_in_place_of_the_socket_is_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let (outside, folder) = (place.path().join("owners.sock"), place.path().join("vm"));
+        std::fs::create_dir(&folder).unwrap();
+        let listener = UnixListener::bind(&outside).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        std::os::unix::fs::symlink(&outside, folder.join(VSOCK_SOCKET)).unwrap();
+        assert!(matches!(connect(&folder, Duration::from_secs(1)), Err(AgentError::Connect(_))));
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "it was called");
+    }
+
+    #[test]
+    fn the_socket_itself_is_reached_and_asked_for_the_agent() {
+        let place = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(place.path().join(VSOCK_SOCKET)).unwrap();
+        let backend = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = vec![0; format!("CONNECT {AGENT_PORT}\n").len()];
+            stream.read_exact(&mut asked).unwrap();
+            stream.write_all(b"OK 1\nrest").unwrap();
+        });
+        let mut rest = String::new();
+        connect(place.path(), Duration::from_secs(5)).unwrap().read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "rest", "what follows the answer belongs to whoever gets the connection");
+        backend.join().unwrap();
+    }
 }

@@ -6,6 +6,7 @@
 use super::helper_process::{StartHelperError, start_local};
 use crate::paths::StateFolder;
 use banger_protocol::PROTOCOL_VERSION;
+use banger_protocol::ids::OperationId;
 use banger_protocol::root_api::{Settings, Shutdown, Version, VersionReply};
 use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method};
 use rustix::net::sockopt::socket_peercred;
@@ -55,13 +56,20 @@ pub(crate) struct Helper {
     socket: PathBuf,
     state: StateFolder,
     settings: Settings,
+    /// On whose behalf it is asked.
+    operation: Option<OperationId>,
     /// Held while looking for the helper and starting it: two requests start one.
     starting: Arc<Mutex<()>>,
 }
 
 impl Helper {
     pub(crate) fn new(socket: PathBuf, state: StateFolder, settings: Settings) -> Self {
-        Self { socket, state, settings, starting: Arc::default() }
+        Self { socket, state, settings, operation: None, starting: Arc::default() }
+    }
+
+    /// The same helper, asked on behalf of an operation, which it logs.
+    pub(crate) fn on_behalf_of(&self, operation: Option<OperationId>) -> Self {
+        Self { operation, ..self.clone() }
     }
 
     /// Asks; blocks. Starts the helper when it is not there.
@@ -143,7 +151,7 @@ impl Helper {
         // Without a limit, one that is stopped would keep whoever asks waiting, and with them the daemon's end.
         let _ = stream.set_read_timeout(Some(GREETING_LIMIT));
         let mut connection = Connection::new(stream);
-        match connection.call(&Version { protocol: PROTOCOL_VERSION }) {
+        match connection.call(&Version { protocol: PROTOCOL_VERSION, operation: self.operation.clone() }) {
             Ok(version) => Ok(Some((connection, version))),
             Err(ConnectionError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(HelperError::Silent { pid })

@@ -34,6 +34,9 @@ pub(crate) struct KernelRecord {
     pub arch: String,
     /// SHA-256 of the uncompressed kernel, hexadecimal.
     pub sha256: String,
+    /// What the initrd loads, in this order.
+    #[serde(default)]
+    pub boot_modules: Vec<String>,
     /// RFC 3339, UTC.
     pub created: String,
 }

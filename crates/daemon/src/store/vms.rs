@@ -336,7 +336,10 @@ pub(super) mod tests {
             has_sshd: true,
         };
         store.put(&image).unwrap();
-        store.put(&KernelRecord { name: image.kernel, source, version, arch, sha256, created }).unwrap();
+        let boot_modules = Vec::new();
+        let kernel =
+            KernelRecord { name: image.kernel, source, version, arch, sha256, boot_modules, created };
+        store.put(&kernel).unwrap();
         (folder, store)
     }
 

@@ -9,7 +9,7 @@ use banger_protocol::root_api::{Acceleration, CONSOLE_LOG, ProcessIdentity, VMM_
 use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -20,7 +20,7 @@ const MAX_NOTICE: u64 = 4096;
 /// However little a guest has worked, it is given up after this long.
 const WALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Bytes of a log's end that are searched for its last line.
-const LAST_WORDS: usize = 4096;
+const LAST_WORDS: u64 = 4096;
 const TICK: Duration = Duration::from_millis(500);
 
 /// Processor time after which a guest that has not come up will not.
@@ -144,23 +144,13 @@ async fn end_of(process: ProcessIdentity) {
 /// The last thing that the VMM, or else the guest's console, had to say.
 pub(super) fn last_words(folder: &Path) -> Option<String> {
     [VMM_LOG, CONSOLE_LOG].into_iter().find_map(|log| {
-        let tail = tail_of(&folder.join(log)).ok()?;
-        let tail = String::from_utf8_lossy(&tail);
+        let bytes = super::folder::end_of(folder, log, LAST_WORDS).ok()?;
+        let tail = String::from_utf8_lossy(&bytes).into_owned();
         let line = tail.lines().rev().find(|line| !line.trim().is_empty())?;
         // A guest wrote this: nothing that a terminal would obey may pass.
         let printable: String = line.chars().filter(|c| !c.is_control()).collect();
         Some(format!("{log} ends with: {}", printable.trim()))
     })
-}
-
-/// The file may be as long as a guest likes.
-fn tail_of(path: &Path) -> io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
-    let mut tail = vec![0; LAST_WORDS];
-    let from = file.metadata()?.len().saturating_sub(LAST_WORDS as u64);
-    let read = file.read_at(&mut tail, from)?;
-    tail.truncate(read);
-    Ok(tail)
 }
 
 /// User and system time of a process so far; zero when it cannot be read.

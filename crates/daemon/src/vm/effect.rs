@@ -5,17 +5,20 @@
 //! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
 //! ends it just before.
 
+use super::disks::cow_size;
+use super::folder;
 use crate::Services;
-use crate::client::helper::HelperError;
+use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
+    DiskRole, NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
 };
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +32,10 @@ pub(crate) enum Effect {
     CloneDisk {
         from: PathBuf,
         name: &'static str,
+    },
+    /// Gives the VM an empty file for what it changes of `base`, unless it has one.
+    MakeCow {
+        base: PathBuf,
     },
     EnsureNetwork,
     CreateTap,
@@ -50,7 +57,7 @@ impl Effect {
             Self::MakeFolder => "make the VM's folder",
             Self::WriteConfigDrive(_) => "write the config drive",
             Self::CloneDisk { name, .. } if *name == "work.img" => "make the work disk",
-            Self::CloneDisk { .. } => "make the root disk",
+            Self::CloneDisk { .. } | Self::MakeCow { .. } => "make the root disk",
             Self::EnsureNetwork => "make the bridge",
             Self::CreateTap => "make the tap",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
@@ -154,7 +161,8 @@ pub(crate) async fn perform(
     }
     let kills = matches!(effect, Effect::KillProcesses);
     let (services, id) = (services.clone(), vm.clone());
-    let outcome = tokio::task::spawn_blocking(move || act(&services, &id, effect))
+    let helper = services.helper.on_behalf_of(crate::operation::current());
+    let outcome = tokio::task::spawn_blocking(move || act(&services, &helper, &id, effect))
         .await
         .map_err(|e| failed(Cause::BrokeOff(e)))?
         .map_err(failed)?;
@@ -183,9 +191,8 @@ struct Outcome {
     killed: Vec<ProcessIdentity>,
 }
 
-fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause> {
+fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Result<Outcome, Cause> {
     let folder = services.state.vm(vm);
-    let helper = &services.helper;
     let file = |path: &std::path::Path| {
         let path = path.display().to_string();
         move |source| Cause::File { path, source }
@@ -195,13 +202,20 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(file(&folder))?;
         }
         Effect::WriteConfigDrive(bytes) => {
-            let path = folder.join(banger_protocol::root_api::DiskRole::Config.file_name());
-            std::fs::write(&path, bytes).map_err(file(&path))?;
+            let name = DiskRole::Config.file_name();
+            folder::write_anew(&folder, name, &bytes).map_err(file(&folder.join(name)))?;
         }
         Effect::CloneDisk { from, name } => {
             let to = folder.join(name);
             if !to.exists() {
                 clone_file(&from, &to).map_err(Cause::Clone)?;
+            }
+        }
+        Effect::MakeCow { base } => {
+            let path = folder.join(DiskRole::Cow.file_name());
+            let size = std::fs::metadata(&base).map_err(file(&base))?.len();
+            if !path.exists() {
+                make_hole(&path, cow_size(size)).map_err(file(&path))?;
             }
         }
         Effect::EnsureNetwork => {
@@ -236,6 +250,17 @@ fn act(services: &Services, vm: &VmId, effect: Effect) -> Result<Outcome, Cause>
         },
     }
     Ok(Outcome::default())
+}
+
+/// A file of nothing but its length, which appears with that length.
+fn make_hole(path: &Path, size: u64) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    match std::fs::remove_file(&partial) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    File::options().create_new(true).write(true).mode(0o600).open(&partial)?.set_len(size)?;
+    std::fs::rename(&partial, path)
 }
 
 fn remove_sockets(folder: &std::path::Path) -> Result<(), Cause> {

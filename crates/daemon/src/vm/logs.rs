@@ -1,6 +1,6 @@
 //! A guest's console, piece by piece.
 
-use super::view;
+use super::{folder, view};
 use crate::Services;
 use banger_protocol::daemon_api::vm::{LogChunk, Logs, State};
 use banger_protocol::root_api::CONSOLE_LOG;
@@ -16,9 +16,8 @@ const _: () = assert!(CHUNK * 6 < MAX_LINE);
 pub(crate) fn logs(services: &Services, request: &Logs) -> Result<LogChunk, RpcError> {
     let vm = view::find(services, &request.vm)?;
     let live = matches!(vm.state.name(), State::Starting | State::Running | State::Paused | State::Stopping);
-    let path = services.state.vm(&vm.id).join(CONSOLE_LOG);
     let mut bytes = vec![0; CHUNK];
-    let read = match std::fs::File::open(&path) {
+    let read = match folder::open(&services.state.vm(&vm.id), CONSOLE_LOG) {
         Ok(file) => file.read_at(&mut bytes, request.offset),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),

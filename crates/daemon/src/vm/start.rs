@@ -5,48 +5,47 @@
 //! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
 //! between, [`release`] takes it all down again and the state says what it was.
 
-use super::boot::{BootError, Notices, first_end, last_words};
+use super::boot::{BootError, Notices, last_words};
+use super::disks::{Circumstances, RootDisk};
 use super::effect::{Effect, EffectError, perform};
 use super::keys::KeyError;
 use super::release::{Depth, ReleaseError, release};
+use super::shared_files::{SharedFileError, SharedFiles};
 use super::state::{Action, Permission, Running, VmState};
 use super::vmm::{NoVmm, Vmm};
+use super::vsock_backend::{BackendSilent, wait_until_listening};
 use super::{config_drive, keys, view, vmm, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
-use crate::store::{StoreError, VmRecord};
+use crate::store::{KernelRecord, StoreError, VmRecord};
 use banger_protocol::daemon_api::vm::{StageTiming, VmView};
 use banger_protocol::guest_api::Notice;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    Acceleration, Disk, DiskRole, DiskSource, MacAddress, ProcessIdentity, Program, QemuSpec, VHOST_SOCKET,
+    Acceleration, Disk, DiskRole, MacAddress, ProcessIdentity, Program, QemuSpec,
 };
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long the vsock backend may take to listen; it does nothing before that.
-const BACKEND_DEADLINE: Duration = Duration::from_secs(20);
+use std::time::Instant;
 
 /// Why a VM did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error("no VMM can run it")]
     NoVmm(#[source] NoVmm),
-    #[error("the image's or kernel's file {path} cannot be opened")]
-    Artefact { path: String, source: io::Error },
+    #[error(transparent)]
+    SharedFile(SharedFileError),
     #[error("its keys could not be made")]
     Keys(#[source] KeyError),
     #[error("its folder could not be used")]
     Folder(#[source] io::Error),
     #[error(transparent)]
     Effect(#[from] EffectError),
-    #[error("the vsock backend did not listen")]
-    Backend,
+    #[error(transparent)]
+    Backend(BackendSilent),
     #[error("it did not come up")]
     Boot(#[source] BootError),
     #[error(transparent)]
@@ -122,18 +121,21 @@ async fn bring_up(
     let id = &vm.id;
     stages.begin("preflight")?;
     let driver = vmm::choose(&services.host, services.config.vmm).map_err(StartError::NoVmm)?;
-    let files = Artefacts::find(services, vm);
-    let shared = files.open()?;
+    let files = SharedFiles::find(services, vm);
+    let kernel = services.store.find::<KernelRecord>(vm.kernel.as_str())?;
+    let root = RootDisk::choose(Circumstances::look(services, id, kernel.as_ref()));
+    let disks = root.disks();
+    let shared = files.open(&disks).map_err(StartError::SharedFile)?;
     let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
     let drive = config_drive::render(vm, services.range, &public).map_err(StartError::Keys)?;
 
     stages.begin("disks")?;
     perform(services, id, Effect::MakeFolder).await?;
     perform(services, id, Effect::WriteConfigDrive(drive)).await?;
-    let clone = |from, role: DiskRole| Effect::CloneDisk { from, name: role.file_name() };
-    perform(services, id, clone(files.rootfs.clone(), DiskRole::Root)).await?;
+    perform(services, id, root.prepare(&files.rootfs)).await?;
     stages.check()?;
-    perform(services, id, clone(files.work_seed.clone(), DiskRole::Work)).await?;
+    let work = Effect::CloneDisk { from: files.work_seed.clone(), name: DiskRole::Work.file_name() };
+    perform(services, id, work).await?;
 
     stages.begin("network")?;
     perform(services, id, Effect::EnsureNetwork).await?;
@@ -145,13 +147,14 @@ async fn bring_up(
     let descriptor = || File::open(&folder).map(OwnedFd::from).map_err(StartError::Folder);
     let start = |program, descriptors| Effect::StartProcess { program, descriptors };
     let backend = perform(services, id, start(Program::VsockBackend, vec![descriptor()?])).await?;
-    wait_for_backend(&folder, backend).await?;
-    let program = qemu(vm, &driver);
+    let backend = backend.expect("starting a process tells which one it is");
+    wait_until_listening(backend).await.map_err(StartError::Backend)?;
+    let program = qemu(vm, &driver, disks);
     let descriptors = std::iter::once(descriptor()?).chain(shared).collect();
     let vmm = perform(services, id, start(program, descriptors)).await?;
     let vmm = vmm.expect("starting a process tells which one it is");
 
-    let processes: Vec<ProcessIdentity> = std::iter::once(vmm).chain(backend).collect();
+    let processes: Vec<ProcessIdentity> = vec![vmm, backend];
     stages.begin("agent")?;
     let boot_id = loop {
         let notice = notices.wait("its agent", &processes, driver.acceleration());
@@ -170,7 +173,7 @@ async fn bring_up(
     }
     Ok(Running {
         vmm,
-        vsock_backend: backend,
+        vsock_backend: Some(backend),
         driver: driver.name().to_owned(),
         acceleration: driver.acceleration(),
         boot_id,
@@ -178,54 +181,13 @@ async fn bring_up(
     })
 }
 
-/// The shared files a VM starts from.
-struct Artefacts {
-    kernel: PathBuf,
-    initrd: PathBuf,
-    modules: PathBuf,
-    rootfs: PathBuf,
-    work_seed: PathBuf,
-}
-
-impl Artefacts {
-    fn find(services: &Services, vm: &VmRecord) -> Self {
-        let kernel = services.state.kernels().join(vm.kernel.as_str());
-        let image = services.state.images().join(vm.image.as_str());
-        Self {
-            kernel: kernel.join(crate::kernel::KERNEL),
-            initrd: kernel.join(crate::kernel::INITRD),
-            modules: kernel.join(crate::kernel::MODULES),
-            rootfs: image.join(crate::image::ROOTFS),
-            work_seed: image.join(crate::image::WORK_SEED),
-        }
-    }
-
-    /// Those that the VMM gets as descriptors: kernel, initrd, modules. The image's files are only looked for.
-    fn open(&self) -> Result<Vec<OwnedFd>, StartError> {
-        let open = |path: &PathBuf| {
-            let failed = |source| StartError::Artefact { path: path.display().to_string(), source };
-            File::open(path).map(OwnedFd::from).map_err(failed)
-        };
-        for path in [&self.rootfs, &self.work_seed] {
-            open(path)?;
-        }
-        [&self.kernel, &self.initrd, &self.modules].into_iter().map(open).collect()
-    }
-}
-
-fn qemu(vm: &VmRecord, driver: &Vmm) -> Program {
-    let disks = [
-        (DiskRole::Root, DiskSource::Folder),
-        (DiskRole::Work, DiskSource::Folder),
-        (DiskRole::Modules, DiskSource::Descriptor),
-        (DiskRole::Config, DiskSource::Folder),
-    ];
+fn qemu(vm: &VmRecord, driver: &Vmm, disks: Vec<Disk>) -> Program {
     Program::Qemu(QemuSpec {
         acceleration: driver.acceleration(),
         vcpu: vm.spec.vcpu,
         memory: vm.spec.memory,
-        kernel_command_line: command_line(driver.acceleration(), disks.iter().map(|(role, _)| *role)),
-        disks: disks.into_iter().map(|(role, source)| Disk { role, source }).collect(),
+        kernel_command_line: command_line(driver.acceleration(), disks.iter().map(|disk| disk.role)),
+        disks,
         mac: MacAddress::of_guest(vm.address),
     })
 }
@@ -243,21 +205,6 @@ fn command_line(acceleration: Acceleration, disks: impl Iterator<Item = DiskRole
         "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cloud-init=disabled cryptomgr.notests{emulated} banger.disks={}",
         disks.join(",")
     )
-}
-
-async fn wait_for_backend(folder: &Path, backend: Option<ProcessIdentity>) -> Result<(), StartError> {
-    let socket = folder.join(VHOST_SOCKET);
-    let backend: Vec<_> = backend.into_iter().collect();
-    let appears = async {
-        while !socket.exists() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::select! {
-        () = appears => Ok(()),
-        () = first_end(&backend) => Err(StartError::Backend),
-        () = tokio::time::sleep(BACKEND_DEADLINE) => Err(StartError::Backend),
-    }
 }
 
 /// Tells how far a start is, keeps the time each stage took, and notices a cancel between two of them.
@@ -322,7 +269,7 @@ fn explain(
 ) -> RpcError {
     let mut causes = vec![error.to_string()];
     causes.extend(RpcError::from_error(ErrorKind::OperationFailed, error).causes);
-    if matches!(error, StartError::Boot(_) | StartError::Backend) {
+    if matches!(error, StartError::Boot(_) | StartError::Backend(_)) {
         causes.extend(last_words);
     }
     if let Some(left_behind) = left_behind {
@@ -331,11 +278,11 @@ fn explain(
     let hint = match error {
         StartError::NoVmm(error) => Some(error.hint().to_owned()),
         StartError::Effect(error) => error.hint.clone(),
-        StartError::Artefact { .. } => Some(format!(
+        StartError::SharedFile(_) => Some(format!(
             "make it again: `banger image delete {}` and `banger kernel rm {}`, then pull them",
             vm.image, vm.kernel
         )),
-        StartError::Boot(_) | StartError::Backend => Some(format!(
+        StartError::Boot(_) | StartError::Backend(_) => Some(format!(
             "`banger vm logs {0}` shows its console; `banger vm delete {0}` removes it",
             vm.name
         )),

@@ -83,7 +83,7 @@ pub fn run(sockets: &Sockets) -> Result<(), GuestError> {
     let host = listen(&sockets.host)?;
     let vhost = listen(&sockets.vhost)?;
     let (mut machine, _) = vhost.accept().map_err(GuestError::Accept)?;
-    let behaviour = Behaviour::read(Path::new(DiskRole::Root.file_name())).map_err(GuestError::Behaviour)?;
+    let behaviour = Behaviour::read(Path::new(DiskRole::Work.file_name())).map_err(GuestError::Behaviour)?;
     let guest = Arc::new(Guest {
         behaviour,
         boot_id: new_boot_id(),

@@ -85,7 +85,7 @@ impl Helper {
 
     pub(crate) fn try_connect(&self) -> Option<(Connection, VersionReply)> {
         let mut connection = Connection::new(UnixStream::connect(self.socket()).ok()?);
-        let reply = connection.call(&Version { protocol: PROTOCOL_VERSION }).ok()?;
+        let reply = connection.call(&Version { protocol: PROTOCOL_VERSION, operation: None }).ok()?;
         Some((connection, reply))
     }
 

@@ -1,0 +1,143 @@
+//! A VM's disks: which there are, in which order the guest sees them, and where their bytes come from.
+//!
+//! The root file system is the image's, and the image is never written. What the guest changes goes to a file of
+//! the VM's own, in the first way that serves here:
+//!
+//! | way | the VM's own file | needs |
+//! |---|---|---|
+//! | reflink | `root.img`, sharing the image's blocks | a file system that shares blocks |
+//! | guest-snapshot | `cow.img`, only what changed; the guest joins the two itself | dm-snapshot in the guest's kernel |
+//! | copy | `root.img`, all of the image's data | space and time |
+//!
+//! A VM keeps the way it was first started with, since its file holds what it wrote.
+
+use super::effect::Effect;
+use crate::Services;
+use crate::clone::can_reflink;
+use crate::config::RootDiskChoice;
+use crate::store::KernelRecord;
+use banger_protocol::ids::VmId;
+use banger_protocol::root_api::{Disk, DiskRole, DiskSource};
+use std::path::Path;
+
+/// How a VM's changes to its root file system are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RootDisk {
+    /// A disk of its own, cloned or copied.
+    Own,
+    /// The image's disk, read-only, and a file of what changed.
+    Joined,
+}
+
+/// What the way is chosen by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    pub choice: RootDiskChoice,
+    pub has_root: bool,
+    pub has_cow: bool,
+    pub reflink: bool,
+    /// Whether the guest's kernel brings what joins two disks.
+    pub kernel_joins: bool,
+}
+
+impl Circumstances {
+    pub(super) fn look(services: &Services, vm: &VmId, kernel: Option<&KernelRecord>) -> Self {
+        let folder = services.state.vm(vm);
+        let loads = |kernel: &KernelRecord| kernel.boot_modules.iter().any(|module| module == "dm_snapshot");
+        Self {
+            choice: services.config.root_disk,
+            has_root: folder.join(DiskRole::Root.file_name()).exists(),
+            has_cow: folder.join(DiskRole::Cow.file_name()).exists(),
+            reflink: can_reflink(&services.state.vms()),
+            kernel_joins: kernel.is_some_and(loads),
+        }
+    }
+}
+
+impl RootDisk {
+    /// The way for a start in these circumstances. Pure.
+    pub(super) fn choose(here: Circumstances) -> Self {
+        match here.choice {
+            _ if here.has_root => Self::Own,
+            _ if here.has_cow => Self::Joined,
+            RootDiskChoice::Reflink | RootDiskChoice::Copy => Self::Own,
+            RootDiskChoice::GuestSnapshot => Self::Joined,
+            RootDiskChoice::Auto if here.reflink || !here.kernel_joins => Self::Own,
+            RootDiskChoice::Auto => Self::Joined,
+        }
+    }
+
+    /// Makes the VM's own file, unless it has it.
+    pub(super) fn prepare(self, rootfs: &Path) -> Effect {
+        match self {
+            Self::Own => Effect::CloneDisk { from: rootfs.to_owned(), name: DiskRole::Root.file_name() },
+            Self::Joined => Effect::MakeCow { base: rootfs.to_owned() },
+        }
+    }
+
+    /// Every disk in the order the guest sees it.
+    pub(super) fn disks(self) -> Vec<Disk> {
+        let root: &[(DiskRole, DiskSource)] = match self {
+            Self::Own => &[(DiskRole::Root, DiskSource::Folder)],
+            Self::Joined => &[(DiskRole::Base, DiskSource::Descriptor), (DiskRole::Cow, DiskSource::Folder)],
+        };
+        let others = [
+            (DiskRole::Work, DiskSource::Folder),
+            (DiskRole::Modules, DiskSource::Descriptor),
+            (DiskRole::Config, DiskSource::Folder),
+        ];
+        root.iter().chain(&others).map(|&(role, source)| Disk { role, source }).collect()
+    }
+}
+
+/// Bytes of a file that can hold every block of its base changed: base, its table of exceptions, and some.
+///
+/// One that is only as large as its base overflows and takes the root file system with it.
+pub(super) const fn cow_size(base: u64) -> u64 {
+    let size = base + base / 100 + (16 << 20);
+    // A disk is made of whole sectors.
+    size.div_ceil(512) * 512
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here(choice: RootDiskChoice) -> Circumstances {
+        Circumstances { choice, has_root: false, has_cow: false, reflink: false, kernel_joins: true }
+    }
+
+    #[test]
+    fn sharing_blocks_goes_before_joining_and_joining_before_copying() {
+        let auto = here(RootDiskChoice::Auto);
+        assert_eq!(RootDisk::choose(Circumstances { reflink: true, ..auto }), RootDisk::Own);
+        assert_eq!(RootDisk::choose(auto), RootDisk::Joined);
+        assert_eq!(RootDisk::choose(Circumstances { kernel_joins: false, ..auto }), RootDisk::Own);
+    }
+
+    #[test]
+    fn a_vm_keeps_the_way_it_was_started_with() {
+        for choice in [RootDiskChoice::Auto, RootDiskChoice::Copy, RootDiskChoice::GuestSnapshot] {
+            let has_cow = Circumstances { has_cow: true, ..here(choice) };
+            assert_eq!(RootDisk::choose(has_cow), RootDisk::Joined);
+            let has_root = Circumstances { has_root: true, ..here(choice) };
+            assert_eq!(RootDisk::choose(has_root), RootDisk::Own);
+        }
+    }
+
+    #[test]
+    fn the_base_comes_right_before_its_cow_and_is_never_the_vms_own() {
+        let disks = RootDisk::Joined.disks();
+        assert_eq!(disks[0], Disk { role: DiskRole::Base, source: DiskSource::Descriptor });
+        assert_eq!(disks[1].role, DiskRole::Cow);
+        assert!(disks[0].read_only());
+    }
+
+    #[test]
+    fn a_cow_is_larger_than_what_it_may_have_to_hold() {
+        for base in [1 << 30, 40 << 30, 4097] {
+            let size = cow_size(base);
+            assert!(size >= base + base / 100 + (16 << 20) && size.is_multiple_of(512));
+        }
+    }
+}
