@@ -13,6 +13,7 @@
 use crate::operation::{Ended, Handle};
 use crate::store::{Artefact, Store, StoreError};
 use banger_image::{Progress, Watch};
+use banger_protocol::ids::OperationId;
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use rustix::fs::RenameFlags;
@@ -143,32 +144,38 @@ pub(crate) fn read_manifest<A: Artefact>(folder: &Path) -> Option<A> {
 
 /// Forgets and removes an artefact that no VM uses.
 ///
-/// The folder is renamed before its row goes, so that a crash leaves either all of it or a draft.
-pub(crate) fn remove<A: Artefact>(
-    parent: &Path,
-    name: &str,
-    store: &Store,
-    kind: &str,
-) -> Result<(), RpcError> {
-    let broken = |e: &(dyn std::error::Error + 'static)| RpcError::from_error(ErrorKind::OperationFailed, e);
-    if store.find::<A>(name).map_err(|e| broken(&e))?.is_none() {
-        return Err(RpcError::new(ErrorKind::NotFound, format!("there is no {kind} `{name}`"))
-            .with_hint(format!("`banger {kind} list` shows what there is")));
-    }
-    let users = store.remove_unused::<A>(name).map_err(|e| broken(&e))?;
+/// Its row goes first, which is the moment from which no VM can be made of it. A crash before the folder has another
+/// name gives it back its row at the next start; after that, it is a draft of nobody's.
+pub(crate) fn remove<A: Artefact>(parent: &Path, name: &str, store: &Store) -> Result<(), RpcError> {
+    let Some(artefact) = store.find::<A>(name)? else { return Err(absent::<A>(parent, name)) };
+    let users = store.remove_unused::<A>(name)?;
     if let Some((_, first)) = users.first() {
         let others = users.len() - 1;
         let and_more = if others == 0 { String::new() } else { format!(" and {others} more") };
-        let message = format!("the {kind} `{name}` is used by VM `{first}`{and_more}");
+        let message = format!("the {} `{name}` is used by VM `{first}`{and_more}", A::KIND);
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete it first: `banger vm delete {first}`")));
     }
     let folder = parent.join(name);
-    let doomed = parent.join(format!("{TEMPORARY}doomed-{name}"));
-    std::fs::rename(&folder, &doomed)
-        .and_then(|()| std::fs::remove_dir_all(&doomed))
-        .map_err(failed(&folder, "removed"))
-        .map_err(|e| broken(&e))
+    let doomed = parent.join(format!("{TEMPORARY}{}", OperationId::random()));
+    let message = || format!("the {} `{name}` was not removed", A::KIND);
+    if let Err(source) = std::fs::rename(&folder, &doomed) {
+        store.put(&artefact)?;
+        return Err(explain(message(), &failed(&folder, "renamed")(source)));
+    }
+    std::fs::remove_dir_all(&doomed).map_err(|source| explain(message(), &failed(&doomed, "removed")(source)))
+}
+
+/// Why there is none of this name: nobody made it, or its manifest is damaged.
+pub(crate) fn absent<A: Artefact>(parent: &Path, name: &str) -> RpcError {
+    let (kind, folder) = (A::KIND, parent.join(name));
+    if folder.exists() && read_manifest::<A>(&folder).is_none() {
+        let message = format!("the {kind} `{name}` was set aside: its manifest cannot be read");
+        let hint = format!("remove {}, then `banger {kind} pull {name}`", folder.display());
+        return RpcError::new(ErrorKind::Refused, message).with_hint(hint);
+    }
+    RpcError::new(ErrorKind::NotFound, format!("there is no {kind} `{name}`"))
+        .with_hint(format!("`banger {kind} list` shows what there is"))
 }
 
 /// What a folder takes on the disk: blocks, not lengths, since disk images are sparse.

@@ -1,7 +1,7 @@
 //! Images: a folder each, with the root file system and the seed of the work disk.
 
 use crate::Services;
-use crate::artefact::{Draft, build, disk_usage, explain, hexadecimal, remove};
+use crate::artefact::{Draft, absent, build, disk_usage, explain, hexadecimal, remove};
 use crate::operation::{Ended, Handle};
 use crate::store::ImageRecord;
 use banger_image::Watch;
@@ -18,18 +18,15 @@ pub(crate) const ROOTFS: &str = rootfs::ROOTFS;
 pub(crate) const WORK_SEED: &str = rootfs::WORK_SEED;
 
 pub(crate) fn list(services: &Services) -> Result<Vec<ImageView>, RpcError> {
-    let all: Vec<ImageRecord> =
-        services.store.all().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
+    let all: Vec<ImageRecord> = services.store.all()?;
     Ok(all.into_iter().map(|image| view(services, image)).collect())
 }
 
 pub(crate) fn show(services: &Services, name: &ImageName) -> Result<ImageView, RpcError> {
-    let found = services.store.find(name.as_str());
-    let found = found.map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
-    found.map(|image| view(services, image)).ok_or_else(|| {
-        RpcError::new(ErrorKind::NotFound, format!("there is no image `{name}`"))
-            .with_hint("`banger image list` shows the images there are")
-    })
+    let found = services.store.find(name.as_str())?;
+    found
+        .map(|image| view(services, image))
+        .ok_or_else(|| absent::<ImageRecord>(&services.state.images(), name.as_str()))
 }
 
 fn view(services: &Services, image: ImageRecord) -> ImageView {
@@ -110,6 +107,6 @@ fn make(
 const AGENT_IN_GUEST: &str = "usr/lib/banger/banger-vsock-agent";
 
 pub(crate) fn delete(services: &Services, name: ImageName) -> Result<Deleted, RpcError> {
-    remove::<ImageRecord>(&services.state.images(), name.as_str(), &services.store, "image")?;
+    remove::<ImageRecord>(&services.state.images(), name.as_str(), &services.store)?;
     Ok(Deleted { image: name })
 }

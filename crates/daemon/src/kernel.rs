@@ -1,7 +1,7 @@
 //! Kernels: a folder each, with what a VM boots.
 
 use crate::Services;
-use crate::artefact::{Draft, build, disk_usage, explain, hexadecimal, remove};
+use crate::artefact::{Draft, absent, build, disk_usage, explain, hexadecimal, remove};
 use crate::operation::{Ended, Handle};
 use crate::store::{ImageRecord, KernelRecord};
 use banger_image::{Watch, kernel};
@@ -51,18 +51,15 @@ fn names_a_loader(elf: &[u8]) -> bool {
 }
 
 pub(crate) fn list(services: &Services) -> Result<Vec<KernelView>, RpcError> {
-    let all: Vec<KernelRecord> =
-        services.store.all().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
+    let all: Vec<KernelRecord> = services.store.all()?;
     Ok(all.into_iter().map(|kernel| view(services, kernel)).collect())
 }
 
 pub(crate) fn show(services: &Services, name: &KernelName) -> Result<KernelView, RpcError> {
-    let found = services.store.find(name.as_str());
-    let found = found.map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
-    found.map(|kernel| view(services, kernel)).ok_or_else(|| {
-        RpcError::new(ErrorKind::NotFound, format!("there is no kernel `{name}`"))
-            .with_hint("`banger kernel list` shows the kernels there are")
-    })
+    let found = services.store.find(name.as_str())?;
+    found
+        .map(|kernel| view(services, kernel))
+        .ok_or_else(|| absent::<KernelRecord>(&services.state.kernels(), name.as_str()))
 }
 
 fn view(services: &Services, kernel: KernelRecord) -> KernelView {
@@ -165,14 +162,13 @@ pub(crate) fn refresh_initrds(services: &Services) {
 }
 
 pub(crate) fn delete(services: &Services, name: KernelName) -> Result<Deleted, RpcError> {
-    let images: Vec<ImageRecord> =
-        services.store.all().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
+    let images: Vec<ImageRecord> = services.store.all()?;
     if let Some(image) = images.iter().find(|image| image.kernel == name) {
         let message = format!("the kernel `{name}` is needed by the image `{}`", image.name);
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete the image first: `banger image delete {}`", image.name)));
     }
-    remove::<KernelRecord>(&services.state.kernels(), name.as_str(), &services.store, "kernel")?;
+    remove::<KernelRecord>(&services.state.kernels(), name.as_str(), &services.store)?;
     Ok(Deleted { kernel: name })
 }
 

@@ -81,11 +81,19 @@ fn main() -> ExitCode {
                 text.push_str(&format!(": {cause}"));
             }
             text.push('\n');
+            if let Some(hint) = error.chain().find_map(hint_for) {
+                text.push_str(&format!("hint: {hint}\n"));
+            }
             // Nobody to tell when even that fails.
             let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
             ExitCode::FAILURE
         }
     }
+}
+
+fn hint_for(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let file = cause.downcast_ref().and_then(clone::hint_for);
+    file.or_else(|| cause.downcast_ref().and_then(store::hint_for))
 }
 
 fn run() -> anyhow::Result<()> {

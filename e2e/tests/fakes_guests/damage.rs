@@ -53,7 +53,9 @@ fn a_truncated_manifest_is_told_and_its_image_is_not_there_until_it_is_mended() 
     let whole = fs::read(&manifest).expect("it is there");
     fs::write(&manifest, &whole[..whole.len() / 2]).expect("it is writable");
     doctor_says(&sandbox, &["set aside", "images/held"]);
-    let _ = sandbox.banger(["vm", "create", "--image", "held"]).run().expect_failure(&["held"]);
+    for verb in ["vm create --image held", "image show held", "image delete held"] {
+        let _ = sandbox.banger(verb.split(' ')).run().expect_failure(&["set aside", "images/held, then"]);
+    }
     ok(&sandbox, &["vm", "run", "--rm", "--", "true"]);
 
     ok(&sandbox, &["daemon", "stop"]);
@@ -120,4 +122,28 @@ fn a_database_that_is_garbage_empty_or_gone_costs_no_vm_its_disks() {
         ok(&sandbox, &["vm", "delete", &ids[0], &ids[1]]);
         sandbox.assert_nothing_left();
     }
+}
+
+#[test]
+fn a_guest_that_cannot_be_recorded_as_running_is_taken_down_again() {
+    let sandbox = Sandbox::with_fake_guests();
+    let _ = sandbox.vm_ids();
+    let batch = |statement: &str| {
+        let connection = rusqlite::Connection::open(sandbox.state().join("banger.db"));
+        connection
+            .and_then(|connection| connection.execute_batch(statement))
+            .expect("the statement is right");
+    };
+    batch(
+        "CREATE TRIGGER full BEFORE UPDATE OF state ON vms WHEN NEW.state LIKE '%running%'
+         BEGIN SELECT RAISE(ABORT, 'planted'); END",
+    );
+    let _ =
+        sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_failure(&["did not start", "planted"]);
+    assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "failed");
+    assert!(sandbox.leftovers().iter().all(|line| line.starts_with("folder")), "{:?}", sandbox.leftovers());
+    batch("DROP TRIGGER full");
+    ok(&sandbox, &["vm", "start", "dev"]);
+    ok(&sandbox, &["vm", "delete", "dev"]);
+    sandbox.assert_nothing_left();
 }

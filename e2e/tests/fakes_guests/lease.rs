@@ -117,7 +117,7 @@ fn a_run_that_was_kept_because_it_failed_is_nobodys_when_it_is_started_again() {
     let _ = run(&sandbox, "boot-fails", ["true"]).finish().expect_code(125);
     let id = sandbox.vm_ids().remove(0);
     sandbox.until("its lease has ended", || sandbox.json(&["vm", "show", &id])["lease"] == false);
-    std::fs::write(sandbox.state().join("vms").join(&id).join("root.img"), "{}").expect("it is writable");
+    std::fs::write(sandbox.state().join("vms").join(&id).join("work.img"), "{}").expect("it is writable");
     let _ = sandbox.banger(["vm", "start", &id]).run().expect_success();
     sandbox.kill("bangerd");
     assert_eq!(sandbox.json(&["vm", "show", &id])["state"], "running");

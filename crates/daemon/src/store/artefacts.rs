@@ -43,6 +43,8 @@ pub(crate) struct KernelRecord {
 
 /// Something that is a folder with a manifest and a row that mirrors it.
 pub(crate) trait Artefact: Serialize + DeserializeOwned + PartialEq {
+    /// What one is called.
+    const KIND: &'static str;
     /// Its table.
     const TABLE: &'static str;
     /// The column of `vms` that refers to it.
@@ -51,6 +53,7 @@ pub(crate) trait Artefact: Serialize + DeserializeOwned + PartialEq {
 }
 
 impl Artefact for ImageRecord {
+    const KIND: &'static str = "image";
     const TABLE: &'static str = "images";
     const REFERENCE: &'static str = "image";
     fn name(&self) -> &str {
@@ -59,6 +62,7 @@ impl Artefact for ImageRecord {
 }
 
 impl Artefact for KernelRecord {
+    const KIND: &'static str = "kernel";
     const TABLE: &'static str = "kernels";
     const REFERENCE: &'static str = "kernel";
     fn name(&self) -> &str {

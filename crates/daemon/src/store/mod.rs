@@ -18,8 +18,10 @@ pub(crate) use artefacts::{Artefact, ImageRecord, KernelRecord};
 pub(crate) use rescue::set_aside_in;
 pub(crate) use vms::{LeaseHolder, NewVm, ReserveError, VmRecord, VmSpec};
 
+use banger_protocol::wire::{ErrorKind, RpcError};
 use rusqlite::Connection;
 use rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead;
+use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
@@ -38,7 +40,7 @@ pub(crate) enum OpenStoreError {
     #[error("the state database {path} could not be brought up to date")]
     Migrate { path: String, source: rusqlite_migration::Error },
     #[error("the damaged state database {path} could not be set aside")]
-    SetAside { path: String, source: std::io::Error },
+    SetAside { path: String, source: io::Error },
 }
 
 /// The database did not do what was asked.
@@ -46,6 +48,32 @@ pub(crate) enum OpenStoreError {
 pub(crate) enum StoreError {
     #[error("the state database could not {action}")]
     Sql { action: &'static str, source: rusqlite::Error },
+}
+
+impl StoreError {
+    /// What the user can do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let Self::Sql { source, .. } = self;
+        hint_for(source)
+    }
+}
+
+impl From<StoreError> for RpcError {
+    fn from(error: StoreError) -> Self {
+        Self { hint: error.hint(), ..Self::from_error(ErrorKind::OperationFailed, &error) }
+    }
+}
+
+/// What can be done about an error of SQLite that has its cause outside.
+pub(crate) fn hint_for(error: &rusqlite::Error) -> Option<String> {
+    let kind = match error.sqlite_error_code()? {
+        rusqlite::ErrorCode::DiskFull => io::ErrorKind::StorageFull,
+        rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied => {
+            io::ErrorKind::PermissionDenied
+        }
+        _ => return None,
+    };
+    crate::clone::hint_for(&kind.into())
 }
 
 /// The open database. One connection: every statement here takes well under a millisecond.

@@ -50,14 +50,13 @@ pub(crate) fn create(
 }
 
 fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmRecord, RpcError> {
-    let store = |e| RpcError::from_error(ErrorKind::OperationFailed, &e);
     let image_name = request.image.clone().unwrap_or_else(|| services.config.default_image.clone());
-    let image: ImageRecord = services.store.find(image_name.as_str()).map_err(store)?.ok_or_else(|| {
+    let image: ImageRecord = services.store.find(image_name.as_str())?.ok_or_else(|| {
         RpcError::new(ErrorKind::NotFound, format!("there is no image `{image_name}`"))
             .with_hint(format!("`banger image list` shows the images there are; `banger image pull {image_name}` gets one of the catalogue"))
     })?;
     let kernel_name = request.kernel.clone().unwrap_or(image.kernel);
-    let kernel: KernelRecord = services.store.find(kernel_name.as_str()).map_err(store)?.ok_or_else(|| {
+    let kernel: KernelRecord = services.store.find(kernel_name.as_str())?.ok_or_else(|| {
         RpcError::new(ErrorKind::NotFound, format!("there is no kernel `{kernel_name}`"))
             .with_hint(format!("`banger kernel list` shows the kernels there are; `banger kernel pull {kernel_name}` gets one of the catalogue"))
     })?;
@@ -85,20 +84,22 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
             Err(ReserveError::NameTaken(_)) if request.name.is_none() && attempt < NAME_ATTEMPTS => {
                 attempt += 1
             }
-            Err(error) => return Err(refusal(&error)),
+            Err(error) => return Err(refusal(error)),
         }
     }
 }
 
-fn refusal(error: &ReserveError) -> RpcError {
-    match error {
-        ReserveError::NameTaken(name) => RpcError::from_error(ErrorKind::AlreadyExists, error)
+fn refusal(error: ReserveError) -> RpcError {
+    match &error {
+        ReserveError::NameTaken(name) => RpcError::from_error(ErrorKind::AlreadyExists, &error)
             .with_hint(format!("choose another name, or `banger vm delete {name}`")),
-        ReserveError::NoAddressLeft => RpcError::from_error(ErrorKind::Refused, error)
+        ReserveError::NoAddressLeft => RpcError::from_error(ErrorKind::Refused, &error)
             .with_hint("`banger vm list` shows VMs that can go"),
-        ReserveError::ArtefactGone => RpcError::from_error(ErrorKind::NotFound, error)
+        ReserveError::ArtefactGone => RpcError::from_error(ErrorKind::NotFound, &error)
             .with_hint("`banger image list` and `banger kernel list` show what there is"),
-        ReserveError::Store(_) => RpcError::from_error(ErrorKind::OperationFailed, error),
+        ReserveError::Store(store) => {
+            RpcError { hint: store.hint(), ..RpcError::from_error(ErrorKind::OperationFailed, &error) }
+        }
     }
 }
 

@@ -20,12 +20,14 @@ pub(crate) async fn delete(services: &Arc<Services>, vm: &VmRecord) -> Result<De
 /// first.
 pub(super) async fn remove(services: &Arc<Services>, id: &VmId) -> Result<(), RpcError> {
     let _lock = lock_calling_off(services, id).await;
-    let failed = |e: &(dyn std::error::Error + 'static)| RpcError::from_error(ErrorKind::OperationFailed, e);
     release(services, id, Depth::Everything).await.map_err(|e| {
-        RpcError { message: format!("VM {id} was not deleted"), ..failed(&e) }
-            .with_hint(e.hint().unwrap_or("run the command again; `banger doctor` shows what is left"))
+        RpcError {
+            message: format!("VM {id} was not deleted"),
+            ..RpcError::from_error(ErrorKind::OperationFailed, &e)
+        }
+        .with_hint(e.hint().unwrap_or("run the command again; `banger doctor` shows what is left"))
     })?;
-    services.store.delete_vm(id).map_err(|e| failed(&e))?;
+    services.store.delete_vm(id)?;
     tracing::info!(vm = %id, "deleted");
     Ok(())
 }

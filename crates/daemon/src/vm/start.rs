@@ -78,15 +78,19 @@ pub(crate) async fn start(
             return Err(RpcError::new(ErrorKind::Refused, message).with_hint(hint).into());
         }
     }
-    let store = |e: StoreError| Ended::from(RpcError::from_error(ErrorKind::OperationFailed, &e));
+    let store = |e: StoreError| Ended::from(RpcError::from(e));
     services.store.set_vm_state(id, &VmState::Starting).map_err(store)?;
     let mut clock = Stages::new(handle);
-    let outcome = bring_up(services, &vm, early, &mut clock).await;
-    let stages = clock.finish();
-    services.store.set_vm_stages(id, &stages).map_err(store)?;
+    let outcome = bring_up(services, &vm, early, &mut clock).await.and_then(|running| {
+        // A guest that is not on record would be nobody's: it goes down again like any that did not come up.
+        services.store.set_vm_state(id, &VmState::Running(running.clone()))?;
+        Ok(running)
+    });
+    if let Err(error) = services.store.set_vm_stages(id, &clock.finish()) {
+        tracing::warn!(vm = %id, ?error, "how long its start took was not recorded");
+    }
     match outcome {
         Ok(running) => {
-            services.store.set_vm_state(id, &VmState::Running(running.clone())).map_err(store)?;
             watch::spawn(services, id.clone(), running);
             tracing::info!(vm = %id, name = %vm.name, "running");
             Ok(view::of(&view::must_find(services, id)?))
@@ -96,7 +100,9 @@ pub(crate) async fn start(
             let cancelled = matches!(error, StartError::Cancelled);
             let reason = chain(&error);
             let state = if cancelled { VmState::Stopped { reason } } else { VmState::Failed { reason } };
-            services.store.set_vm_state(id, &state).map_err(store)?;
+            if let Err(error) = services.store.set_vm_state(id, &state) {
+                tracing::error!(vm = %id, ?error, "the end of a start was not recorded");
+            }
             if cancelled && left_behind.is_none() {
                 return Err(Ended::Cancelled);
             }
@@ -280,7 +286,9 @@ fn explain(
             "`banger vm logs {0}` shows its console; `banger vm delete {0}` removes it",
             vm.name
         )),
-        StartError::Keys(_) | StartError::Folder(_) | StartError::Store(_) | StartError::Cancelled => None,
+        StartError::Store(error) => error.hint(),
+        StartError::Folder(error) => crate::clone::hint_for(error),
+        StartError::Keys(_) | StartError::Cancelled => None,
     };
     let message = format!("VM `{}` did not start", vm.name);
     RpcError { causes, hint, ..RpcError::new(ErrorKind::OperationFailed, message) }

@@ -23,14 +23,16 @@ pub(crate) async fn stop(services: &Arc<Services>, id: &VmId) -> Result<VmView, 
     if vm.state.permits(Action::Stop) == Permission::AlreadySo {
         return Ok(view::of(&vm));
     }
-    let failed = |e: &(dyn std::error::Error + 'static)| RpcError::from_error(ErrorKind::OperationFailed, e);
     if let Some(running) = vm.state.running() {
-        services.store.set_vm_state(id, &VmState::Stopping(running.clone())).map_err(|e| failed(&e))?;
+        services.store.set_vm_state(id, &VmState::Stopping(running.clone())).map_err(RpcError::from)?;
         flush(services, id).await;
     }
-    release(services, id, Depth::Runtime).await.map_err(|e| failed(&e))?;
+    release(services, id, Depth::Runtime).await.map_err(|e| RpcError {
+        hint: e.hint().map(str::to_owned),
+        ..RpcError::from_error(ErrorKind::OperationFailed, &e)
+    })?;
     let state = VmState::Stopped { reason: "stopped on request".to_owned() };
-    services.store.set_vm_state(id, &state).map_err(|e| failed(&e))?;
+    services.store.set_vm_state(id, &state).map_err(RpcError::from)?;
     tracing::info!(vm = %id, name = %vm.name, "stopped");
     Ok(view::of(&view::must_find(services, id)?))
 }

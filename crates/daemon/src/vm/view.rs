@@ -32,8 +32,7 @@ pub(crate) fn of(vm: &VmRecord) -> VmView {
 }
 
 pub(crate) fn all(services: &Services) -> Result<Vec<VmRecord>, RpcError> {
-    let listed = services.store.vms().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e));
-    listed.map(|(vms, _)| vms)
+    Ok(services.store.vms()?.0)
 }
 
 /// The VM a user means.
@@ -43,6 +42,5 @@ pub(crate) fn find(services: &Services, reference: &VmRef) -> Result<VmRecord, R
 
 /// The VM as recorded now; it may have gone since its id was looked up.
 pub(super) fn must_find(services: &Services, id: &VmId) -> Result<VmRecord, RpcError> {
-    let found = services.store.vm(id).map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
-    found.ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("VM {id} is gone")))
+    services.store.vm(id)?.ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("VM {id} is gone")))
 }
