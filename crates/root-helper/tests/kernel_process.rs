@@ -200,6 +200,21 @@ fn a_program_that_is_missing_or_broken_is_named() {
 }
 
 #[test]
+fn a_program_in_a_folder_that_is_its_builders_alone_is_run_by_those_who_cannot_reach_it() {
+    let folder = folder();
+    let private = folder.path().join("private");
+    std::fs::create_dir(&private).unwrap();
+    std::fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();
+    let program = private.join("program");
+    std::fs::copy("/usr/bin/sleep", &program).unwrap();
+    let helper = backend(program).helper(folder.path());
+    let vm = Vm::new(folder.path());
+    vm.start(&mut helper.connect(), Program::VsockBackend, &[]).unwrap();
+    // It was executed: this is what it thinks of arguments that are not meant for it.
+    vm.log_with("unrecognized option");
+}
+
+#[test]
 fn what_a_guest_left_in_the_folder_is_not_followed() {
     let folder = folder();
     let helper = backend(sleeper(folder.path())).helper(folder.path());

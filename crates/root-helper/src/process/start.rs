@@ -168,6 +168,8 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
     let role = proc::role_word(program.role());
     let environment =
         [text(&format!("{}={vm}", proc::VM_VARIABLE))?, text(&format!("{}={role}", proc::ROLE_VARIABLE))?];
+    let program_file = rustix::fs::open(*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| failed("its file cannot be opened")(errno.into()))?;
     let stdin = File::open("/dev/null").map_err(failed("/dev/null cannot be opened"))?;
     let descriptors: Vec<_> = files.iter().map(AsFd::as_fd).collect();
     // The kernel and the initrd are opened again by their numbers, so they need a rule.
@@ -182,6 +184,7 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
 
     let waiting = spawn::fork(&Launch {
         program: &executable,
+        program_file: program_file.as_fd(),
         arguments: &arguments,
         environment: &environment,
         folder: folder.descriptor(),

@@ -17,6 +17,9 @@ use std::ptr;
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     pub(crate) program: &'a CStr,
+    /// The same program's file, for an identity that may run it and not reach it: the helper's owner may have built
+    /// it in a folder of their own.
+    pub(crate) program_file: BorrowedFd<'a>,
     /// Its own name first.
     pub(crate) arguments: &'a [CString],
     pub(crate) environment: &'a [CString],
@@ -81,6 +84,7 @@ pub(crate) fn fork(launch: &Launch<'_>) -> io::Result<Waiting> {
         environment: pointers(launch.environment),
         aside: vec![0; numbered.len()],
         numbered,
+        program_file: -1,
         control: childs_end.as_raw_fd(),
         helpers_end: control.as_raw_fd(),
     };
@@ -122,6 +126,8 @@ struct Plan<'a> {
     numbered: Vec<RawFd>,
     /// As many places, to hold where they are meanwhile.
     aside: Vec<RawFd>,
+    /// Where the program's own file is meanwhile.
+    program_file: RawFd,
     /// Both ends of the conversation with the helper.
     control: RawFd,
     helpers_end: RawFd,
@@ -146,8 +152,14 @@ unsafe fn become_program(mut plan: Plan<'_>) -> ! {
         let failed_step = match prepare(&mut plan) {
             Err(Failed(step)) => step,
             Ok(()) => {
-                let Plan { launch, arguments, environment, .. } = &plan;
-                libc::execve(launch.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+                let Plan { launch, arguments, environment, program_file, .. } = &plan;
+                let (arguments, environment) = (arguments.as_ptr(), environment.as_ptr());
+                libc::execve(launch.program.as_ptr(), arguments, environment);
+                // Only in the second place, since a script cannot be run by its descriptor (execveat(2)).
+                if *libc::__errno_location() == libc::EACCES {
+                    let (own, at) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+                    libc::syscall(libc::SYS_execveat, *program_file, own, arguments, environment, at);
+                }
                 EXECUTE
             }
         };
@@ -186,6 +198,8 @@ unsafe fn prepare(plan: &mut Plan<'_>) -> Result<(), Failed> {
             None => 0,
         };
         step(2, ruleset.into())?;
+        plan.program_file = libc::fcntl(launch.program_file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ASIDE);
+        step(2, plan.program_file.into())?;
         for (from, to) in plan.numbered.iter().zip(&mut plan.aside) {
             *to = libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, ASIDE);
             step(2, (*to).into())?;
