@@ -7,7 +7,7 @@
 use crate::place::Place;
 use crate::tool::Tool;
 use crate::{build, setup};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use std::path::Path;
 use std::time::Instant;
 
@@ -32,7 +32,9 @@ pub(crate) fn run(place: &Place) -> Result<()> {
     let took = begun.elapsed();
     banger(&["daemon", "stop"]).succeeds()?;
 
-    let told = Told::by(&outcome?).context("the guest did not say when it booted")?;
+    // What went wrong was said in full view; the script need not be said again.
+    let printed = outcome.map_err(|_| anyhow!("the demo's guest did not run its command: see above"))?;
+    let told = Told::by(&printed).context("the guest did not say when it booted")?;
     println!(
         "demo: the VM is deleted and the daemon stopped; `{}` starts it again",
         folder.join("banger").display()
