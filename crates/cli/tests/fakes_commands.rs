@@ -270,6 +270,27 @@ fn ctrl_c_ends_a_build_with_all_its_processes() {
 }
 
 #[test]
+fn a_build_whose_command_is_killed_cleans_up_after_itself() {
+    let world = World::new();
+    world.daemon();
+    let made = world.home().join("made");
+    let script = "trap 'echo I: cleaning >&2; rm {0}; exit 1' TERM; : > {0}; while :; do sleep 0.05; done";
+    world.has_program("mmdebstrap", &script.replace("{0}", made.to_str().unwrap()));
+    let mut child = in_background(&mut world.banger(&["vm", "run", "--rm", "--", "true"]));
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    };
+    until("the build was not started", &|| made.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("what the build had made is still there", &|| !made.exists());
+}
+
+#[test]
 fn an_unknown_image_is_answered_with_what_there_is() {
     let world = World::new();
     world.daemon();

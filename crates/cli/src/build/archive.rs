@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 /// How much of what the tool said an error shows.
 const SHOWN_LINES: usize = 12;
 
+/// This program, even if its file was replaced meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// Longest line that is looked at; a tool that writes more on one line is only cut.
 const LONGEST_LINE: u64 = 16 * 1024;
 
@@ -40,6 +43,8 @@ pub(crate) enum BuildError {
         #[source]
         source: io::Error,
     },
+    #[error("{OWN_PROGRAM} cannot be run")]
+    NoKeeper,
     #[error("what the build says cannot be read")]
     Read(#[source] io::Error),
     #[error("mmdebstrap ended with {status}, saying\n{said}")]
@@ -57,6 +62,7 @@ impl From<BuildError> for Failure {
             BuildError::Folder(_)
             | BuildError::TemporaryFile { .. }
             | BuildError::Spawn { .. }
+            | BuildError::NoKeeper
             | BuildError::Read(_) => None,
         };
         let failure = Self::of(&error);
@@ -78,11 +84,15 @@ pub(super) fn build(builder: &Builder<'_>, recipe: &Recipe, kind: debian::Kind) 
     let archive = tempfile::tempfile_in(folder).map_err(temporary)?;
     let mode = debian::Mode::for_uid(uid);
     let arguments = debian::arguments(kind, mode, suite, packages, builder.config.debian_mirror.as_deref());
-    let mut command = tool.command();
+    let keeper = Tool::at(OWN_PROGRAM.into()).ok_or(BuildError::NoKeeper)?;
+    let mut command = keeper.command();
     command
+        .args(["internal", "build", "--"])
+        .arg(tool.path())
         .args(arguments)
         .current_dir("/")
-        .stdin(Stdio::null())
+        // Ends when this process does, even by SIGKILL: then the build is ended.
+        .stdin(Stdio::piped())
         .stdout(archive.try_clone().map_err(temporary)?)
         .stderr(Stdio::piped())
         // A group of its own, so that Ctrl-C reaches it from here, once, and with all of its children.
@@ -93,6 +103,7 @@ pub(super) fn build(builder: &Builder<'_>, recipe: &Recipe, kind: debian::Kind) 
     let mut child =
         spawned.map_err(|source| BuildError::Spawn { program: tool.path().to_owned(), source })?;
 
+    let alive = child.stdin.take();
     let caught = Arc::new(AtomicI32::new(0));
     let group = Pid::from_child(&child);
     let directed = builder.signals.direct({
@@ -105,7 +116,7 @@ pub(super) fn build(builder: &Builder<'_>, recipe: &Recipe, kind: debian::Kind) 
         None => Ok(String::new()),
     };
     let status = child.wait().map_err(BuildError::Read)?;
-    drop(directed);
+    drop((directed, alive));
     match caught.load(Ordering::SeqCst) {
         0 if status.success() => said.map(|_| archive).map_err(BuildError::Read),
         0 => Err(BuildError::Failed { status, said: said.map_err(BuildError::Read)? }),

@@ -11,6 +11,7 @@ mod image_delete;
 mod image_list;
 mod image_pull;
 mod image_show;
+mod internal_build;
 mod internal_connect;
 mod internal_known_hosts;
 mod kernel_list;
@@ -152,6 +153,7 @@ enum Daemon {
 /// What other programs call.
 #[derive(Debug, Subcommand)]
 enum Internal {
+    Build(internal_build::Args),
     Connect(internal_connect::Args),
     KnownHosts(internal_known_hosts::Args),
 }
@@ -199,6 +201,7 @@ impl Cli {
             Command::Completion(args) => args.run(),
             Command::Version(args) => args.run(),
             Command::Internal(internal) => match internal {
+                Internal::Build(args) => args.run(),
                 Internal::Connect(args) => args.run(),
                 Internal::KnownHosts(args) => args.run(),
             },
