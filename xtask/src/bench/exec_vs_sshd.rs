@@ -18,16 +18,16 @@ pub(super) fn measure(place: &Place, programs: &Path) -> Result<Figure> {
     let name = format!("bench-{}", std::process::id());
     let banger = |arguments: &[&str]| banger(place, programs, arguments);
     // Image and kernel are built here, if they have to be, and not on the clock.
-    banger(&["vm", "create", "--no-start", "--name", &name]).run()?;
+    banger(&["vm", "create", "--no-start", "--name", &name]).output()?;
     let outcome = (|| {
         let begun = Instant::now();
-        banger(&["vm", "start", "--early", &name]).run()?;
+        banger(&["vm", "start", "--early", &name]).output()?;
         banger(&["vm", "exec", &name, "--", "true"]).run()?;
         let took = begun.elapsed();
         banger(&["vm", "exec", &name, "--", "bash", "-c", UNTIL_SSHD_ANSWERS]).run()?;
         let against_took = begun.elapsed();
         Ok(Figure { what: "first exec", took, against: "sshd in the same boot", against_took, at_most: 0.25 })
     })();
-    banger(&["vm", "delete", &name]).run()?;
+    banger(&["vm", "delete", &name]).output()?;
     outcome
 }
