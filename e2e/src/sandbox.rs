@@ -24,6 +24,8 @@ pub struct Sandbox {
     programs: PathBuf,
     /// The programs that stand in for QEMU and guests, if any do.
     fakes: Option<TempDir>,
+    /// The VMM that real guests have to run in; banger chooses when there is none.
+    vmm: Option<String>,
     /// How long processes that were told to end may take.
     patience: Duration,
 }
@@ -47,7 +49,7 @@ impl Sandbox {
             .rand_bytes(4)
             .tempdir_in(parent)
             .unwrap_or_else(|error| panic!("no sandbox in {}: {error}", parent.display()));
-        let sandbox = Self { folder, programs, fakes: None, patience };
+        let sandbox = Self { folder, programs, fakes: None, vmm: None, patience };
         for folder in ["home", "config", "state/banger", "cache", "run"] {
             let folder = sandbox.folder.path().join(folder);
             make_private(&folder);
@@ -57,12 +59,18 @@ impl Sandbox {
 
     /// A machine with the default image and its kernel. The first on this machine to ask for one builds them.
     ///
+    /// `BANGER_E2E_VMM` says which VMM its guests have to run in (`firecracker`, `qemu`).
+    ///
     /// # Panics
     /// As [`Sandbox::empty`], and when they cannot be built.
     #[must_use]
     pub fn with_image() -> Self {
-        let sandbox = Self::empty();
+        let mut sandbox = Self::empty();
         images::share_into(&sandbox).unwrap_or_else(|error| panic!("no image to test with: {error:#}"));
+        sandbox.vmm = std::env::var("BANGER_E2E_VMM").ok();
+        if sandbox.vmm.is_some() {
+            sandbox.configure("");
+        }
         sandbox
     }
 
@@ -168,7 +176,8 @@ impl Sandbox {
             let (qemu, backend) = (at(fake_guests::QEMU), at(fake_guests::VSOCK_BACKEND));
             format!("qemu_bin = \"{qemu}\"\nvsock_backend_bin = \"{backend}\"\n")
         });
-        fs::write(folder.join("config.toml"), fakes + text).expect("the sandbox is writable");
+        let vmm = self.vmm.as_ref().map_or_else(String::new, |vmm| format!("vmm = \"{vmm}\"\n"));
+        fs::write(folder.join("config.toml"), vmm + &fakes + text).expect("the sandbox is writable");
     }
 
     /// The folder in which the sockets' own folder is made.
