@@ -101,7 +101,8 @@ pub(super) fn end(child: &mut Child) -> Result<()> {
 
 /// The arguments, with names relative to the host's folder where sockets and logs lie.
 fn arguments(image: &Image, size: Size) -> Vec<String> {
-    let mut command_line = "console=ttyS0 root=/dev/vda rw quiet mitigations=off panic=1".to_owned();
+    let mut command_line =
+        "console=ttyS0 root=/dev/vda rw quiet systemd.show_status=true mitigations=off panic=1".to_owned();
     if !size.user_namespaces {
         command_line.push_str(" sysctl.kernel.unprivileged_userns_clone=0");
     }

@@ -104,9 +104,12 @@ impl Folder {
             let found = search(place, tool).with_context(|| format!("`{tool}` is not installed"))?;
             self.copy(&found, &format!("tools/bin/{tool}"))?;
         }
-        // The runner wants its configuration, and each test the folder of its package.
-        self.copy(&place.root.join(".config/nextest.toml"), "checkout/.config/nextest.toml")?;
+        // Of the checkout the runner wants to see its own configuration, a manifest, and the package's folder.
+        for file in [".config/nextest.toml", "Cargo.toml"] {
+            self.copy(&place.root.join(file), &format!("checkout/{file}"))?;
+        }
         self.make("checkout/e2e")?;
+        self.make("extracted")?;
 
         println!("ring guest: gathering tests, image and kernel for the host");
         cargo(place)?
