@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 const QEMU: &str = "qemu-system-x86_64";
@@ -79,24 +79,29 @@ pub(super) fn boot(place: &Place, folder: &Path, image: &Image, size: Size, unti
         }
         Err(error) => {
             end(&mut child)?;
-            let said = fs::read_to_string(folder.join(LOG)).unwrap_or_default();
-            let console = fs::read(folder.join(CONSOLE)).unwrap_or_default();
-            Err(error.context(format!(
-                "the host did not come up\nQEMU said:\n{}the console's end:\n{}",
-                last_lines(&without_missing_features(&said)),
-                last_lines(&String::from_utf8_lossy(&console)),
-            )))
+            Err(error.context(format!("the host did not come up\n{}", last_words(folder))))
         }
     }
 }
 
+/// What QEMU and the host said last.
+pub(super) fn last_words(folder: &Path) -> String {
+    let said = fs::read_to_string(folder.join(LOG)).unwrap_or_default();
+    let console = fs::read(folder.join(CONSOLE)).unwrap_or_default();
+    format!(
+        "QEMU said:\n{}the console's end:\n{}",
+        last_lines(&without_missing_features(&said)),
+        last_lines(&String::from_utf8_lossy(&console)),
+    )
+}
+
 /// Ends a child of ours, gone already or not.
-pub(super) fn end(child: &mut Child) -> Result<()> {
+pub(super) fn end(child: &mut Child) -> Result<ExitStatus> {
     match child.kill() {
         Err(error) if error.kind() != ErrorKind::InvalidInput => return Err(error).context("ending QEMU"),
         _ => {}
     }
-    child.wait().map(drop).context("waiting for QEMU to end")
+    child.wait().context("waiting for QEMU to end")
 }
 
 /// The arguments, with names relative to the host's folder where sockets and logs lie.

@@ -36,7 +36,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, ExitStatus};
 
-/// A host's folder holds the key of its image in this file.
+/// A host's folder holds the key of its image in this file, from when it is up.
 const IMAGE_KEY: &str = "image";
 
 pub(crate) fn run(place: &Place, arguments: &[&str]) -> Result<ExitCode> {
@@ -86,7 +86,7 @@ impl Host {
             firecracker::install(place, &host)?;
             return Ok(host);
         }
-        let folder = hosts.join(format!("run-{}", std::process::id()));
+        let folder = hosts.join(of_this_run(OWN_HOST));
         let image = {
             let _lock = lock(&hosts)?;
             remove_what_killed_runs_left(&hosts)?;
@@ -102,7 +102,7 @@ impl Host {
 
     fn find(hosts: &Path, folder: PathBuf) -> Result<Option<Self>> {
         let Some(mut monitor) = Monitor::connect(&folder)? else { return Ok(None) };
-        let key = fs::read_to_string(folder.join(IMAGE_KEY)).context("reading which image the host has")?;
+        let Ok(key) = fs::read_to_string(folder.join(IMAGE_KEY)) else { return Ok(None) };
         let login = Login { image: Image::named(hosts, &key), port: machine::ssh_port(&mut monitor)? };
         Ok(Some(Self { folder, login, own: None }))
     }
@@ -116,12 +116,13 @@ impl Host {
             .recursive(true)
             .create(&folder)
             .with_context(|| format!("making {}", folder.display()))?;
-        fs::write(folder.join(IMAGE_KEY), image.key()).context("writing down which image the host has")?;
         let child = machine::boot(place, &folder, &image, size, until)?;
         // From here on dropping it ends it.
         let mut host = Self { folder, login: Login { image, port: 0 }, own: Some(child) };
         host.login.port = machine::ssh_port(&mut host.monitor()?)?;
         firecracker::install(place, &host)?;
+        let key = host.login.image.key();
+        fs::write(host.folder.join(IMAGE_KEY), key).context("writing down which image the host has")?;
         if until == Until::Told {
             host.own = None;
         }
@@ -133,9 +134,13 @@ impl Host {
         self.login.command(place, user, words)
     }
 
-    /// A folder for what is being made for it, on the file system of the caches.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// Ends it, if it is our own, and tells what is known of its last moments.
+    pub(crate) fn last_words(&mut self) -> Result<String> {
+        let how = match &mut self.own {
+            Some(child) => format!("it ended with {}\n", machine::end(child)?),
+            None => String::new(),
+        };
+        Ok(how + &machine::last_words(&self.folder))
     }
 
     fn monitor(&self) -> Result<Monitor> {
@@ -147,7 +152,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         let Some(child) = &mut self.own else { return };
         let ended = machine::end(child)
-            .and_then(|()| fs::remove_dir_all(&self.folder).context("removing the host's folder"));
+            .and_then(|_| fs::remove_dir_all(&self.folder).context("removing the host's folder"));
         if let Err(error) = ended {
             eprintln!("host: it is not cleaned up: {error:#}");
         }
@@ -159,9 +164,13 @@ fn up(place: &Place, hosts: &Path, size: Size) -> Result<()> {
     // Two at once come to one host.
     let _lock = lock(hosts)?;
     let folder = developers_folder(hosts);
-    if Monitor::connect(&folder)?.is_some() {
+    if Host::find(hosts, folder.clone())?.is_some() {
         println!("host: it is up already");
         return Ok(());
+    }
+    if let Some(monitor) = Monitor::connect(&folder)? {
+        println!("host: ending one that somebody began to boot");
+        monitor.quit()?;
     }
     let image = image::ensure(place, hosts)?;
     let host = Host::boot(place, folder, image, size, Until::Told)?;
@@ -232,6 +241,23 @@ fn hosts() -> Result<PathBuf> {
     Ok(hosts)
 }
 
+/// Where a run gathers what it will give to a host: on the file system of the caches, for files to be linked.
+pub(crate) fn folder_to_give() -> Result<PathBuf> {
+    let folder = hosts()?.join(of_this_run(TO_GIVE));
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    Ok(folder)
+}
+
+/// Folders of one run carry its pid.
+const OWN_HOST: &str = "run-";
+const TO_GIVE: &str = "to-give-";
+
+fn of_this_run(prefix: &str) -> String {
+    format!("{prefix}{}", std::process::id())
+}
+
 fn developers_folder(hosts: &Path) -> PathBuf {
     hosts.join("up")
 }
@@ -243,12 +269,13 @@ fn lock(hosts: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// A run of the tests that was killed could not remove its host's folder. It carries the run's pid.
+/// A run of the tests that was killed could not remove its folders.
 fn remove_what_killed_runs_left(hosts: &Path) -> Result<()> {
     for entry in fs::read_dir(hosts).with_context(|| format!("listing {}", hosts.display()))? {
         let entry = entry.with_context(|| format!("listing {}", hosts.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.strip_prefix("run-").is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        let pid = [OWN_HOST, TO_GIVE].iter().find_map(|prefix| name.strip_prefix(prefix));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             fs::remove_dir_all(entry.path())
                 .with_context(|| format!("removing {}", entry.path().display()))?;
         }

@@ -12,7 +12,7 @@ use crate::tool::{Tool, cargo};
 use crate::{build, setup};
 use anyhow::{Result, bail};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use summary::{Count, Verdict};
 
 /// One ring of tests.
@@ -154,14 +154,14 @@ fn here(place: &Place, ring: Ring, names: &[String], programs: Option<&Path>) ->
     if let Some(programs) = programs {
         nextest = nextest.env("BANGER_BIN_DIR", programs);
     }
-    Ok(Outcome { verdict: watch(nextest)?, remark: String::new() })
+    Ok(Outcome { verdict: watch(nextest)?.0, remark: String::new() })
 }
 
 /// Runs a test runner in full view.
-fn watch(nextest: Tool) -> Result<Verdict> {
+fn watch(nextest: Tool) -> Result<(Verdict, ExitStatus)> {
     let mut counted = None;
     let status = nextest.watch_stderr(|line| counted = summary::parse(line).or(counted))?;
-    Ok(summary::judge(counted, status.success()))
+    Ok((summary::judge(counted, status.success()), status))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! run programs linked against a C library newer than its own, so on such a machine this fails before the tests do.
 
 use super::{Outcome, Ring, watch};
-use crate::host::{GIVEN_AT, Given, Host, User};
+use crate::host::{self, GIVEN_AT, Given, Host, User};
 use crate::place::Place;
 use crate::tool::{Tool, cargo, search};
 use anyhow::{Context as _, Result, bail};
@@ -22,6 +22,9 @@ const TEMPLATE: &str = "guest-template";
 /// What the developer may demand for the guests instead of what banger chooses by itself.
 const VMM: &str = "BANGER_E2E_VMM";
 
+/// What ssh ends with when it was not the command that failed but the connection; nextest never does.
+const LOST: i32 = 255;
+
 /// Asks banger which VMM it would use, in folders that are no test's.
 const DOCTOR: &str = r#"
 mkdir -p doctor/config/banger doctor/run
@@ -34,9 +37,10 @@ chmod 0700 "$XDG_RUNTIME_DIR"
 "#;
 
 pub(super) fn run(place: &Place, names: &[String], programs: &Path) -> Result<Outcome> {
-    let host = Host::developers_or_own(place)?;
-    let folder = Folder { path: host.folder().join("to-give") };
+    // Before the host is up: what does not compile should not wait for it.
+    let folder = Folder { path: host::folder_to_give()? };
     folder.fill(place, programs)?;
+    let mut host = Host::developers_or_own(place)?;
     let given = Given::folder(place, &host, &folder.path)?;
     drop(folder);
 
@@ -59,7 +63,11 @@ pub(super) fn run(place: &Place, names: &[String], programs: &Path) -> Result<Ou
     .into_iter()
     .chain(names.iter().map(String::as_str))
     .collect();
-    let verdict = watch(in_given(place, &host, &words)?)?;
+    let (verdict, status) = watch(in_given(place, &host, &words)?)?;
+    if status.code() == Some(LOST) {
+        drop(given);
+        bail!("the test host was lost while tests ran in it\n{}", host.last_words()?);
+    }
     given.take_back(place)?;
     Ok(Outcome { verdict, remark: format!(" (on host, {driver})") })
 }
