@@ -1,8 +1,8 @@
 //! Which crate may know which.
 //!
 //! The picture is in ARCHITECTURE.md; this is the same picture as a table. Crates go by their folder. Only what a
-//! crate ships with is looked at: its tests may use more. tokio is kept to the daemon by the same table, looked
-//! for at any depth, because a library that brings it along brings its threads along.
+//! crate ships with is looked at: its tests may use more. tokio is kept to the daemon and its client of Firecracker
+//! by the same table, looked for at any depth, because a library that brings it along brings its threads along.
 
 use super::Complaint;
 
@@ -27,14 +27,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/guest-agent", &["crates/protocol"]),
     ("crates/root-helper", &["crates/protocol"]),
     ("crates/cli", &["crates/protocol"]),
-    ("crates/daemon", &["crates/protocol", "crates/image"]),
+    ("crates/firecracker", &[]),
+    ("crates/daemon", &["crates/protocol", "crates/image", "crates/firecracker"]),
     ("crates/fakes", &["crates/protocol"]),
     ("e2e", &[]),
     ("xtask", &[]),
 ];
 
-/// Crates that wait for many things at once.
-const ASYNC: &[&str] = &["crates/daemon"];
+/// The crate that waits for many things at once, and the client that it does so with.
+const ASYNC: &[&str] = &["crates/daemon", "crates/firecracker"];
 const RUNTIME: &str = "tokio";
 
 /// A crate of ours and everything it links.
