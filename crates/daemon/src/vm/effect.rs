@@ -68,9 +68,7 @@ impl Effect {
             Self::EnsureNetwork => "make the bridge",
             Self::CreateTap => "make the tap",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
-            Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => {
-                "start the VMM"
-            }
+            Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
             Self::BootMachine { .. } => "boot the machine",
             Self::KillProcesses => "end the VM's processes",
             Self::DeleteTap => "remove the tap",

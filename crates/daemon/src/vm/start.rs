@@ -7,12 +7,12 @@
 
 use super::boot::{BootError, Notices, last_words};
 use super::disks::{Circumstances, RootDisk};
+use super::driver::{self, DriverError, Launched, Parts};
 use super::effect::{Effect, EffectError, perform};
 use super::keys::KeyError;
 use super::release::{Depth, ReleaseError, release};
 use super::shared_files::{SharedFileError, SharedFiles};
 use super::state::{Action, Permission, Running, VmState};
-use super::driver::{self, DriverError, Launched, Parts};
 use super::vmm::{self, NoVmm};
 use super::{config_drive, keys, view, watch};
 use crate::Services;

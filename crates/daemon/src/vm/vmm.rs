@@ -143,7 +143,9 @@ impl NoVmm {
 /// is taken at their word: whether KVM serves Firecracker is then for Firecracker to say.
 pub(crate) fn choose(host: &Host, choice: VmmChoice) -> Result<Vmm, NoVmm> {
     match choice {
-        VmmChoice::Auto if host.kvm == Kvm::Usable && choose_firecracker(host).is_ok() => Ok(Vmm::Firecracker),
+        VmmChoice::Auto if host.kvm == Kvm::Usable && choose_firecracker(host).is_ok() => {
+            Ok(Vmm::Firecracker)
+        }
         VmmChoice::Auto | VmmChoice::Qemu => choose_qemu(host),
         VmmChoice::Firecracker => choose_firecracker(host),
     }
@@ -181,8 +183,7 @@ impl Host {
         Self {
             qemu: program(&config.qemu_bin, "qemu-system-x86_64"),
             vsock_backend: program(&config.vsock_backend_bin, "vhost-device-vsock"),
-            firecracker: firecracker
-                .map(|path| Firecracker { version: ask_for_version(&path), path }),
+            firecracker: firecracker.map(|path| Firecracker { version: ask_for_version(&path), path }),
             kvm: look_at_kvm(),
         }
     }

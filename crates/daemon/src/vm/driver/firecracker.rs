@@ -57,11 +57,12 @@ pub(in crate::vm) async fn boot(
         client.configure(machine).await.map_err(BootMachineError::Api)?;
         client.start().await.map_err(BootMachineError::Api)
     };
+    let process = [vmm];
     tokio::select! {
         // In this order: what it answered before it ended says more than its end.
         biased;
         outcome = work => outcome,
-        () = first_end(&[vmm]) => Err(BootMachineError::Ended),
+        () = first_end(&process) => Err(BootMachineError::Ended),
     }
 }
 
@@ -75,7 +76,8 @@ fn machine(vm: &VmRecord, disks: &[Disk]) -> Machine {
         engine: Engine::Sync,
     };
     Machine {
-        vcpu: vm.spec.vcpu,
+        // More than it takes it refuses itself.
+        vcpu: u8::try_from(vm.spec.vcpu).unwrap_or(u8::MAX),
         memory_mib: vm.spec.memory.as_mib(),
         kernel: FirecrackerFiles::descriptor(FirecrackerFiles::KERNEL),
         initrd: Some(FirecrackerFiles::descriptor(FirecrackerFiles::INITRD)),

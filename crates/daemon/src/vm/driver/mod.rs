@@ -57,7 +57,8 @@ pub(super) async fn launch(
 
 /// A quiet console (each line costs an exit), a VMM that ends with its guest, `eth0` for the only interface. The
 /// self-tests of the kernel's ciphers are left out, and an image's cloud-init has nothing to ask anybody.
-const ALWAYS: &str = "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cloud-init=disabled cryptomgr.notests";
+const ALWAYS: &str =
+    "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cloud-init=disabled cryptomgr.notests";
 
 /// The kernel's command line: what every guest is told, what this VMM's machine needs, and the disks in their order.
 fn command_line(vmm: Vmm, disks: &[Disk]) -> String {
