@@ -32,8 +32,16 @@ impl AsFd for Held<'_> {
 pub(super) struct Files<'a> {
     /// In the order of their numbers in the program, from 3.
     pub(super) held: Vec<Held<'a>>,
-    /// How many of them, from the first, it opens again by their numbers, for which it needs a rule.
-    pub(super) reopened: usize,
+    /// How many of them, from the first, it opens again by their numbers.
+    reopened: usize,
+}
+
+impl Files<'_> {
+    /// Those that need a rule to be opened again. What lies in memory is on no file system that has rules.
+    pub(super) fn reopened(&self) -> Vec<BorrowedFd<'_>> {
+        let again = self.held.iter().take(self.reopened);
+        again.filter(|file| matches!(file, Held::Lent(_))).map(AsFd::as_fd).collect()
+    }
 }
 
 /// Kernel, initrd, tap and shared disks in the order of [`crate::qemu`]'s numbers.

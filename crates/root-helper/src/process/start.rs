@@ -176,10 +176,11 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
         .map_err(|errno| failed("its file cannot be opened")(errno.into()))?;
     let stdin = File::open("/dev/null").map_err(failed("/dev/null cannot be opened"))?;
     let descriptors: Vec<_> = files.held.iter().map(AsFd::as_fd).collect();
+    let reopened = files.reopened();
     let reach = confine::Reach {
         program: Path::new(path),
         folder: folder.descriptor(),
-        shared: &descriptors[..files.reopened],
+        shared: &reopened,
         taps: matches!(program, Program::Firecracker(_)),
     };
     let landlock = confine::files(&reach).map_err(|source| StartError::Confine { program: name, source })?;
