@@ -68,17 +68,14 @@ fn firecracker(services: &Services) -> DoctorRow {
     }
 }
 
+/// What to do where `/dev/net/tun` does not open.
+pub(crate) const TUN_HINT: &str =
+    "guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, the mode every desktop has";
+
 fn tun() -> DoctorRow {
     match File::options().read(true).write(true).open("/dev/net/tun") {
         Ok(_) => row(Verdict::Pass, "/dev/net/tun", "opens", None),
-        Err(error) => row(
-            Verdict::Fail,
-            "/dev/net/tun",
-            error.to_string(),
-            Some(
-                "guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, the mode every desktop has",
-            ),
-        ),
+        Err(error) => row(Verdict::Fail, "/dev/net/tun", error.to_string(), Some(TUN_HINT)),
     }
 }
 

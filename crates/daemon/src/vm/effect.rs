@@ -159,7 +159,7 @@ pub(crate) async fn perform(
             Cause::Helper(error) => error.hint(),
             Cause::Clone(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
-            Cause::Boot(_) => services.host.kvm.hint().map(str::to_owned),
+            Cause::Boot(error) => error.hint(services.host.kvm),
             Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => None,
         };
         EffectError { step, hint, source }

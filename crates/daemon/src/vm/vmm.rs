@@ -9,6 +9,7 @@ use banger_firecracker::{Verdict, Version, judge};
 use banger_protocol::root_api::Acceleration;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -35,6 +36,8 @@ pub(crate) enum Kvm {
     Usable,
     NoDevice,
     NotPermitted,
+    /// We are root and may open the device; the users that our VMs run as may not.
+    RootOnly,
     /// The device opens, and the processor has nothing behind it that an ordinary guest could use.
     NoHardware,
 }
@@ -46,6 +49,7 @@ impl Kvm {
             Self::Usable => "usable",
             Self::NoDevice => "there is no /dev/kvm",
             Self::NotPermitted => "/dev/kvm may not be opened by this user",
+            Self::RootOnly => "/dev/kvm is root's alone, and VMs run as users of their own",
             Self::NoHardware => {
                 "/dev/kvm opens, but the processor has no hardware virtualisation for ordinary guests"
             }
@@ -58,6 +62,9 @@ impl Kvm {
             Self::NoDevice => Some("turn on virtualisation in the firmware, or load kvm_intel or kvm_amd"),
             Self::NotPermitted => {
                 Some("add yourself to the group of /dev/kvm: `sudo usermod -aG kvm $USER`, then log in again")
+            }
+            Self::RootOnly => {
+                Some("give it to a group, as distributions do: `chgrp kvm /dev/kvm && chmod 0660 /dev/kvm`")
             }
             Self::NoHardware => {
                 Some("this host is probably a VM itself: guests are emulated, slowly but correctly")
@@ -213,17 +220,26 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 fn look_at_kvm() -> Kvm {
     let opened = File::options().read(true).write(true).open("/dev/kvm");
+    let for_vms = !rustix::process::geteuid().is_root()
+        || opened.as_ref().is_ok_and(|device| device.metadata().is_ok_and(|found| opens_to_vms(&found)));
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let module = ["kvm_intel", "kvm_amd"].iter().any(|name| Path::new("/sys/module").join(name).exists());
-    judge_kvm(&opened, has_virtualisation_flag(&cpuinfo) || module)
+    judge_kvm(&opened, for_vms, has_virtualisation_flag(&cpuinfo) || module)
 }
 
-fn judge_kvm(opened: &std::io::Result<File>, hardware: bool) -> Kvm {
+/// Whether users without rights open the device: all of them, or those of its group, which the helper leaves to VMs.
+fn opens_to_vms(device: &std::fs::Metadata) -> bool {
+    let (mode, group) = (device.mode(), device.gid());
+    mode & 0o006 == 0o006 || (group != 0 && mode & 0o060 == 0o060)
+}
+
+fn judge_kvm(opened: &std::io::Result<File>, for_vms: bool, hardware: bool) -> Kvm {
     match opened {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Kvm::NotPermitted,
         Err(_) => Kvm::NoDevice,
-        Ok(_) if hardware => Kvm::Usable,
-        Ok(_) => Kvm::NoHardware,
+        Ok(_) if !hardware => Kvm::NoHardware,
+        Ok(_) if !for_vms => Kvm::RootOnly,
+        Ok(_) => Kvm::Usable,
     }
 }
 
@@ -276,15 +292,30 @@ mod tests {
     #[test]
     fn a_device_that_opens_is_not_enough_for_kvm() {
         let opened = || File::open("/dev/null");
-        assert_eq!(judge_kvm(&opened(), true), Kvm::Usable);
-        assert_eq!(judge_kvm(&opened(), false), Kvm::NoHardware);
-        assert_eq!(judge_kvm(&Err(io::ErrorKind::PermissionDenied.into()), true), Kvm::NotPermitted);
-        assert_eq!(judge_kvm(&Err(io::ErrorKind::NotFound.into()), true), Kvm::NoDevice);
+        assert_eq!(judge_kvm(&opened(), true, true), Kvm::Usable);
+        assert_eq!(judge_kvm(&opened(), true, false), Kvm::NoHardware);
+        assert_eq!(judge_kvm(&opened(), false, true), Kvm::RootOnly);
+        assert_eq!(judge_kvm(&Err(io::ErrorKind::PermissionDenied.into()), true, true), Kvm::NotPermitted);
+        assert_eq!(judge_kvm(&Err(io::ErrorKind::NotFound.into()), true, true), Kvm::NoDevice);
+    }
+
+    #[test]
+    fn a_device_of_mode_0600_is_not_open_to_vms() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kvm");
+        let opens = |mode| {
+            let file = File::create(&path).unwrap();
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            opens_to_vms(&file.metadata().unwrap())
+        };
+        assert!(opens(0o666));
+        assert!(!opens(0o600));
+        assert!(!opens(0o604));
     }
 
     #[test]
     fn only_usable_kvm_accelerates() {
-        for kvm in [Kvm::NoDevice, Kvm::NotPermitted, Kvm::NoHardware] {
+        for kvm in [Kvm::NoDevice, Kvm::NotPermitted, Kvm::RootOnly, Kvm::NoHardware] {
             assert_eq!(
                 choose(&host(kvm), VmmChoice::Auto),
                 Ok(Vmm::Qemu { acceleration: Acceleration::Tcg })

@@ -4,7 +4,7 @@ use super::{DriverError, Launched, Parts, command_line, first_end};
 use crate::Services;
 use crate::store::VmRecord;
 use crate::vm::effect::{Effect, perform};
-use crate::vm::vmm::Vmm;
+use crate::vm::vmm::{Kvm, Vmm};
 use banger_firecracker::{
     ApiError, Cache, Client, ConnectError, DeviceName, Drive, Engine, Machine, Network, State, Vsock,
 };
@@ -41,6 +41,18 @@ pub(in crate::vm) enum BootMachineError {
     Ended,
     #[error(transparent)]
     Api(ApiError),
+}
+
+impl BootMachineError {
+    /// What the user can do about what Firecracker complains of.
+    pub(in crate::vm) fn hint(&self, kvm: Kvm) -> Option<String> {
+        let Self::Api(error) = self else { return None };
+        match error.call().path.split('/').nth(1) {
+            Some("actions") => kvm.hint().map(str::to_owned),
+            Some("network-interfaces") => Some(crate::doctor::TUN_HINT.to_owned()),
+            _ => None,
+        }
+    }
 }
 
 /// Tells a Firecracker what machine it is and starts it, unless it runs already.
