@@ -4,14 +4,12 @@
 //! first. Of a machine there is only the connection to the vsock backend.
 
 use crate::behaviour::{Behaviour, BehaviourError, Vmm};
+use crate::guest::POWER_OFF;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-
-/// What the backend sends when the guest turns itself off.
-pub const POWER_OFF: u8 = b'P';
 
 const FLAGS: [&str; 3] = ["-nodefaults", "-no-user-config", "-no-reboot"];
 const OPTIONS: [&str; 18] = [

@@ -21,6 +21,7 @@ pub(super) fn serve(mut stream: UnixStream, guest: &Guest) {
 }
 
 fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
+    guest.hold.pass();
     // As with a guest that has nobody listening on that port: the connection closes.
     if greeting(stream)? != format!("CONNECT {AGENT_PORT}") || guest.phases.now() < Phase::Agent {
         return Ok(());
@@ -33,6 +34,7 @@ fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
             return frame::write_json(stream, Kind::Error, &Failure { message: "not a request".to_owned() });
         }
     };
+    guest.hold.pass();
     match guest.behaviour.answers {
         Answers::Proper => answer(stream, guest, &request),
         Answers::Lies => lie(stream, &request),
@@ -63,7 +65,7 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
             guest.power_off();
             Ok(())
         }
-        Request::Exec(exec) => exec::run(stream, exec),
+        Request::Exec(exec) => exec::run(stream, exec, &guest.hold),
         Request::Dial { port: ECHO } => {
             frame::write(stream, Kind::Started, &[])?;
             io::copy(&mut stream.try_clone()?, stream).map(drop)

@@ -1,4 +1,4 @@
-//! The vsock backend's part, and the guest's behind it.
+//! The vsock backend's part, and the guest's behind it, which Firecracker has in its own process.
 //!
 //! ```text
 //! sockets made ──(the VMM connects)──▶ booting ──▶ agent ──▶ usable ──(the VMM is gone)──▶ ended
@@ -11,16 +11,20 @@
 mod boot;
 mod connection;
 mod exec;
+mod hold;
 mod phase;
 
 use crate::behaviour::{Behaviour, BehaviourError};
-use crate::qemu::POWER_OFF;
 use banger_protocol::root_api::DiskRole;
+use hold::Hold;
 use phase::{Phase, Phases};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What a guest that turns itself off tells its VMM.
+pub const POWER_OFF: u8 = b'P';
 
 /// Why there is no guest.
 #[derive(Debug, thiserror::Error)]
@@ -58,16 +62,47 @@ impl Sockets {
 
 /// The guest as its threads see it.
 #[derive(Debug)]
-struct Guest {
+pub(crate) struct Guest {
     behaviour: Behaviour,
     /// As the kernel makes one at each boot.
     boot_id: String,
     phases: Phases,
+    hold: Arc<Hold>,
     /// The VMM's end of the machine.
     machine: UnixStream,
 }
 
 impl Guest {
+    /// Boots a guest that the host reaches by way of this listener of that name.
+    pub(crate) fn start(
+        host: UnixListener,
+        name: PathBuf,
+        behaviour: Behaviour,
+        machine: UnixStream,
+    ) -> Arc<Self> {
+        let guest = Arc::new(Self {
+            behaviour,
+            boot_id: new_boot_id(),
+            phases: Phases::new(Phase::Booting),
+            hold: Arc::default(),
+            machine,
+        });
+        let (serving, booting) = (guest.clone(), guest.clone());
+        std::thread::spawn(move || {
+            for stream in host.incoming().flatten() {
+                let guest = serving.clone();
+                std::thread::spawn(move || connection::serve(stream, &guest));
+            }
+        });
+        std::thread::spawn(move || boot::boot(&booting, &name));
+        guest
+    }
+
+    /// Stops it where it is, or lets it go on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.hold.set(held);
+    }
+
     fn power_off(&self) {
         // A machine that is off already cannot be turned off.
         let _ = (&self.machine).write_all(&[POWER_OFF]);
@@ -84,21 +119,8 @@ pub fn run(sockets: &Sockets) -> Result<(), GuestError> {
     let vhost = listen(&sockets.vhost)?;
     let (mut machine, _) = vhost.accept().map_err(GuestError::Accept)?;
     let behaviour = Behaviour::read(Path::new(DiskRole::Work.file_name())).map_err(GuestError::Behaviour)?;
-    let guest = Arc::new(Guest {
-        behaviour,
-        boot_id: new_boot_id(),
-        phases: Phases::new(Phase::Booting),
-        machine: machine.try_clone().map_err(GuestError::Accept)?,
-    });
-    let (serving, booting) = (guest.clone(), guest);
-    std::thread::spawn(move || {
-        for stream in host.incoming().flatten() {
-            let guest = serving.clone();
-            std::thread::spawn(move || connection::serve(stream, &guest));
-        }
-    });
-    let own_name = sockets.host.clone();
-    std::thread::spawn(move || boot::boot(&booting, &own_name));
+    let guest_end = machine.try_clone().map_err(GuestError::Accept)?;
+    Guest::start(host, sockets.host.clone(), behaviour, guest_end);
     // Ends with the VMM; the threads end with the process.
     let _ = machine.read(&mut [0]);
     Ok(())
