@@ -5,7 +5,8 @@
 //! then looks: a VM nobody deleted, a process still about, an entry among the VMs' folders is a failure of the
 //! test that left it. Whatever it finds it removes as well, so that one test's leak does not become another's.
 
-use crate::{Finished, Invocation, Process, Rpc, fake_guests, images, processes, programs};
+use crate::fake_guests::{self, FakeVmm, Fakes};
+use crate::{Finished, Invocation, Process, Rpc, images, processes, programs};
 use rustix::event::{Timespec, poll};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -22,8 +23,8 @@ const ENDING: Duration = Duration::from_secs(20);
 pub struct Sandbox {
     folder: TempDir,
     programs: PathBuf,
-    /// The programs that stand in for QEMU and guests, if any do.
-    fakes: Option<TempDir>,
+    /// The programs that stand in for a VMM and guests, if any do.
+    fakes: Option<Fakes>,
     /// How long processes that were told to end may take.
     patience: Duration,
 }
@@ -66,14 +67,32 @@ impl Sandbox {
         sandbox
     }
 
+    /// Adds an image of this name whose root file system has this many bytes free; the path of that file system.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn add_small_image(&self, name: &str, free: u64) -> PathBuf {
+        images::add_small(self, name, free).unwrap_or_else(|error| panic!("no small image: {error:#}"))
+    }
+
     /// A machine with images whose guests are fakes, each named after what they do; see `fake_guests`.
     ///
     /// # Panics
     /// As [`Sandbox::empty`], and when the fakes are not built.
     #[must_use]
     pub fn with_fake_guests() -> Self {
+        Self::with_fake_guests_of(FakeVmm::Qemu)
+    }
+
+    /// As [`Sandbox::with_fake_guests`], of this VMM.
+    ///
+    /// # Panics
+    /// As [`Sandbox::with_fake_guests`].
+    #[must_use]
+    pub fn with_fake_guests_of(vmm: FakeVmm) -> Self {
         let mut sandbox = Self::empty();
-        let fakes = fake_guests::share_into(&sandbox);
+        let fakes = fake_guests::share_into(&sandbox, vmm);
         sandbox.fakes = Some(fakes.unwrap_or_else(|error| panic!("no fake guests: {error:#}")));
         sandbox.configure("");
         sandbox
@@ -163,11 +182,7 @@ impl Sandbox {
     pub fn configure(&self, text: &str) {
         let folder = self.folder.path().join("config/banger");
         make_private(&folder);
-        let fakes = self.fakes.as_ref().map_or_else(String::new, |fakes| {
-            let at = |program: &str| fakes.path().join(program).display().to_string();
-            let (qemu, backend) = (at(fake_guests::QEMU), at(fake_guests::VSOCK_BACKEND));
-            format!("qemu_bin = \"{qemu}\"\nvsock_backend_bin = \"{backend}\"\n")
-        });
+        let fakes = self.fakes.as_ref().map_or_else(String::new, Fakes::settings);
         fs::write(folder.join("config.toml"), fakes + text).expect("the sandbox is writable");
     }
 
@@ -226,7 +241,7 @@ impl Sandbox {
     /// When guests are not fakes here.
     pub fn break_fake(&self, program: &str) {
         let fakes = self.fakes.as_ref().expect("guests are fakes here");
-        let path = fakes.path().join(program);
+        let path = fakes.program(program);
         fs::remove_file(&path)
             .and_then(|()| fs::copy("/bin/false", &path))
             .expect("the fakes can be replaced");

@@ -1,7 +1,7 @@
 //! Every effect on the host made to go wrong, one by one, until a flow has none left: the error says which step it
 //! was, and afterwards deleting the VM leaves nothing.
 
-use banger_e2e::Sandbox;
+use banger_e2e::{FakeVmm, Sandbox};
 
 /// What is tried, and how a VM gets to where that can be tried.
 struct Flow {
@@ -9,6 +9,26 @@ struct Flow {
     tried: &'static [&'static str],
     /// What the daemon says it could not do, in the order it is done.
     steps: &'static [&'static str],
+}
+
+/// Stands for a step that is the VMM's own.
+const LAUNCH: &str = "";
+
+/// What the steps are called that are a VMM's own, in their order; as many for each of them.
+const fn launching(vmm: FakeVmm) -> [&'static str; 2] {
+    match vmm {
+        FakeVmm::Qemu => ["start the vsock backend", "start the VMM"],
+        FakeVmm::Firecracker => ["start the VMM", "boot the machine"],
+    }
+}
+
+impl Flow {
+    /// What the daemon says it could not do, under this VMM.
+    fn steps(&self, vmm: FakeVmm) -> Vec<&'static str> {
+        let mut launch = launching(vmm).into_iter();
+        let name = |step: &&'static str| if *step == LAUNCH { launch.next().expect("two") } else { step };
+        self.steps.iter().map(name).collect()
+    }
 }
 
 const CREATE: Flow = Flow {
@@ -21,8 +41,8 @@ const CREATE: Flow = Flow {
         "make the work disk",
         "make the bridge",
         "make the tap",
-        "start the vsock backend",
-        "start the VMM",
+        LAUNCH,
+        LAUNCH,
     ],
 };
 const START: Flow = Flow {
@@ -45,9 +65,16 @@ fn ok(sandbox: &Sandbox, arguments: &[&str]) {
     let _ = sandbox.banger(arguments).run().expect_success();
 }
 
-/// Lets the step with each index fail, until the flow has no step of that index.
+/// Lets the step with each index fail, until the flow has no step of that index; under each VMM.
 fn fail_every_step(flow: &Flow, kind: &str) {
-    let sandbox = Sandbox::with_fake_guests();
+    for vmm in FakeVmm::ALL {
+        fail_every_step_under(vmm, flow, kind);
+    }
+}
+
+fn fail_every_step_under(vmm: FakeVmm, flow: &Flow, kind: &str) {
+    let sandbox = Sandbox::with_fake_guests_of(vmm);
+    let steps = flow.steps(vmm);
     for index in 0.. {
         for arguments in flow.before {
             ok(&sandbox, arguments);
@@ -57,7 +84,7 @@ fn fail_every_step(flow: &Flow, kind: &str) {
         let fault = format!("{kind}:{index}");
         let tried = sandbox.banger(flow.tried).env("BANGER_FAULT", &fault).run();
         let failed = tried.code() != Some(0);
-        match flow.steps.get(index) {
+        match steps.get(index) {
             Some(step) => drop(tried.expect_failure(&[&format!("could not {step}"), "BANGER_FAULT"])),
             None => drop(tried.expect_success()),
         }
