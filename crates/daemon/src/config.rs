@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub vmm: VmmChoice,
     /// How a VM's changes to its image are kept, for VMs started for the first time.
     pub root_disk: RootDiskChoice,
+    /// Instead of the `firecracker` beside banger's programs or in the PATH.
+    pub firecracker_bin: Option<PathBuf>,
     /// Instead of the `qemu-system-x86_64` in the PATH.
     pub qemu_bin: Option<PathBuf>,
     /// Instead of the `vhost-device-vsock` beside banger's programs or in the PATH.
@@ -44,6 +46,7 @@ pub(crate) enum VmmChoice {
     /// The best there is on this host.
     #[default]
     Auto,
+    Firecracker,
     Qemu,
 }
 
@@ -96,6 +99,7 @@ impl Default for Config {
             default_image: "debian-bookworm".parse().expect("a legal name"),
             vmm: VmmChoice::Auto,
             root_disk: RootDiskChoice::Auto,
+            firecracker_bin: None,
             qemu_bin: None,
             vsock_backend_bin: None,
             ssh_key_path: None,

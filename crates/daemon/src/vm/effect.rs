@@ -6,10 +6,12 @@
 //! ends it just before.
 
 use super::disks::cow_size;
+use super::driver::firecracker::{self, BootMachineError};
 use super::folder;
 use crate::Services;
 use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
+use banger_firecracker::Machine;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
     DiskRole, NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
@@ -43,6 +45,11 @@ pub(crate) enum Effect {
         program: Program,
         descriptors: Vec<OwnedFd>,
     },
+    /// Tells a Firecracker what machine it is, and starts that machine.
+    BootMachine {
+        vmm: ProcessIdentity,
+        machine: Machine,
+    },
     KillProcesses,
     DeleteTap,
     /// Removes what is of use only while the VM runs.
@@ -61,7 +68,8 @@ impl Effect {
             Self::EnsureNetwork => "make the bridge",
             Self::CreateTap => "make the tap",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
-            Self::StartProcess { program: Program::Qemu(_), .. } => "start the VMM",
+            Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
+            Self::BootMachine { .. } => "boot the machine",
             Self::KillProcesses => "end the VM's processes",
             Self::DeleteTap => "remove the tap",
             Self::RemoveSockets => "remove the VM's sockets",
@@ -87,6 +95,8 @@ enum Cause {
     Clone(CloneError),
     #[error("{path}")]
     File { path: String, source: io::Error },
+    #[error(transparent)]
+    Boot(BootMachineError),
     #[error("made to fail by BANGER_FAULT")]
     Planted,
     #[error("the task broke off")]
@@ -149,6 +159,7 @@ pub(crate) async fn perform(
             Cause::Helper(error) => error.hint(),
             Cause::Clone(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
+            Cause::Boot(error) => error.hint(services.host.kvm),
             Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => None,
         };
         EffectError { step, hint, source }
@@ -227,6 +238,10 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         Effect::StartProcess { program, descriptors } => {
             let started = helper.call(&ProcessStart { vm: vm.clone(), program }, &descriptors)?;
             return Ok(Outcome { started: Some(started), ..Outcome::default() });
+        }
+        Effect::BootMachine { vmm, machine } => {
+            let booted = firecracker::boot(&folder, vmm, &machine);
+            tokio::runtime::Handle::current().block_on(booted).map_err(Cause::Boot)?;
         }
         Effect::KillProcesses => {
             let found =

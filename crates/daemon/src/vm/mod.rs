@@ -13,6 +13,7 @@ pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod delete;
 mod disks;
+mod driver;
 mod effect;
 mod folder;
 mod generated_name;

@@ -22,7 +22,7 @@ pub(crate) fn of(vm: &VmRecord) -> VmView {
         lease: vm.lease.is_some(),
         running: vm.state.running().map(|running| RunningView {
             pid: running.vmm.pid,
-            vmm: running.driver.clone(),
+            vmm: running.vmm_name.as_str().to_owned(),
             acceleration: running.acceleration,
             boot_id: running.boot_id.clone(),
             since: running.since.clone(),
