@@ -17,7 +17,8 @@ pub struct Machine {
     /// An uncompressed ELF file.
     pub kernel: String,
     pub initrd: Option<String>,
-    /// The kernel command line. Firecracker adds to it at its end, `pci=off` for one.
+    /// The kernel command line. Firecracker adds `pci=off` and some 35 bytes for each device to it, and starts no
+    /// machine for which that comes to more than 2047.
     pub boot_args: String,
     /// In the order in which the guest numbers them: the first is `vda`.
     pub drives: Vec<Drive>,
@@ -28,7 +29,7 @@ pub struct Machine {
     /// Where the guest's console goes, from 1.14.0 on; to Firecracker's standard output when it is nowhere. The file
     /// is made, or written over from its beginning: not appended to.
     pub console: Option<String>,
-    /// A file that has to exist, for Firecracker's counters.
+    /// The file for Firecracker's counters; made like the console's.
     pub metrics: Option<String>,
 }
 

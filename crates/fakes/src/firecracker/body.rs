@@ -40,9 +40,9 @@ enum Cache {
 
 #[derive(Debug, Default, Deserialize)]
 enum Engine {
+    Async,
     #[default]
     Sync,
-    Async,
 }
 
 #[derive(Debug, Deserialize)]
