@@ -9,3 +9,4 @@ mod lease;
 mod life;
 mod races;
 mod socket;
+mod verbs;

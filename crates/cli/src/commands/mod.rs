@@ -25,8 +25,12 @@ mod version;
 mod vm_create;
 mod vm_delete;
 mod vm_exec;
+mod vm_kill;
 mod vm_list;
 mod vm_logs;
+mod vm_pause;
+mod vm_restart;
+mod vm_resume;
 mod vm_run;
 mod vm_show;
 mod vm_ssh;
@@ -91,6 +95,11 @@ enum Vm {
     Create(vm_create::Args),
     Start(vm_start::Args),
     Stop(vm_stop::Args),
+    Restart(vm_restart::Args),
+    Kill(vm_kill::Args),
+    Pause(vm_pause::Args),
+    #[command(visible_alias = "unpause")]
+    Resume(vm_resume::Args),
     #[command(visible_alias = "rm")]
     Delete(vm_delete::Args),
     #[command(visible_alias = "ps", visible_alias = "ls")]
@@ -172,6 +181,10 @@ impl Cli {
                 Vm::Create(args) => args.run(),
                 Vm::Start(args) => args.run(),
                 Vm::Stop(args) => args.run(),
+                Vm::Restart(args) => args.run(),
+                Vm::Kill(args) => args.run(),
+                Vm::Pause(args) => args.run(),
+                Vm::Resume(args) => args.run(),
                 Vm::Delete(args) => args.run(),
                 Vm::List(args) => args.run(),
                 Vm::Show(args) => args.run(),

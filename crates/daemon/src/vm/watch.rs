@@ -59,7 +59,7 @@ async fn keep_logs_short(services: &Services, id: &VmId) -> Infallible {
 pub(super) async fn note_end(services: &Arc<Services>, id: &VmId, running: &Running, reason: &str) {
     let _lock = services.locks.lock(id).await;
     match view::must_find(services, id) {
-        Ok(vm) if vm.state == VmState::Running(running.clone()) => {}
+        Ok(vm) if vm.state.is_up_as(running) => {}
         Ok(_) | Err(_) => return,
     }
     if let Err(error) = release(services, id, Depth::Runtime).await {

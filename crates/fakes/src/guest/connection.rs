@@ -22,7 +22,8 @@ pub(super) fn serve(mut stream: UnixStream, guest: &Guest) {
 
 fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
     // As with a guest that has nobody listening on that port: the connection closes.
-    if greeting(stream)? != format!("CONNECT {AGENT_PORT}") || guest.phases.now() < Phase::Agent {
+    let hears = guest.hears();
+    if greeting(stream)? != format!("CONNECT {AGENT_PORT}") || !hears || guest.phases.now() < Phase::Agent {
         return Ok(());
     }
     stream.write_all(b"OK 1073741824\n")?;

@@ -21,6 +21,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why there is no guest.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +66,19 @@ struct Guest {
     phases: Phases,
     /// The VMM's end of the machine.
     machine: UnixStream,
+    /// Whether somebody talked to it while its VMM stood still, after which a real one's vsock may be dead for good.
+    is_deaf: AtomicBool,
 }
 
 impl Guest {
+    /// Whether connections are answered; from the first one on that comes while the VMM stands still they are not.
+    fn hears(&self) -> bool {
+        if stands_still(&self.machine) && !self.is_deaf.swap(true, Ordering::SeqCst) {
+            let _ = writeln!(io::stdout(), "deaf: talked to while it stood still");
+        }
+        !self.is_deaf.load(Ordering::SeqCst)
+    }
+
     fn power_off(&self) {
         // A machine that is off already cannot be turned off.
         let _ = (&self.machine).write_all(&[POWER_OFF]);
@@ -89,6 +100,7 @@ pub fn run(sockets: &Sockets) -> Result<(), GuestError> {
         boot_id: new_boot_id(),
         phases: Phases::new(Phase::Booting),
         machine: machine.try_clone().map_err(GuestError::Accept)?,
+        is_deaf: AtomicBool::new(false),
     });
     let (serving, booting) = (guest.clone(), guest);
     std::thread::spawn(move || {
@@ -106,6 +118,13 @@ pub fn run(sockets: &Sockets) -> Result<(), GuestError> {
 
 fn listen(path: &Path) -> Result<UnixListener, GuestError> {
     UnixListener::bind(path).map_err(|source| GuestError::Listen { path: path.to_owned(), source })
+}
+
+/// Whether the process at the other end was stopped by a signal: state `T` (proc_pid_stat(5)).
+fn stands_still(machine: &UnixStream) -> bool {
+    let Ok(peer) = rustix::net::sockopt::socket_peercred(machine) else { return false };
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", peer.pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T ")))
 }
 
 fn new_boot_id() -> String {
