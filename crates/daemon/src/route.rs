@@ -6,7 +6,7 @@
 use crate::operation::{Ended, Handle};
 use crate::serve::Client;
 use crate::store::VmRecord;
-use crate::vm::{connect, create, delete, kill, logs, pause, restart, start, stop, view};
+use crate::vm::{connect, create, delete, kill, logs, pause, restart, set, start, stop, view};
 use crate::{Services, doctor, image, kernel};
 use banger_protocol::daemon_api::DaemonCall;
 use banger_protocol::daemon_api::operation::OperationStarted;
@@ -98,9 +98,12 @@ pub(crate) async fn route(
             reply(client, id, begin(s, &request.vm, "vm.resume", work)).await
         }
         DaemonCall::VmDelete(request) => {
-            let work = move |s, vm: VmRecord, _| async move { delete::delete(&s, &vm).await };
+            let work = move |s, vm: VmRecord, _| async move {
+                delete::delete(&s, &vm, request.unless_running).await
+            };
             reply(client, id, begin(s, &request.vm, "vm.delete", work)).await
         }
+        DaemonCall::VmSet(request) => reply(client, id, set::set(s, &request).await).await,
         DaemonCall::VmList(_) => {
             let outcome = view::all(s).map(|vms| vms.iter().map(view::of).collect::<Vec<VmView>>());
             reply(client, id, outcome).await

@@ -1,6 +1,6 @@
 //! Restart, kill, pause, resume: alone, on many VMs at once, and under daemons that die.
 
-use banger_e2e::{Checks, Sandbox};
+use banger_e2e::{Checks, Sandbox, operation_of};
 use serde_json::Value;
 
 fn ok(sandbox: &Sandbox, arguments: &[&str]) {
@@ -233,4 +233,69 @@ fn of_several_vms_each_is_done_once_in_the_order_given_and_one_that_fails_holds_
     let done = sandbox.banger(["vm", "delete"].iter().chain(&all)).run().expect_code(1);
     assert_eq!(done.stdout_text(), "three\none\ntwo\n");
     sandbox.assert_nothing_left();
+}
+
+#[test]
+fn a_prune_removes_what_does_not_run_after_showing_it_and_asks_first() {
+    let sandbox = Sandbox::with_fake_guests();
+    for name in ["up", "still", "down"] {
+        ok(&sandbox, &["vm", "create", "--name", name]);
+    }
+    ok(&sandbox, &["vm", "create", "--no-start", "--name", "new"]);
+    let broken = sandbox.banger(["vm", "create", "--name", "broken", "--image", "boot-fails"]).run();
+    let _ = broken.expect_code(1);
+    ok(&sandbox, &["vm", "pause", "still"]);
+    ok(&sandbox, &["vm", "stop", "down"]);
+    let refused = sandbox.banger(["vm", "prune"]).run().expect_code(2);
+    let shown = ["down (", "is stopped: stopped on request", "new (", "broken (", "banger vm prune -f"];
+    let _ = refused.expect_failure(&shown);
+    assert_eq!(sandbox.vm_ids().len(), 5, "it did not ask");
+    let pruned = sandbox.banger(["vm", "prune", "-f"]).run().expect_success();
+    assert_eq!(pruned.stdout_text(), "down\nnew\nbroken\n");
+    assert!(pruned.stderr_text().contains("down (") && !pruned.stderr_text().contains("still ("));
+    assert_eq!(sandbox.vm_ids().len(), 2);
+    let again = sandbox.banger(["vm", "prune", "-f"]).run().expect_success();
+    assert_eq!(again.stdout_text(), "");
+    ok(&sandbox, &["vm", "delete", "up", "still"]);
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn what_was_started_meanwhile_is_not_deleted_unless_running() {
+    let sandbox = with_a_running_vm();
+    let mut rpc = sandbox.rpc();
+    let mut delete_unless_running = || {
+        let params = serde_json::json!({"vm": "dev", "unless_running": true});
+        let begun = rpc.call("vm.delete", &params).expect("an operation");
+        let operation = operation_of(&begun);
+        let watched = rpc.call("operation.watch", &serde_json::json!({"operation": operation}));
+        watched.expect("an outcome")["state"].clone()
+    };
+    assert_eq!(delete_unless_running()["failed"]["kind"], "refused");
+    ok(&sandbox, &["vm", "pause", "dev"]);
+    assert_eq!(delete_unless_running()["failed"]["kind"], "refused");
+    ok(&sandbox, &["vm", "stop", "dev"]);
+    assert!(!delete_unless_running()["succeeded"].is_null());
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn processors_and_memory_are_changed_while_a_vm_is_down_and_hold_from_its_next_start() {
+    let sandbox = with_a_running_vm();
+    let refused = sandbox.banger(["vm", "set", "dev", "--memory", "256M"]).run().expect_code(1);
+    let _ = refused.expect_failure(&["running", "cannot be changed", "banger vm stop dev"]);
+    ok(&sandbox, &["vm", "stop", "dev"]);
+    let _ = sandbox.banger(["vm", "set", "dev"]).run().expect_code(2);
+    for (flags, words) in [(["--vcpu", "0"], "--vcpu takes 1 to"), (["--memory", "1"], "--memory takes")] {
+        let _ = sandbox.banger(["vm", "set", "dev"].iter().chain(&flags)).run().expect_failure(&[words]);
+    }
+    let memory = dev(&sandbox)["memory"].clone();
+    ok(&sandbox, &["vm", "set", "dev", "--vcpu", "1"]);
+    assert_eq!((&dev(&sandbox)["vcpu"], &dev(&sandbox)["memory"]), (&1.into(), &memory));
+    ok(&sandbox, &["vm", "set", "dev", "--memory", "256M"]);
+    assert_eq!(dev(&sandbox)["memory"], 256 << 20);
+    ok(&sandbox, &["vm", "start", "dev"]);
+    let vmm = &sandbox.running("fake-qemu")[0].command;
+    assert!(vmm.contains("-m 256M -smp 1"), "{vmm}");
+    delete(&sandbox);
 }

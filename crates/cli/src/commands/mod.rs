@@ -29,9 +29,11 @@ mod vm_kill;
 mod vm_list;
 mod vm_logs;
 mod vm_pause;
+mod vm_prune;
 mod vm_restart;
 mod vm_resume;
 mod vm_run;
+mod vm_set;
 mod vm_show;
 mod vm_ssh;
 mod vm_start;
@@ -102,6 +104,8 @@ enum Vm {
     Resume(vm_resume::Args),
     #[command(visible_alias = "rm")]
     Delete(vm_delete::Args),
+    Prune(vm_prune::Args),
+    Set(vm_set::Args),
     #[command(visible_alias = "ps", visible_alias = "ls")]
     List(vm_list::Args),
     Show(vm_show::Args),
@@ -186,6 +190,8 @@ impl Cli {
                 Vm::Pause(args) => args.run(),
                 Vm::Resume(args) => args.run(),
                 Vm::Delete(args) => args.run(),
+                Vm::Prune(args) => args.run(),
+                Vm::Set(args) => args.run(),
                 Vm::List(args) => args.run(),
                 Vm::Show(args) => args.run(),
                 Vm::Exec(args) => args.run(),

@@ -25,6 +25,7 @@ pub(crate) mod pause;
 mod release;
 mod resolve;
 pub(crate) mod restart;
+pub(crate) mod set;
 mod shared_files;
 pub(crate) mod start;
 mod starting;

@@ -136,6 +136,14 @@ impl VmState {
         }
     }
 
+    /// Whether nothing of it runs, and nobody is at work on it.
+    pub(crate) fn is_down(&self) -> bool {
+        match self {
+            Self::Created | Self::Stopped { .. } | Self::Failed { .. } => true,
+            Self::Starting | Self::Running(_) | Self::Paused(_) | Self::Stopping(_) | Self::Damaged => false,
+        }
+    }
+
     /// Whether it is up as exactly this guest, and nobody is taking it down.
     pub(crate) fn is_up_as(&self, guest: &Running) -> bool {
         matches!(self, Self::Running(running) | Self::Paused(running) if running == guest)

@@ -52,6 +52,8 @@ requests! {
         "vm.resume" => VmResume(vm::Resume) -> OperationStarted,
         /// Removes a VM and everything it owns, stopping it first. Result: [`vm::Deleted`].
         "vm.delete" => VmDelete(vm::Delete) -> OperationStarted,
+        /// Changes what a VM that is not running is made of.
+        "vm.set" => VmSet(vm::Set) -> vm::VmView,
         /// Every VM.
         "vm.list" => VmList(vm::List) -> Vec<vm::VmView>,
         /// One VM.

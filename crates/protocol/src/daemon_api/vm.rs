@@ -98,6 +98,20 @@ pub struct Resume {
 #[serde(deny_unknown_fields)]
 pub struct Delete {
     pub vm: VmRef,
+    /// Refuse instead of stopping it first: for callers who found it stopped a while ago.
+    #[serde(default)]
+    pub unless_running: bool,
+}
+
+/// What is not given stays as it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Set {
+    pub vm: VmRef,
+    #[serde(default)]
+    pub vcpu: Option<u32>,
+    #[serde(default)]
+    pub memory: Option<ByteSize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
