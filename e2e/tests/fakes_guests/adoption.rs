@@ -69,7 +69,7 @@ fn what_was_adopted_can_be_stopped_and_started() {
 #[test]
 fn the_death_of_a_vmm_or_of_its_backend_is_noticed_and_takes_the_rest_with_it() {
     for (program, reason) in
-        [("fake-qemu", "its VMM was ended"), ("fake-vsock-backend", "its vsock backend ended")]
+        [("fake-qemu", "its VMM was killed"), ("fake-vsock-backend", "its vsock backend ended")]
     {
         let sandbox = with_a_running_vm();
         sandbox.kill(program);

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | running | its processes | adopted: watched again, nothing in the guest notices |
 //! | paused | its processes | adopted and paused again, should the former daemon not have got to it |
-//! | running, paused | not all of them | released, stopped |
+//! | running, paused | not all of them | released, stopped; started again if the guest rebooted |
 //! | starting, leased | anything | removed: nobody waits for it any more |
 //! | starting | anything | released, failed: somebody was interrupted |
 //! | stopping | anything | stopped as if nothing had come between, a living guest's disks flushed |
@@ -15,6 +15,7 @@
 //! former was damaged or that somebody took it away, first gets a row for each folder, tap and process there is:
 //! what a user has in a VM is never removed because a file beside it broke.
 
+use super::end::Seen;
 use super::release::{Depth, release};
 use super::{VmState, connect, delete, lease, pause, stop, view, watch};
 use crate::Services;
@@ -89,7 +90,8 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
                 lease::watch_holder(services, vm);
                 return;
             }
-            watch::note_end(services, &vm.id, running, "it ended while no daemon was there").await;
+            let seen = if crate::process::is_alive(running.vmm) { Seen::Backend } else { Seen::Nothing };
+            watch::note_end(services, &vm.id, running, seen).await;
         }
         VmState::Starting if vm.lease.is_some() => {
             if let Err(error) = delete::remove(services, &vm.id).await {

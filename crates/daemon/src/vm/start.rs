@@ -14,7 +14,7 @@ use super::shared_files::{SharedFileError, SharedFiles};
 use super::state::{Action, Running, VmState};
 use super::vmm::{NoVmm, Vmm};
 use super::vsock_backend::{BackendSilent, wait_until_listening};
-use super::{config_drive, keys, view, vmm, watch};
+use super::{config_drive, folder, keys, view, vmm, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
 use crate::store::{KernelRecord, StoreError, VmRecord};
@@ -22,7 +22,7 @@ use banger_protocol::daemon_api::vm::{StageTiming, VmView};
 use banger_protocol::guest_api::Notice;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    Acceleration, Disk, DiskRole, MacAddress, ProcessIdentity, Program, QemuSpec,
+    Acceleration, CONSOLE_LOG, Disk, DiskRole, MacAddress, ProcessIdentity, Program, QemuSpec,
 };
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
@@ -146,6 +146,7 @@ async fn bring_up(
 
     stages.begin("vmm")?;
     let folder = services.state.vm(id);
+    let console_start = folder::length(&folder, CONSOLE_LOG);
     let mut notices = Notices::listen(&folder).map_err(StartError::Folder)?;
     let descriptor = || File::open(&folder).map(OwnedFd::from).map_err(StartError::Folder);
     let start = |program, descriptors| Effect::StartProcess { program, descriptors };
@@ -181,6 +182,7 @@ async fn bring_up(
         acceleration: driver.acceleration(),
         boot_id,
         since: crate::store::now(),
+        console_start,
     })
 }
 

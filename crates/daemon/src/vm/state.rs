@@ -58,6 +58,9 @@ pub(crate) struct Running {
     pub boot_id: String,
     /// RFC 3339, UTC.
     pub since: String,
+    /// Where in its log this boot's console begins, in bytes.
+    #[serde(default)]
+    pub console_start: u64,
 }
 
 impl Running {
@@ -219,6 +222,7 @@ mod tests {
             acceleration: Acceleration::Tcg,
             boot_id: "b".to_owned(),
             since: "s".to_owned(),
+            console_start: 7,
         };
         vec![
             VmState::Created,

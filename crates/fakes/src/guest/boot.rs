@@ -3,6 +3,7 @@
 use super::Guest;
 use super::phase::Phase;
 use crate::behaviour::{Boot, GO};
+use crate::qemu::Order;
 use banger_protocol::guest_api::{NOTICE_PORT, Notice};
 use rustix::fs::inotify;
 use std::io::{self, Write as _};
@@ -27,7 +28,7 @@ pub(super) fn boot(guest: &Guest, host_socket: &Path) {
         }
         Boot::Fails => {
             fail(host());
-            guest.power_off();
+            guest.order(Order::PowerOff);
             return;
         }
         Boot::Babbles => babble(host),

@@ -4,6 +4,7 @@ use super::Guest;
 use super::exec;
 use super::phase::Phase;
 use crate::behaviour::{Answers, Sync};
+use crate::qemu::Order;
 use banger_protocol::VERSION;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
 use banger_protocol::guest_api::{AGENT_PORT, Health, Request};
@@ -60,11 +61,21 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
             guest.phases.wait_for(Phase::Usable);
             frame::write_json(stream, Kind::Reply, &health(guest))
         }
-        Request::Exec(exec) if exec.argv.first().is_some_and(|word| word == "poweroff") => {
-            guest.power_off();
-            Ok(())
-        }
-        Request::Exec(exec) => exec::run(stream, exec),
+        Request::Exec(exec) => match exec.argv.first().map(String::as_str) {
+            Some("poweroff") => {
+                guest.order(Order::PowerOff);
+                Ok(())
+            }
+            Some("reboot") => {
+                guest.order(Order::Reboot);
+                Ok(())
+            }
+            Some("panic") => {
+                guest.order(Order::Panic);
+                Ok(())
+            }
+            _ => exec::run(stream, exec),
+        },
         Request::Dial { port: ECHO } => {
             frame::write(stream, Kind::Started, &[])?;
             io::copy(&mut stream.try_clone()?, stream).map(drop)

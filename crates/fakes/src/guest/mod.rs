@@ -14,7 +14,7 @@ mod exec;
 mod phase;
 
 use crate::behaviour::{Behaviour, BehaviourError};
-use crate::qemu::POWER_OFF;
+use crate::qemu::Order;
 use banger_protocol::root_api::DiskRole;
 use phase::{Phase, Phases};
 use std::io::{self, Read as _, Write as _};
@@ -79,9 +79,9 @@ impl Guest {
         !self.is_deaf.load(Ordering::SeqCst)
     }
 
-    fn power_off(&self) {
-        // A machine that is off already cannot be turned off.
-        let _ = (&self.machine).write_all(&[POWER_OFF]);
+    fn order(&self, order: Order) {
+        // A machine that has ended already obeys nobody.
+        let _ = (&self.machine).write_all(&[order as u8]);
     }
 }
 

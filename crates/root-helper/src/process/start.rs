@@ -116,6 +116,9 @@ pub(crate) fn start(
         return Ok(found.process);
     }
     let log = folder.open_log().map_err(in_folder)?;
+    if let Program::Qemu(_) = program {
+        folder.make_events().map_err(in_folder)?;
+    }
     folder.hand_over(disks).map_err(in_folder)?;
     let (arguments, files) = match &program {
         Program::VsockBackend => {
