@@ -23,6 +23,10 @@ pub const API_SOCKET: &str = "api.sock";
 pub const CONSOLE_LOG: &str = "console.log";
 /// What the VMM and its vsock backend had to say themselves.
 pub const VMM_LOG: &str = "vmm.log";
+/// What QEMU tells of its machine, as lines of its own protocol (QMP); made anew at each start.
+pub const VMM_EVENTS: &str = "vmm-events.out";
+/// All that QEMU is ever told in that protocol: that it may tell.
+pub const VMM_GREETING: &str = "vmm-events.in";
 /// The guest's address on its vsock, the same for every VM: each has a backend of its own.
 pub const GUEST_CID: u32 = 3;
 

@@ -8,9 +8,10 @@ use banger_protocol::root_api::{API_SOCKET, VMM_LOG};
 
 /// The arguments of a VM's Firecracker.
 ///
-/// The serial console goes to standard output, so the log goes elsewhere. Of the log only what is wrong is wanted.
+/// The serial console goes to standard output, so the log goes elsewhere. What it says there at
+/// its end tells a guest's reset from a VMM that was killed.
 pub(crate) fn arguments(vm: &VmId) -> Vec<String> {
-    let words = ["--id", vm.as_str(), "--api-sock", API_SOCKET, "--log-path", VMM_LOG, "--level", "Warn"];
+    let words = ["--id", vm.as_str(), "--api-sock", API_SOCKET, "--log-path", VMM_LOG, "--level", "Info"];
     words.map(str::to_owned).to_vec()
 }
 
@@ -21,7 +22,7 @@ mod tests {
     #[test]
     fn every_name_is_relative_to_the_folder_and_the_same_for_every_vm() {
         let id: VmId = "0123456789ab".parse().unwrap();
-        let expected = "--id 0123456789ab --api-sock api.sock --log-path vmm.log --level Warn";
+        let expected = "--id 0123456789ab --api-sock api.sock --log-path vmm.log --level Info";
         assert_eq!(arguments(&id).join(" "), expected);
     }
 }

@@ -6,8 +6,11 @@
 
 use crate::disks::{self, DiskError};
 use banger_protocol::root_api::{
-    Acceleration, CONSOLE_LOG, Disk, DiskSource, GUEST_CID, QemuSpec, VHOST_SOCKET, VSOCK_SOCKET,
+    Acceleration, CONSOLE_LOG, Disk, DiskSource, GUEST_CID, QemuSpec, VHOST_SOCKET, VMM_EVENTS, VSOCK_SOCKET,
 };
+
+/// What QEMU reads in [`VMM_GREETING`](banger_protocol::root_api::VMM_GREETING): before this it tells nothing.
+pub(crate) const GREETING: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
 
 /// Descriptor numbers in QEMU, 0 to 2 being the usual ones.
 pub(crate) const KERNEL: i32 = 3;
@@ -80,6 +83,12 @@ pub(crate) fn arguments(spec: &QemuSpec) -> Vec<String> {
     // Appended to, so that what the guest said before a restart stays.
     line.option("-chardev", format!("file,id=console,path={CONSOLE_LOG},append=on"));
     line.option("-serial", "chardev:console");
+
+    // Whether the guest switched itself off or rebooted is told by nothing else. Input and output are plain files,
+    // so this is a log and nobody can give an order by it.
+    let events = VMM_EVENTS.trim_end_matches(".out");
+    line.option("-chardev", format!("pipe,id=events,path={events}"));
+    line.option("-mon", "chardev=events,mode=control");
 
     // Disks before every other device: the guest numbers them by their place on the bus.
     let mut next = FIRST_DISK;

@@ -71,9 +71,9 @@ fn what_was_adopted_can_be_stopped_and_started() {
 #[test]
 fn the_death_of_a_vmm_or_of_its_backend_is_noticed_and_takes_the_rest_with_it() {
     for (vmm, program, reason) in [
-        (FakeVmm::Qemu, "fake-qemu", "its VMM was ended"),
+        (FakeVmm::Qemu, "fake-qemu", "its VMM was killed"),
         (FakeVmm::Qemu, "fake-vsock-backend", "its vsock backend ended"),
-        (FakeVmm::Firecracker, "fake-firecracker", "its VMM was ended"),
+        (FakeVmm::Firecracker, "fake-firecracker", "its VMM was killed"),
     ] {
         let sandbox = with_a_running_vm(vmm);
         sandbox.kill(program);

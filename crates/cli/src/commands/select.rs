@@ -65,7 +65,14 @@ pub(super) fn act_on_each(
     act: impl Fn(&mut Daemon, VmRef) -> Result<(), Failure> + Sync,
 ) -> Result<u8, Failure> {
     let vms = Daemon::connect()?.call(&List {})?;
-    let selected = select(given, &vms);
+    act_on(select(given, &vms), act)
+}
+
+/// The same, with VMs that were selected before.
+pub(super) fn act_on(
+    selected: Vec<Result<&VmView, SelectError>>,
+    act: impl Fn(&mut Daemon, VmRef) -> Result<(), Failure> + Sync,
+) -> Result<u8, Failure> {
     let mut code = 0;
     std::thread::scope(|scope| {
         let act = &act;

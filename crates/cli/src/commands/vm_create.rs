@@ -130,7 +130,7 @@ impl Machine {
 /// Removes a VM over a connection of its own, starting the daemon if it is gone.
 pub(super) fn remove(vm: &VmRef) -> Result<(), Failure> {
     let mut daemon = Daemon::connect()?;
-    let started = daemon.call(&Delete { vm: vm.clone() })?;
+    let started = daemon.call(&Delete { vm: vm.clone(), unless_running: false })?;
     follow::<Deleted>(&mut daemon, started, None, &Progress::Silent)?;
     Ok(())
 }

@@ -150,6 +150,10 @@ impl Store {
         self.update_vm(id, "state", &json(state))
     }
 
+    pub(crate) fn set_vm_spec(&self, id: &VmId, spec: &VmSpec) -> Result<(), StoreError> {
+        self.update_vm(id, "spec", &json(spec))
+    }
+
     pub(crate) fn set_vm_stages(&self, id: &VmId, stages: &[StageTiming]) -> Result<(), StoreError> {
         self.update_vm(id, "stages", &json(&stages))
     }

@@ -104,7 +104,7 @@ fn refusal(error: ReserveError) -> RpcError {
 }
 
 /// What the user gave, completed by the defaults and held against what the host has. Pure.
-fn decide_spec(
+pub(super) fn decide_spec(
     request: &Create,
     defaults: (u32, ByteSize),
     cpus: u32,

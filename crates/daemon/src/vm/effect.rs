@@ -13,9 +13,12 @@ use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
 use banger_firecracker::Machine;
 use banger_protocol::ids::VmId;
+use banger_protocol::names::VmName;
 use banger_protocol::root_api::{
-    DiskRole, NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessStart, Program, TapCreate, TapDelete,
+    DiskRole, NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessSignal, ProcessSignalKind, ProcessStart,
+    Program, TapCreate, TapDelete,
 };
+use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -50,6 +53,11 @@ pub(crate) enum Effect {
         vmm: ProcessIdentity,
         machine: Machine,
     },
+    /// Sends a signal to one of the VM's processes, if it still lives.
+    Signal {
+        process: ProcessIdentity,
+        signal: ProcessSignalKind,
+    },
     KillProcesses,
     DeleteTap,
     /// Removes what is of use only while the VM runs.
@@ -70,6 +78,11 @@ impl Effect {
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
             Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
             Self::BootMachine { .. } => "boot the machine",
+            Self::Signal { signal: ProcessSignalKind::Stop, .. } => "pause the VM",
+            Self::Signal { signal: ProcessSignalKind::Continue, .. } => "resume the VM",
+            Self::Signal { signal: ProcessSignalKind::Terminate | ProcessSignalKind::Kill, .. } => {
+                "tell the VMM to end"
+            }
             Self::KillProcesses => "end the VM's processes",
             Self::DeleteTap => "remove the tap",
             Self::RemoveSockets => "remove the VM's sockets",
@@ -85,6 +98,16 @@ pub(crate) struct EffectError {
     pub step: &'static str,
     pub hint: Option<String>,
     source: Cause,
+}
+
+impl EffectError {
+    /// As the answer to whoever wanted the VM `participle`.
+    pub(super) fn answer(&self, participle: &str, name: &VmName) -> RpcError {
+        let error = RpcError::from_error(ErrorKind::OperationFailed, self);
+        let causes = std::iter::once(error.message).chain(error.causes).collect();
+        let message = format!("VM `{name}` was not {participle}");
+        RpcError { causes, hint: self.hint.clone(), ..RpcError::new(error.kind, message) }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -242,6 +265,9 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         Effect::BootMachine { vmm, machine } => {
             let booted = firecracker::boot(&folder, vmm, &machine);
             tokio::runtime::Handle::current().block_on(booted).map_err(Cause::Boot)?;
+        }
+        Effect::Signal { process, signal } => {
+            helper.call_if_anything_lives(&ProcessSignal { vm: vm.clone(), process, signal })?;
         }
         Effect::KillProcesses => {
             let found =

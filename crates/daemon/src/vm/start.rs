@@ -12,16 +12,16 @@ use super::effect::{Effect, EffectError, perform};
 use super::keys::KeyError;
 use super::release::{Depth, ReleaseError, release};
 use super::shared_files::{SharedFileError, SharedFiles};
-use super::state::{Action, Permission, Running, VmState};
+use super::state::{Action, Running, VmState};
 use super::vmm::{self, NoVmm};
-use super::{config_drive, keys, view, watch};
+use super::{config_drive, folder, keys, view, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
 use crate::store::{KernelRecord, StoreError, VmRecord};
 use banger_protocol::daemon_api::vm::{StageTiming, VmView};
 use banger_protocol::guest_api::Notice;
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{DiskRole, ProcessIdentity};
+use banger_protocol::root_api::{CONSOLE_LOG, DiskRole, ProcessIdentity};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::io;
 use std::sync::Arc;
@@ -63,21 +63,24 @@ pub(crate) async fn start(
         () = handle.cancelled() => return Err(Ended::Cancelled),
     };
     let vm = view::must_find(services, id)?;
-    match vm.state.permits(Action::Start) {
-        Permission::Go => {}
-        Permission::AlreadySo => return Ok(view::of(&vm)),
-        Permission::Refused => {
-            let because = vm.state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
-            let message = format!("VM `{}` is {} and cannot be started{because}", vm.name, vm.state.name());
-            let verb = if vm.state == VmState::Damaged { "delete" } else { "stop" };
-            let hint = format!("`banger vm {verb} {}` takes it down", vm.name);
-            return Err(RpcError::new(ErrorKind::Refused, message).with_hint(hint).into());
-        }
+    if !view::allow(&vm, Action::Start)? {
+        return Ok(view::of(&vm));
     }
+    start_locked(services, &vm, early, handle).await
+}
+
+/// Starts a VM that is down. The caller holds its lock and has noted the start.
+pub(super) async fn start_locked(
+    services: &Arc<Services>,
+    vm: &VmRecord,
+    early: bool,
+    handle: &Handle,
+) -> Result<VmView, Ended> {
+    let id = &vm.id;
     let store = |e: StoreError| Ended::from(RpcError::from(e));
     services.store.set_vm_state(id, &VmState::Starting).map_err(store)?;
     let mut clock = Stages::new(handle);
-    let outcome = bring_up(services, &vm, early, &mut clock).await.and_then(|running| {
+    let outcome = bring_up(services, vm, early, &mut clock).await.and_then(|running| {
         // A guest that is not on record would be nobody's: it goes down again like any that did not come up.
         services.store.set_vm_state(id, &VmState::Running(running.clone()))?;
         Ok(running)
@@ -103,7 +106,7 @@ pub(crate) async fn start(
                 return Err(Ended::Cancelled);
             }
             let last_words = last_words(&services.state.vm(id));
-            Err(explain(&vm, &error, last_words, left_behind).into())
+            Err(explain(vm, &error, last_words, left_behind).into())
         }
     }
 }
@@ -139,6 +142,7 @@ async fn bring_up(
 
     stages.begin("vmm")?;
     let folder = services.state.vm(id);
+    let console_start = folder::length(&folder, CONSOLE_LOG);
     let mut notices = Notices::listen(&folder).map_err(StartError::Folder)?;
     let launched = driver::launch(services, vmm, vm, Parts { disks, shared }).await?;
     let Launched { vmm: vmm_process, vsock_backend } = launched;
@@ -167,6 +171,7 @@ async fn bring_up(
         acceleration: vmm.acceleration(),
         boot_id,
         since: crate::store::now(),
+        console_start,
     })
 }
 

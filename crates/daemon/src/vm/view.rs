@@ -1,5 +1,6 @@
 //! VMs as users see them.
 
+use super::state::{Action, Permission, VmState};
 use crate::Services;
 use crate::store::VmRecord;
 use banger_protocol::daemon_api::vm::{RunningView, VmView};
@@ -43,4 +44,25 @@ pub(crate) fn find(services: &Services, reference: &VmRef) -> Result<VmRecord, R
 /// The VM as recorded now; it may have gone since its id was looked up.
 pub(super) fn must_find(services: &Services, id: &VmId) -> Result<VmRecord, RpcError> {
     services.store.vm(id)?.ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("VM {id} is gone")))
+}
+
+/// Whether there is something to do for `action`; an error says in which state the VM is that forbids it.
+pub(super) fn allow(vm: &VmRecord, action: Action) -> Result<bool, RpcError> {
+    match vm.state.permits(action) {
+        Permission::Go => return Ok(true),
+        Permission::AlreadySo => return Ok(false),
+        Permission::Refused => {}
+    }
+    let kind = match &vm.state {
+        VmState::Created | VmState::Stopped { .. } | VmState::Failed { .. } => ErrorKind::NotRunning,
+        VmState::Starting
+        | VmState::Running(_)
+        | VmState::Paused(_)
+        | VmState::Stopping(_)
+        | VmState::Damaged => ErrorKind::Refused,
+    };
+    let because = vm.state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let (name, state, participle) = (&vm.name, vm.state.name(), action.participle());
+    Err(RpcError::new(kind, format!("VM `{name}` is {state} and cannot be {participle}{because}"))
+        .with_hint(vm.state.way_out(action, name)))
 }

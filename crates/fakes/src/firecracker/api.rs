@@ -5,7 +5,7 @@ use super::body::{self, Action, ActionType, StateType, VmState};
 use super::http::{Method, Request};
 use super::machine::Machine;
 use super::{VERSION, machine};
-use crate::guest::{Guest, POWER_OFF};
+use crate::guest::Guest;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::io::Write as _;
@@ -64,7 +64,7 @@ impl Vmm {
 
     /// Ends the process.
     pub(super) fn turn_off(&self) {
-        let _ = (&self.guest_end).write_all(&[POWER_OFF]);
+        let _ = (&self.guest_end).write_all(&[0]);
     }
 
     fn perform(&mut self, call: Call) -> Result<Answer, Fault> {

@@ -5,7 +5,7 @@
 //! noticed here first. `crates/firecracker/tests` asks both the same things.
 //!
 //! ```text
-//! listening ──(InstanceStart)──▶ running ◀──(PATCH /vm)──▶ paused      any ──(guest turned off)──▶ ended
+//! listening ──(InstanceStart)──▶ running ◀──(PATCH /vm)──▶ paused      any ──(guest's reset)──▶ ended
 //! ```
 //!
 //! Sockets stay behind at the end, as they do after the real one. The tap is not opened, only looked for.
@@ -19,6 +19,7 @@ mod machine;
 
 pub use command_line::{CommandLine, CommandLineError, Run};
 
+use crate::guest::Order;
 use api::Vmm;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -59,9 +60,23 @@ pub fn serve(run: &Run) -> Result<(), ServeError> {
     let (mut machine, guest_end) = UnixStream::pair().map_err(ServeError::Machine)?;
     let vmm = Arc::new(Mutex::new(Vmm::new(run.id.clone(), guest_end)));
     std::thread::spawn(move || accept(&listener, &vmm));
-    // One byte when the machine is off; the threads end with the process.
-    let _ = machine.read(&mut [0]);
+    until_reset(&mut machine);
+    let _ = writeln!(log, "[{}:main] Firecracker exiting successfully. exit_code=0", run.id);
     Ok(())
+}
+
+/// Returns when the guest has reset its machine, or was refused one. A guest that switches itself off only halts:
+/// there is no power to cut. The threads end with the process.
+fn until_reset(machine: &mut UnixStream) {
+    let mut byte = [0];
+    while let Ok(1) = machine.read(&mut byte) {
+        let order = Order::from_byte(byte[0]);
+        // The guest's console.
+        let _ = io::stdout().write_all(order.map_or("", Order::last_words).as_bytes());
+        if order != Some(Order::PowerOff) {
+            return;
+        }
+    }
 }
 
 fn accept(listener: &UnixListener, vmm: &Arc<Mutex<Vmm>>) {

@@ -1,7 +1,7 @@
 //! Coming up, and telling the host about it.
 
-use super::Guest;
 use super::phase::Phase;
+use super::{Guest, Order};
 use crate::behaviour::{Boot, GO};
 use banger_protocol::guest_api::{NOTICE_PORT, Notice};
 use rustix::fs::inotify;
@@ -27,7 +27,7 @@ pub(super) fn boot(guest: &Guest, host_socket: &Path) {
         }
         Boot::Fails => {
             fail(host());
-            guest.power_off();
+            guest.order(Order::PowerOff);
             return;
         }
         Boot::Babbles => babble(host),

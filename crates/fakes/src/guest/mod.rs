@@ -22,9 +22,34 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a guest that turns itself off tells its VMM.
-pub const POWER_OFF: u8 = b'P';
+/// What a guest does to its machine, as the byte it sends its VMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    PowerOff = b'P',
+    Reboot = b'R',
+    /// Which says so on the console and then reboots.
+    Panic = b'K',
+}
+
+impl Order {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::PowerOff, Self::Reboot, Self::Panic].into_iter().find(|order| *order as u8 == byte)
+    }
+
+    /// What the guest's kernel says on the console before.
+    pub(crate) fn last_words(self) -> &'static str {
+        match self {
+            Self::PowerOff => "[    9.0] reboot: Power down\n",
+            Self::Reboot => "[    9.0] reboot: Restarting system\n",
+            Self::Panic => {
+                "Kernel panic - not syncing: made to\n---[ end Kernel panic - not syncing: made to ]---\n"
+            }
+        }
+    }
+}
 
 /// Why there is no guest.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +95,8 @@ pub(crate) struct Guest {
     hold: Arc<Hold>,
     /// The VMM's end of the machine.
     machine: UnixStream,
+    /// Whether somebody talked to it while its VMM stood still, after which a real one's vsock may be dead for good.
+    is_deaf: AtomicBool,
 }
 
 impl Guest {
@@ -86,6 +113,7 @@ impl Guest {
             phases: Phases::new(Phase::Booting),
             hold: Arc::default(),
             machine,
+            is_deaf: AtomicBool::new(false),
         });
         let (serving, booting) = (guest.clone(), guest.clone());
         std::thread::spawn(move || {
@@ -103,9 +131,17 @@ impl Guest {
         self.hold.set(held);
     }
 
-    fn power_off(&self) {
-        // A machine that is off already cannot be turned off.
-        let _ = (&self.machine).write_all(&[POWER_OFF]);
+    /// Whether connections are answered; from the first one on that comes while the VMM stands still they are not.
+    fn hears(&self) -> bool {
+        if stands_still(&self.machine) && !self.is_deaf.swap(true, Ordering::SeqCst) {
+            let _ = writeln!(io::stdout(), "deaf: talked to while it stood still");
+        }
+        !self.is_deaf.load(Ordering::SeqCst)
+    }
+
+    fn order(&self, order: Order) {
+        // A machine that has ended already obeys nobody.
+        let _ = (&self.machine).write_all(&[order as u8]);
     }
 }
 
@@ -128,6 +164,13 @@ pub fn run(sockets: &Sockets) -> Result<(), GuestError> {
 
 fn listen(path: &Path) -> Result<UnixListener, GuestError> {
     UnixListener::bind(path).map_err(|source| GuestError::Listen { path: path.to_owned(), source })
+}
+
+/// Whether the process at the other end was stopped by a signal: state `T` (proc_pid_stat(5)).
+fn stands_still(machine: &UnixStream) -> bool {
+    let Ok(peer) = rustix::net::sockopt::socket_peercred(machine) else { return false };
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", peer.pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T ")))
 }
 
 fn new_boot_id() -> String {

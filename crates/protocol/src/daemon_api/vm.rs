@@ -58,8 +58,60 @@ pub struct Stop {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Restart {
+    pub vm: VmRef,
+    #[serde(default)]
+    pub early: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kill {
+    pub vm: VmRef,
+    #[serde(default)]
+    pub signal: KillSignal,
+}
+
+/// What the VMM is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KillSignal {
+    /// It ends by itself, and is killed if it does not soon.
+    Term,
+    #[default]
+    Kill,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    pub vm: VmRef,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    pub vm: VmRef,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Delete {
     pub vm: VmRef,
+    /// Refuse instead of stopping it first: for callers who found it stopped a while ago.
+    #[serde(default)]
+    pub unless_running: bool,
+}
+
+/// What is not given stays as it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Set {
+    pub vm: VmRef,
+    #[serde(default)]
+    pub vcpu: Option<u32>,
+    #[serde(default)]
+    pub memory: Option<ByteSize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

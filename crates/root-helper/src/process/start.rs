@@ -127,6 +127,9 @@ pub(crate) fn start(
     if let Some(found) = running.iter().find(|process| process.role == program.role()) {
         return Ok(found.process);
     }
+    if let Program::Qemu(_) = program {
+        folder.make_events().map_err(in_folder)?;
+    }
     folder.hand_over(disks).map_err(in_folder)?;
     let log = |name| folder.open_log(name).map_err(in_folder);
     let stderr = log(VMM_LOG)?;
@@ -138,6 +141,12 @@ pub(crate) fn start(
         Program::Qemu(spec) => (qemu::arguments(spec), files::of_qemu(&vm, spec, given, uid)?, log(VMM_LOG)?),
         Program::Firecracker(spec) => {
             folder.remove_sockets().map_err(in_folder)?;
+            // It writes its log from the beginning of the file, so that the end of a former one would stay the end.
+            rustix::fs::ftruncate(&stderr, 0).map_err(|errno| StartError::Prepare {
+                program: name,
+                what: "its log cannot be emptied",
+                source: errno.into(),
+            })?;
             // The guest's console.
             let stdout = log(CONSOLE_LOG)?;
             (firecracker::arguments(&vm), files::of_firecracker(spec, given, uid)?, stdout)
