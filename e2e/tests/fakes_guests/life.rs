@@ -73,9 +73,10 @@ fn goes_through_its_states(vmm: FakeVmm) {
         let view = sandbox.json(&["vm", "show", "dev"]);
         assert_eq!((&view["state"], &view["reason"]), (&"stopped".into(), &"stopped on request".into()));
         let id = view["id"].as_str().expect("an id");
-        let log =
-            std::fs::read_to_string(sandbox.state().join("vms").join(id).join("vmm.log")).expect("a log");
-        assert!(log.contains("synced"), "{log}");
+        let folder = sandbox.state().join("vms").join(id);
+        let logs = ["vmm.log", "console.log"].map(|log| std::fs::read_to_string(folder.join(log)));
+        let said = logs.map(|log| log.expect("a log")).concat();
+        assert!(said.contains("synced"), "{said}");
         assert_eq!(sandbox.leftovers(), [format!("folder vms/{id}")]);
     });
     checks.check("stopping it again is no error, and its console can be read", || {

@@ -6,7 +6,7 @@
 //! ends it just before.
 
 use super::disks::cow_size;
-use super::driver::firecracker::{self, BootMachineError};
+use super::driver::firecracker::{self, FirecrackerError};
 use super::folder;
 use crate::Services;
 use crate::client::helper::{Helper, HelperError};
@@ -53,6 +53,8 @@ pub(crate) enum Effect {
         vmm: ProcessIdentity,
         machine: Machine,
     },
+    /// Makes a Firecracker's machine stand still, or lets it go on.
+    SetPaused(bool),
     /// Sends a signal to one of the VM's processes, if it still lives.
     Signal {
         process: ProcessIdentity,
@@ -78,8 +80,10 @@ impl Effect {
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
             Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
             Self::BootMachine { .. } => "boot the machine",
-            Self::Signal { signal: ProcessSignalKind::Stop, .. } => "pause the VM",
-            Self::Signal { signal: ProcessSignalKind::Continue, .. } => "resume the VM",
+            Self::Signal { signal: ProcessSignalKind::Stop, .. } | Self::SetPaused(true) => "pause the VM",
+            Self::Signal { signal: ProcessSignalKind::Continue, .. } | Self::SetPaused(false) => {
+                "resume the VM"
+            }
             Self::Signal { signal: ProcessSignalKind::Terminate | ProcessSignalKind::Kill, .. } => {
                 "tell the VMM to end"
             }
@@ -119,7 +123,7 @@ enum Cause {
     #[error("{path}")]
     File { path: String, source: io::Error },
     #[error(transparent)]
-    Boot(BootMachineError),
+    Firecracker(FirecrackerError),
     #[error("made to fail by BANGER_FAULT")]
     Planted,
     #[error("the task broke off")]
@@ -182,7 +186,7 @@ pub(crate) async fn perform(
             Cause::Helper(error) => error.hint(),
             Cause::Clone(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
-            Cause::Boot(error) => error.hint(services.host.kvm),
+            Cause::Firecracker(error) => error.hint(services.host.kvm),
             Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => None,
         };
         EffectError { step, hint, source }
@@ -264,7 +268,11 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         }
         Effect::BootMachine { vmm, machine } => {
             let booted = firecracker::boot(&folder, vmm, &machine);
-            tokio::runtime::Handle::current().block_on(booted).map_err(Cause::Boot)?;
+            tokio::runtime::Handle::current().block_on(booted).map_err(Cause::Firecracker)?;
+        }
+        Effect::SetPaused(paused) => {
+            let set = firecracker::set_paused(&folder, paused);
+            tokio::runtime::Handle::current().block_on(set).map_err(Cause::Firecracker)?;
         }
         Effect::Signal { process, signal } => {
             helper.call_if_anything_lives(&ProcessSignal { vm: vm.clone(), process, signal })?;

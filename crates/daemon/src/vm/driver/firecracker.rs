@@ -32,9 +32,9 @@ pub(super) async fn launch(
     Ok(Launched { vmm, vsock_backend: None })
 }
 
-/// Why a Firecracker has no running machine.
+/// Why a Firecracker's machine is not as it should be.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::vm) enum BootMachineError {
+pub(in crate::vm) enum FirecrackerError {
     #[error(transparent)]
     Connect(ConnectError),
     #[error("it ended before its machine was started")]
@@ -43,7 +43,7 @@ pub(in crate::vm) enum BootMachineError {
     Api(ApiError),
 }
 
-impl BootMachineError {
+impl FirecrackerError {
     /// What the user can do about what Firecracker complains of.
     pub(in crate::vm) fn hint(&self, kvm: Kvm) -> Option<String> {
         let Self::Api(error) = self else { return None };
@@ -60,21 +60,32 @@ pub(in crate::vm) async fn boot(
     folder: &Path,
     vmm: ProcessIdentity,
     machine: &Machine,
-) -> Result<(), BootMachineError> {
+) -> Result<(), FirecrackerError> {
     let work = async {
-        let mut client = Client::connect_when_up(folder).await.map_err(BootMachineError::Connect)?;
-        if client.instance().await.map_err(BootMachineError::Api)?.state != State::NotStarted {
+        let mut client = Client::connect_when_up(folder).await.map_err(FirecrackerError::Connect)?;
+        if client.instance().await.map_err(FirecrackerError::Api)?.state != State::NotStarted {
             return Ok(());
         }
-        client.configure(machine).await.map_err(BootMachineError::Api)?;
-        client.start().await.map_err(BootMachineError::Api)
+        client.configure(machine).await.map_err(FirecrackerError::Api)?;
+        client.start().await.map_err(FirecrackerError::Api)
     };
     let process = [vmm];
     tokio::select! {
         // In this order: what it answered before it ended says more than its end.
         biased;
         outcome = work => outcome,
-        () = first_end(&process) => Err(BootMachineError::Ended),
+        () = first_end(&process) => Err(FirecrackerError::Ended),
+    }
+}
+
+/// Pauses or resumes the machine, unless it is so already.
+pub(in crate::vm) async fn set_paused(folder: &Path, paused: bool) -> Result<(), FirecrackerError> {
+    let mut client = Client::connect(folder).await.map_err(FirecrackerError::Connect)?;
+    let is_paused = client.instance().await.map_err(FirecrackerError::Api)?.state == State::Paused;
+    match (is_paused, paused) {
+        (false, true) => client.pause().await.map_err(FirecrackerError::Api),
+        (true, false) => client.resume().await.map_err(FirecrackerError::Api),
+        (false, false) | (true, true) => Ok(()),
     }
 }
 
