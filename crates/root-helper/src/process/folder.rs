@@ -5,7 +5,7 @@
 
 use crate::qemu;
 use banger_protocol::root_api::{
-    API_SOCKET, CONSOLE_LOG, Disk, DiskSource, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING, VMM_LOG, VSOCK_SOCKET,
+    API_SOCKET, CONSOLE_LOG, Disk, DiskSource, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING, VSOCK_SOCKET,
 };
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, openat, unlinkat};
 use rustix::io::Errno;
