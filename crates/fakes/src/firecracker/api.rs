@@ -2,7 +2,9 @@
 
 use super::answer::{Answer, Fault, Then};
 use super::body::{self, Action, ActionType, StateType, VmState};
+use super::command_line::Verbosity;
 use super::http::{Method, Request};
+use super::log::Log;
 use super::machine::Machine;
 use super::{VERSION, machine};
 use crate::guest::Guest;
@@ -20,6 +22,7 @@ pub(super) struct Vmm {
     machine: Machine,
     /// The guest's end of the machine.
     guest_end: UnixStream,
+    log: Log,
 }
 
 #[derive(Debug)]
@@ -53,13 +56,17 @@ enum Part {
 }
 
 impl Vmm {
-    pub(super) fn new(id: String, guest_end: UnixStream) -> Self {
-        Self { id, phase: Phase::NotStarted, machine: Machine::default(), guest_end }
+    pub(super) fn new(id: String, guest_end: UnixStream, log: Log) -> Self {
+        Self { id, phase: Phase::NotStarted, machine: Machine::default(), guest_end, log }
     }
 
     pub(super) fn answer(&mut self, request: &Request) -> Answer {
         let answered = understand(request).and_then(|call| self.perform(call));
-        answered.unwrap_or_else(|fault| Answer::fault(&fault))
+        answered.unwrap_or_else(|fault| {
+            let line = format!("Received Error. Status code: 400 Bad Request. Message: {fault}");
+            self.log.tell(Verbosity::Faults, "fc_api", &line);
+            Answer::fault(&fault)
+        })
     }
 
     /// Ends the process.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 const DEFAULT_SOCKET: &str = "/run/firecracker.socket";
 const DEFAULT_ID: &str = "anonymous-instance";
-const LEVELS: [&str; 7] = ["off", "trace", "debug", "info", "warn", "warning", "error"];
+/// Names of levels, those before [`DEFAULT_LEVEL`] telling less than it.
+const LEVELS: [&str; 7] = ["off", "error", "warning", "warn", "info", "debug", "trace"];
+const DEFAULT_LEVEL: &str = "info";
 const LONGEST_ID: usize = 64;
 
 /// What is to be done.
@@ -22,6 +24,15 @@ pub struct Run {
     pub(super) socket: PathBuf,
     pub(super) id: String,
     pub(super) log: Option<PathBuf>,
+    pub(super) verbosity: Verbosity,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verbosity {
+    Nothing,
+    Faults,
+    Everything,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,16 +86,14 @@ impl CommandLine {
                 return Err(CommandLineError::Twice(name.to_owned()));
             }
         }
-        if let Some(level) = level.filter(|level| !LEVELS.contains(&level.to_ascii_lowercase().as_str())) {
-            return Err(CommandLineError::Level(level));
-        }
+        let verbosity = verbosity(level.as_deref().unwrap_or(DEFAULT_LEVEL))?;
         let id = id.unwrap_or_else(|| DEFAULT_ID.to_owned());
         let fits = |c: char| c == '-' || c.is_alphanumeric();
         if !(1..=LONGEST_ID).contains(&id.len()) || !id.chars().all(fits) {
             return Err(CommandLineError::Id(id));
         }
         let socket = socket.map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
-        Ok(Self::Run(Run { socket, id, log: log.map(PathBuf::from) }))
+        Ok(Self::Run(Run { socket, id, log: log.map(PathBuf::from), verbosity }))
     }
 
     /// What `--version` prints: the line, an empty one, and one of the log.
@@ -93,6 +102,16 @@ impl CommandLine {
         format!(
             "Firecracker v{VERSION}\n\n[{DEFAULT_ID}:main] Firecracker exiting successfully. exit_code=0\n"
         )
+    }
+}
+
+fn verbosity(level: &str) -> Result<Verbosity, CommandLineError> {
+    let rank = |wanted: &str| LEVELS.iter().position(|name| name.eq_ignore_ascii_case(wanted));
+    match rank(level) {
+        None => Err(CommandLineError::Level(level.to_owned())),
+        Some(0) => Ok(Verbosity::Nothing),
+        given if given < rank(DEFAULT_LEVEL) => Ok(Verbosity::Faults),
+        Some(_) => Ok(Verbosity::Everything),
     }
 }
 
@@ -106,11 +125,21 @@ mod tests {
 
     #[test]
     fn what_banger_writes_is_understood() {
-        let run = Run { socket: "api.sock".into(), id: "0123".to_owned(), log: Some("vmm.log".into()) };
-        assert_eq!(
-            parse("--api-sock api.sock --id 0123 --log-path vmm.log --level Warning"),
-            Ok(CommandLine::Run(run))
-        );
+        let run = |verbosity| {
+            let (socket, log) = ("api.sock".into(), Some("vmm.log".into()));
+            Ok(CommandLine::Run(Run { socket, id: "0123".to_owned(), log, verbosity }))
+        };
+        let words = "--api-sock api.sock --id 0123 --log-path vmm.log";
+        assert_eq!(parse(words), run(Verbosity::Everything));
+        for (level, verbosity) in [
+            ("Off", Verbosity::Nothing),
+            ("Error", Verbosity::Faults),
+            ("Warn", Verbosity::Faults),
+            ("info", Verbosity::Everything),
+            ("Debug", Verbosity::Everything),
+        ] {
+            assert_eq!(parse(&format!("{words} --level {level}")), run(verbosity), "{level}");
+        }
         assert_eq!(parse("--version"), Ok(CommandLine::Version));
     }
 

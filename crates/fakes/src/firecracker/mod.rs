@@ -15,12 +15,15 @@ mod api;
 mod body;
 mod command_line;
 mod http;
+mod log;
 mod machine;
 
 pub use command_line::{CommandLine, CommandLineError, Run};
 
 use crate::guest::Order;
 use api::Vmm;
+use command_line::Verbosity;
+use log::Log;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -48,17 +51,13 @@ pub enum ServeError {
 /// # Errors
 /// When there is no API.
 pub fn serve(run: &Run) -> Result<(), ServeError> {
-    // Into the log if there is one, else where the guest's console goes too.
-    let mut log: Box<dyn io::Write> = match &run.log {
-        Some(path) => Box::new(machine::open_output(path).map_err(ServeError::Log)?),
-        None => Box::new(io::stdout()),
-    };
-    let _ = writeln!(log, "[{}:main] Running fake Firecracker v{VERSION}", run.id);
+    let mut log = Log::open(run).map_err(ServeError::Log)?;
+    log.tell(Verbosity::Everything, "main", &format!("Running fake Firecracker v{VERSION}"));
 
     let failed = |source| ServeError::Bind { path: run.socket.clone(), source };
     let listener = UnixListener::bind(&run.socket).map_err(failed)?;
     let (mut machine, guest_end) = UnixStream::pair().map_err(ServeError::Machine)?;
-    let vmm = Arc::new(Mutex::new(Vmm::new(run.id.clone(), guest_end)));
+    let vmm = Arc::new(Mutex::new(Vmm::new(run.id.clone(), guest_end, log)));
     std::thread::spawn(move || accept(&listener, &vmm));
     until_reset(&mut machine);
     let _ = writeln!(log, "[{}:main] Firecracker exiting successfully. exit_code=0", run.id);

@@ -55,6 +55,7 @@ async fn a_refusal_names_the_call_and_has_firecracker_s_words_for_its_cause() {
         assert_eq!(error.to_string(), "Firecracker refused PUT /drives/work");
         let cause = error.source().unwrap().to_string();
         assert!(cause.contains("No such file or directory (os error 2) absent.img"), "{cause}");
+        assert!(vmm.said("log").contains(&cause));
         // What was before it has been done, what is after it has not.
         assert!(!vmm.folder().join("v.sock").exists());
         // The connection is as good as before.

@@ -65,6 +65,25 @@ async fn a_socket_that_is_there_already_is_left_alone_and_ends_the_second_one() 
 }
 
 #[tokio::test]
+async fn what_is_not_wrong_is_not_logged_when_warnings_are_asked_for() {
+    for program in programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = ["--api-sock", API_SOCKET, "--log-path", "log", "--level", "Warn"];
+        let mut child = run(&program, folder.path(), &arguments);
+        let mut client = Client::connect_when_up(folder.path()).await.unwrap();
+        client.instance().await.unwrap();
+        let said = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let quiet = [said("log"), said("stdout"), said("stderr")].concat();
+        client.pause().await.unwrap_err();
+        let fault = said("log");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(quiet, "", "{program:?}");
+        assert!(fault.contains("The requested operation is not supported before starting"), "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn the_socket_is_found_in_a_folder_whose_path_fits_no_address() {
     for program in programs() {
         let below = ["a-folder-deep-down"; 10].join("/");
