@@ -73,8 +73,8 @@ const RESTART: Flow = Flow {
         "make the work disk",
         "make the bridge",
         "make the tap",
-        "start the vsock backend",
-        "start the VMM",
+        LAUNCH,
+        LAUNCH,
     ],
 };
 const KILL: Flow = Flow { before: STOP.before, tried: &["vm", "kill", "dev"], steps: STOP.steps };

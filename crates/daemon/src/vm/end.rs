@@ -17,7 +17,7 @@
 use super::folder;
 use super::state::Running;
 use super::vmm::VmmName;
-use banger_protocol::root_api::{CONSOLE_LOG, VMM_EVENTS, VMM_LOG};
+use banger_protocol::root_api::{CONSOLE_LOG, FIRECRACKER_LOG, VMM_EVENTS};
 use std::path::Path;
 
 /// Bytes of the end of a VMM's events or log that are searched for the last one.
@@ -88,7 +88,7 @@ pub(super) fn of_guest(folder: &Path, running: &Running, seen: Seen) -> End {
     let end_of = |name| folder::end_of(folder, name, EVENTS).unwrap_or_default();
     let told = match running.vmm_name {
         VmmName::Qemu => last_event_of_qemu(&end_of(VMM_EVENTS)),
-        VmmName::Firecracker => last_word_of_firecracker(&end_of(VMM_LOG)),
+        VmmName::Firecracker => last_word_of_firecracker(&end_of(FIRECRACKER_LOG)),
     };
     let console = folder::end_of_from(folder, CONSOLE_LOG, running.console_start, CONSOLE);
     decide(told, panic_line(&console.unwrap_or_default()), seen)

@@ -6,6 +6,7 @@
 //!
 //! `Paused` is on record for as long as the guest may be standing still: a daemon that finds it so pauses it again.
 
+use super::driver::firecracker;
 use super::effect::{Effect, EffectError, perform};
 use super::state::{Action, Running, VmState};
 use super::view;
@@ -69,11 +70,11 @@ pub(super) async fn pause_again(
     id: &VmId,
     running: &Running,
 ) -> Result<(), EffectError> {
-    // A VMM that stands still itself need not be asked, and could not answer.
-    if crate::process::stands_still(running.vmm) {
-        return Ok(());
-    }
-    freeze(services, id, running).await
+    let is_paused = match running.vmm_name {
+        VmmName::Firecracker => firecracker::is_paused(&services.state.vm(id)).await.unwrap_or(false),
+        VmmName::Qemu => crate::process::stands_still(running.vmm),
+    };
+    if is_paused { Ok(()) } else { freeze(services, id, running).await }
 }
 
 /// Makes a guest stand still; again is the same as once.

@@ -9,7 +9,7 @@ use super::vmm::VmmName;
 use super::{folder, halt, reboot, view};
 use crate::Services;
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{CONSOLE_LOG, ProcessIdentity, VMM_EVENTS, VMM_LOG};
+use banger_protocol::root_api::{CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, VMM_EVENTS, VMM_LOG};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn keep_logs_short(services: &Services, id: &VmId) -> Infallible {
         look.tick().await;
         let folder = services.state.vm(id);
         let looked = tokio::task::spawn_blocking(move || {
-            [CONSOLE_LOG, VMM_LOG, VMM_EVENTS]
+            [CONSOLE_LOG, VMM_LOG, VMM_EVENTS, FIRECRACKER_LOG]
                 .map(|log| (log, folder::keep_only_the_end(&folder, log, KEPT_OF_A_LOG)))
         });
         for (log, outcome) in looked.await.into_iter().flatten() {

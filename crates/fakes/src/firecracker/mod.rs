@@ -29,7 +29,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub const VERSION: &str = "1.16.1";
 /// As many as the real one serves at once.
@@ -58,9 +58,10 @@ pub fn serve(run: &Run) -> Result<(), ServeError> {
     let listener = UnixListener::bind(&run.socket).map_err(failed)?;
     let (mut machine, guest_end) = UnixStream::pair().map_err(ServeError::Machine)?;
     let vmm = Arc::new(Mutex::new(Vmm::new(run.id.clone(), guest_end, log)));
-    std::thread::spawn(move || accept(&listener, &vmm));
+    let serving = vmm.clone();
+    std::thread::spawn(move || accept(&listener, &serving));
     until_reset(&mut machine);
-    let _ = writeln!(log, "[{}:main] Firecracker exiting successfully. exit_code=0", run.id);
+    vmm.lock().unwrap_or_else(PoisonError::into_inner).tell_end();
     Ok(())
 }
 

@@ -3,9 +3,9 @@
 //! Once a VM has run, a guest that took over its VMM may have put anything into the folder. So no link is
 //! followed, only regular files with one name are given away, and nothing that is opened can make us wait.
 
-use crate::qemu;
 use banger_protocol::root_api::{
-    API_SOCKET, CONSOLE_LOG, Disk, DiskSource, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING, VSOCK_SOCKET,
+    API_SOCKET, CONSOLE_LOG, Disk, DiskSource, FIRECRACKER_LOG, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING,
+    VSOCK_SOCKET,
 };
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, openat, unlinkat};
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// What a VMM opens beside its disks, if it is there.
-const OPENED: [&str; 3] = [CONSOLE_LOG, VMM_GREETING, VMM_EVENTS];
+const OPENED: [&str; 4] = [CONSOLE_LOG, FIRECRACKER_LOG, VMM_GREETING, VMM_EVENTS];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
@@ -86,23 +86,20 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    /// Makes the two files anew by which QEMU tells of its machine.
-    pub(crate) fn make_events(&self) -> Result<(), FolderError> {
-        for (name, content) in [(VMM_GREETING, qemu::GREETING), (VMM_EVENTS, &[][..])] {
-            let failed = |errno: Errno| FolderError::File { name, what: "made", source: errno.into() };
-            match unlinkat(self.descriptor, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed(errno)),
-            }
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let file = openat(self.descriptor, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-            File::from(file).write_all(content).map_err(|source| FolderError::File {
-                name,
-                what: "written",
-                source,
-            })?;
+    /// Makes a file anew that one VMM writes and nobody else.
+    pub(crate) fn make_anew(&self, name: &'static str, content: &[u8]) -> Result<(), FolderError> {
+        let failed = |errno: Errno| FolderError::File { name, what: "made", source: errno.into() };
+        match unlinkat(self.descriptor, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(errno)),
         }
-        Ok(())
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(self.descriptor, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+        File::from(file).write_all(content).map_err(|source| FolderError::File {
+            name,
+            what: "written",
+            source,
+        })
     }
 
     /// Gives the folder and the files in it that a process opens to the VM's own user id, where it has one.

@@ -10,7 +10,9 @@ use crate::inventory::{self, LookError};
 use crate::sys::spawn::{self, Launch, LaunchError};
 use crate::{Helper, confine, firecracker, proc, qemu, tap};
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{CONSOLE_LOG, ProcessIdentity, ProcessStart, Program, VMM_LOG};
+use banger_protocol::root_api::{
+    CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, ProcessStart, Program, VMM_EVENTS, VMM_GREETING, VMM_LOG,
+};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
@@ -127,8 +129,16 @@ pub(crate) fn start(
     if let Some(found) = running.iter().find(|process| process.role == program.role()) {
         return Ok(found.process);
     }
-    if let Program::Qemu(_) = program {
-        folder.make_events().map_err(in_folder)?;
+    let anew = |name, content| folder.make_anew(name, content).map_err(in_folder);
+    match program {
+        Program::VsockBackend => {}
+        // By which it tells of its machine's end.
+        Program::Qemu(_) => {
+            anew(VMM_GREETING, qemu::GREETING)?;
+            anew(VMM_EVENTS, &[])?;
+        }
+        // It writes from the beginning of the file: the end of a former log would stay the end.
+        Program::Firecracker(_) => anew(FIRECRACKER_LOG, &[])?,
     }
     folder.hand_over(disks).map_err(in_folder)?;
     let log = |name| folder.open_log(name).map_err(in_folder);
@@ -141,12 +151,6 @@ pub(crate) fn start(
         Program::Qemu(spec) => (qemu::arguments(spec), files::of_qemu(&vm, spec, given, uid)?, log(VMM_LOG)?),
         Program::Firecracker(spec) => {
             folder.remove_sockets().map_err(in_folder)?;
-            // It writes its log from the beginning of the file, so that the end of a former one would stay the end.
-            rustix::fs::ftruncate(&stderr, 0).map_err(|errno| StartError::Prepare {
-                program: name,
-                what: "its log cannot be emptied",
-                source: errno.into(),
-            })?;
             // The guest's console.
             let stdout = log(CONSOLE_LOG)?;
             (firecracker::arguments(&vm), files::of_firecracker(spec, given, uid)?, stdout)
