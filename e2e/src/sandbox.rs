@@ -8,6 +8,7 @@
 use crate::fake_guests::{self, FakeVmm, Fakes};
 use crate::{Finished, Invocation, Process, Rpc, images, processes, programs};
 use rustix::event::{Timespec, poll};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -233,6 +234,18 @@ impl Sandbox {
         }
         let gone = |process: &Process| doomed.iter().any(|dead| dead.pid == process.pid);
         assert_eq!(self.outlast(gone), [], "killed, and still there");
+    }
+
+    /// Stops the processes that run a program: they stay, and do nothing until they are killed.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn halt(&self, program: &str) {
+        let halted = self.running(program);
+        assert!(!halted.is_empty(), "no {program} is running");
+        for process in &halted {
+            processes::signal(process, self.folder.path(), Signal::STOP);
+        }
     }
 
     /// Puts a program that fails at once in the place of a fake.

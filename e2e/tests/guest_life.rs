@@ -58,9 +58,9 @@ fn a_guest_outlives_both_daemons() {
     let _ = sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_success();
     let boot = sandbox.boot_id("dev");
     let mut checks = Checks::new();
-    for (sentence, field) in [
-        ("a guest and a running command survive the daemon's death", "pid"),
-        ("a guest and a running command survive the helper's death", "helper_pid"),
+    for (sentence, program) in [
+        ("a guest and a running command survive the daemon's death", "bangerd"),
+        ("a guest and a running command survive the helper's death", "bangerd-root"),
     ] {
         checks.check(sentence, || {
             let script = "echo ready; read word; echo got $word";
@@ -68,9 +68,7 @@ fn a_guest_outlives_both_daemons() {
             let mut talk = talk.open_stdin().start();
             talk.wait_for("ready");
 
-            let pid = sandbox.json(&["daemon", "status"])[field].as_u64().expect("it has a pid");
-            let _ = sandbox.tool("kill", ["-9", &pid.to_string()]).run().expect_success();
-            assert_eq!(sandbox.outlast(|process| u64::from(process.pid) == pid), []);
+            sandbox.kill(program);
 
             let view = sandbox.json(&["vm", "show", "dev"]);
             assert_eq!(view["running"]["boot_id"], boot.as_str(), "{view}");
