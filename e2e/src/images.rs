@@ -70,8 +70,12 @@ pub(crate) fn add_small(sandbox: &Sandbox, name: &str, free: u64) -> Result<Path
     Ok(rootfs)
 }
 
-/// One builds, the others wait for it.
-fn template() -> Result<PathBuf> {
+/// The folder with image and kernel: one brought from another machine, or this machine's. One builds it, the
+/// others wait.
+pub(crate) fn template() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("BANGER_E2E_TEMPLATE") {
+        return Ok(PathBuf::from(given));
+    }
     let templates = cache().join("templates");
     fs::create_dir_all(&templates).with_context(|| format!("making {}", templates.display()))?;
     let lock = File::create(templates.join("lock")).context("making the lock of the image cache")?;

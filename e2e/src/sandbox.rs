@@ -26,6 +26,8 @@ pub struct Sandbox {
     programs: PathBuf,
     /// The programs that stand in for a VMM and guests, if any do.
     fakes: Option<Fakes>,
+    /// The VMM that real guests have to run in; banger chooses when there is none.
+    vmm: Option<String>,
     /// How long processes that were told to end may take.
     patience: Duration,
 }
@@ -49,7 +51,7 @@ impl Sandbox {
             .rand_bytes(4)
             .tempdir_in(parent)
             .unwrap_or_else(|error| panic!("no sandbox in {}: {error}", parent.display()));
-        let sandbox = Self { folder, programs, fakes: None, patience };
+        let sandbox = Self { folder, programs, fakes: None, vmm: None, patience };
         for folder in ["home", "config", "state/banger", "cache", "run"] {
             let folder = sandbox.folder.path().join(folder);
             make_private(&folder);
@@ -59,12 +61,18 @@ impl Sandbox {
 
     /// A machine with the default image and its kernel. The first on this machine to ask for one builds them.
     ///
+    /// `BANGER_E2E_VMM` says which VMM its guests have to run in (`firecracker`, `qemu`).
+    ///
     /// # Panics
     /// As [`Sandbox::empty`], and when they cannot be built.
     #[must_use]
     pub fn with_image() -> Self {
-        let sandbox = Self::empty();
+        let mut sandbox = Self::empty();
         images::share_into(&sandbox).unwrap_or_else(|error| panic!("no image to test with: {error:#}"));
+        sandbox.vmm = std::env::var("BANGER_E2E_VMM").ok();
+        if sandbox.vmm.is_some() {
+            sandbox.configure("");
+        }
         sandbox
     }
 
@@ -183,8 +191,12 @@ impl Sandbox {
     pub fn configure(&self, text: &str) {
         let folder = self.folder.path().join("config/banger");
         make_private(&folder);
-        let fakes = self.fakes.as_ref().map_or_else(String::new, Fakes::settings);
-        fs::write(folder.join("config.toml"), fakes + text).expect("the sandbox is writable");
+        let settings = match (&self.fakes, &self.vmm) {
+            (Some(fakes), _) => fakes.settings(),
+            (None, Some(vmm)) => format!("vmm = \"{vmm}\"\n"),
+            (None, None) => String::new(),
+        };
+        fs::write(folder.join("config.toml"), settings + text).expect("the sandbox is writable");
     }
 
     /// The folder in which the sockets' own folder is made.
