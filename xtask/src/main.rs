@@ -35,7 +35,8 @@ usage: cargo xtask <command>
   test [--ring pure|fakes|kernel|guest]... [-- NAME...]
                    the tests; every ring unless told which, every test unless named
   demo             a command in a real guest, and how long that guest took to boot
-  bench            the figures banger promises, measured here
+  bench [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
+                   the figures banger promises, measured here
   ci               setup, check, build and all tests
 
 `test`, `demo`, `bench` and `ci` run `setup` and `build` themselves.";
@@ -60,7 +61,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["check"] => check::all(&place)?,
         ["test", rest @ ..] => return rings::run(&place, &rings::Request::parse(rest)?),
         ["demo"] => demo::run(&place)?,
-        ["bench"] => return bench::run(&place),
+        ["bench", rest @ ..] => bench::run(&place, rest)?,
         ["ci"] => return ci::run(&place),
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("`{}` is not a command\n\n{USAGE}", words.join(" ")),
