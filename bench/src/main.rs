@@ -34,7 +34,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let outcome = match inside::asked() {
-        Some(part) => part.and_then(inside::run).map(|()| ExitCode::SUCCESS),
+        Some(words) => inside::run(&words).map(|()| ExitCode::SUCCESS),
         None => parse().and_then(|arguments| run(&arguments)),
     };
     outcome.unwrap_or_else(|error| {

@@ -3,14 +3,17 @@
 mod boot;
 mod create;
 mod disks;
-mod exec;
-mod image;
+mod ext4;
+mod guest;
 mod memory;
 mod parallel;
 mod rows;
 mod start_up;
 mod stop;
 mod tap;
+mod tree;
+
+pub(crate) use tree::image;
 
 use crate::figure::Line;
 use anyhow::Result;
@@ -53,7 +56,7 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { name: "memory", group: Group::Fakes, measure: memory::measure },
     Entry { name: "tap", group: Group::Fakes, measure: tap::measure },
     Entry { name: "stop", group: Group::Fakes, measure: stop::with_fakes },
-    Entry { name: "image", group: Group::Fakes, measure: image::measure },
-    Entry { name: "exec", group: Group::Guest, measure: exec::measure },
+    Entry { name: "image", group: Group::Fakes, measure: ext4::measure },
+    Entry { name: "guest", group: Group::Guest, measure: guest::measure },
     Entry { name: "boot", group: Group::Guest, measure: boot::measure },
 ];

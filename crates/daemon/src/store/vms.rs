@@ -19,6 +19,18 @@ use std::net::Ipv4Addr;
 pub(crate) struct VmSpec {
     pub vcpu: u32,
     pub memory: ByteSize,
+    /// Of the work disk.
+    #[serde(default = "usual_disk_size")]
+    pub disk_size: ByteSize,
+}
+
+/// The size of work disks until it could be chosen.
+fn usual_disk_size() -> ByteSize {
+    VmSpec::USUAL_DISK_SIZE
+}
+
+impl VmSpec {
+    pub(crate) const USUAL_DISK_SIZE: ByteSize = ByteSize::mib(8 << 10);
 }
 
 /// The process whose end ends the VM.
@@ -144,6 +156,12 @@ impl Store {
             connection.prepare_cached(&format!("SELECT {COLUMNS} FROM vms WHERE id = ?1")).map_err(&wrong)?;
         let read = |row: &Row<'_>| read(row).or_else(|error| read_damaged(row).ok_or(error));
         statement.query_row([id.as_str()], read).optional().map_err(wrong)
+    }
+
+    pub(crate) fn has_vm_named(&self, name: &VmName) -> Result<bool, StoreError> {
+        let statement = "SELECT EXISTS (SELECT 1 FROM vms WHERE name = ?1)";
+        let found = self.lock().query_row(statement, [name.as_str()], |row| row.get(0));
+        found.map_err(failed("look for a VM's name"))
     }
 
     pub(crate) fn set_vm_state(&self, id: &VmId, state: &VmState) -> Result<(), StoreError> {
@@ -273,7 +291,7 @@ fn read_damaged(row: &Row<'_>) -> Option<VmRecord> {
         address: row.get::<_, u32>(2).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from),
         image: parsed(row, 3).or_else(|_| unknown.parse()).ok()?,
         kernel: parsed(row, 4).or_else(|_| unknown.parse()).ok()?,
-        spec: VmSpec { vcpu: 0, memory: ByteSize::bytes(0) },
+        spec: VmSpec { vcpu: 0, memory: ByteSize::bytes(0), disk_size: ByteSize::bytes(0) },
         state: VmState::Damaged,
         stages: Vec::new(),
         lease: None,
@@ -309,7 +327,7 @@ pub(super) mod tests {
             name: name.parse().unwrap(),
             image: "image".parse().unwrap(),
             kernel: "kernel".parse().unwrap(),
-            spec: VmSpec { vcpu: 1, memory: ByteSize::mib(512) },
+            spec: VmSpec { vcpu: 1, memory: ByteSize::mib(512), disk_size: VmSpec::USUAL_DISK_SIZE },
             lease: None,
             host_key: String::new(),
             machine_id: String::new(),

@@ -1,6 +1,6 @@
 //! Starts a VM. This file decides the order of the steps; each of them is an effect or a wait.
 //!
-//! preflight → folder → config drive → root disk → work disk → network, tap → vsock backend, VMM → agent → usable
+//! preflight → folder, vsock backend → config drive → root disk → work disk → network, tap → VMM → agent → usable
 //!
 //! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
 //! between, [`release`] takes it all down again and the state says what it was.
@@ -131,23 +131,24 @@ async fn bring_up(
 
     stages.begin("disks")?;
     perform(services, id, Effect::MakeFolder).await?;
+    let folder = services.state.vm(id);
+    let descriptor = || File::open(&folder).map(OwnedFd::from).map_err(StartError::Folder);
+    let start = |program, descriptors| Effect::StartProcess { program, descriptors };
+    // First, so that it comes up while everything else is made.
+    let backend = perform(services, id, start(Program::VsockBackend, vec![descriptor()?])).await?;
+    let backend = backend.expect("starting a process tells which one it is");
     perform(services, id, Effect::WriteConfigDrive(drive)).await?;
     perform(services, id, root.prepare(&files.rootfs)).await?;
     stages.check()?;
-    let work = Effect::CloneDisk { from: files.work_seed.clone(), name: DiskRole::Work.file_name() };
-    perform(services, id, work).await?;
+    let (seed, size) = (files.work_seed.clone(), vm.spec.disk_size);
+    perform(services, id, Effect::MakeWorkDisk { seed, size }).await?;
 
     stages.begin("network")?;
     perform(services, id, Effect::EnsureNetwork).await?;
     perform(services, id, Effect::CreateTap).await?;
 
     stages.begin("vmm")?;
-    let folder = services.state.vm(id);
     let mut notices = Notices::listen(&folder).map_err(StartError::Folder)?;
-    let descriptor = || File::open(&folder).map(OwnedFd::from).map_err(StartError::Folder);
-    let start = |program, descriptors| Effect::StartProcess { program, descriptors };
-    let backend = perform(services, id, start(Program::VsockBackend, vec![descriptor()?])).await?;
-    let backend = backend.expect("starting a process tells which one it is");
     wait_until_listening(backend).await.map_err(StartError::Backend)?;
     let program = qemu(vm, &driver, disks);
     let descriptors = std::iter::once(descriptor()?).chain(shared).collect();

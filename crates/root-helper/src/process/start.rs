@@ -5,10 +5,11 @@
 
 use super::folder::{Folder, FolderError};
 use crate::inventory::{self, LookError};
+use crate::sys::claim;
 use crate::sys::spawn::{self, Launch, LaunchError};
 use crate::{Helper, confine, proc, qemu, tap};
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{ProcessIdentity, ProcessStart, Program, QemuSpec};
+use banger_protocol::root_api::{ProcessIdentity, ProcessStart, Program, QemuSpec, Role};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use std::ffi::CString;
@@ -110,12 +111,16 @@ pub(crate) fn start(
     let folder = Folder::new(folder.as_fd(), uid).map_err(in_folder)?;
 
     let _one_at_a_time = helper.processes.lock().unwrap_or_else(PoisonError::into_inner);
-    let running =
-        inventory::processes_of(&vm).map_err(|source| StartError::Look { program: name, source })?;
-    if let Some(found) = running.iter().find(|process| process.role == program.role()) {
-        return Ok(found.process);
-    }
     let log = folder.open_log().map_err(in_folder)?;
+    // Looking at every process of the host costs milliseconds. Each of ours has its log open, and with it the claim,
+    // for as long as it lives: where nobody has claimed, nobody runs.
+    if !claim::take(log.as_fd(), place_of(program.role())).unwrap_or(false) {
+        let running =
+            inventory::processes_of(&vm).map_err(|source| StartError::Look { program: name, source })?;
+        if let Some(found) = running.iter().find(|process| process.role == program.role()) {
+            return Ok(found.process);
+        }
+    }
     folder.hand_over(disks).map_err(in_folder)?;
     let (arguments, files) = match &program {
         Program::VsockBackend => {
@@ -125,6 +130,14 @@ pub(crate) fn start(
         Program::Qemu(spec) => (qemu::arguments(spec), qemu_files(&vm, spec, files, uid)?),
     };
     launch(&Start { vm, program: &program, name, path, arguments, folder, log, files, uid })
+}
+
+/// The byte of the log that a role's process claims.
+const fn place_of(role: Role) -> u8 {
+    match role {
+        Role::Vmm => 0,
+        Role::VsockBackend => 1,
+    }
 }
 
 /// What is known when everything has been looked at.
