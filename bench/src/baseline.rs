@@ -29,6 +29,12 @@ pub(crate) fn read(path: &Path) -> Result<Bands> {
     toml::from_str(&text).with_context(|| format!("understanding {}", path.display()))
 }
 
+/// Which of these lines left their bands.
+pub(crate) fn left_by(bands: &Bands, lines: &[Line]) -> Vec<String> {
+    let banded = |line: &&Line| bands.contains_key(line.id);
+    lines.iter().filter(banded).filter_map(|line| complain(line.id, bands[line.id], lines)).collect()
+}
+
 /// What left its band, or was to be measured and was not.
 pub(crate) fn check(bands: &Bands, lines: &[Line]) -> Vec<String> {
     bands.iter().filter_map(|(id, band)| complain(id, *band, lines)).collect()

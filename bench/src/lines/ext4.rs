@@ -10,7 +10,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const TURNS: usize = 3;
+const TURNS: usize = 2;
 
 pub(super) fn measure() -> Result<Vec<Line>> {
     let sandbox = Sandbox::with_fake_guests();

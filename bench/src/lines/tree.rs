@@ -16,7 +16,7 @@ pub(super) fn small(folder: &Path) -> Result<PathBuf> {
 
 /// As a distribution is: thousands of files of all sizes, some of them links.
 pub(super) fn large(folder: &Path) -> Result<PathBuf> {
-    archive(folder, 12_000, 24 << 10)
+    archive(folder, 4_000, 24 << 10)
 }
 
 fn archive(folder: &Path, files: u32, average: u64) -> Result<PathBuf> {

@@ -182,7 +182,10 @@ impl Store {
     /// `column` is a name from this file, never a user's.
     fn update_vm(&self, id: &VmId, column: &'static str, value: &str) -> Result<(), StoreError> {
         let statement = format!("UPDATE vms SET {column} = ?2 WHERE id = ?1");
-        self.lock().execute(&statement, params![id.as_str(), value]).map_err(failed("update a VM"))?;
+        let connection = self.lock();
+        let updated =
+            connection.prepare_cached(&statement).and_then(|mut s| s.execute(params![id.as_str(), value]));
+        updated.map_err(failed("update a VM"))?;
         Ok(())
     }
 

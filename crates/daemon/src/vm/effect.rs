@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// One act on the host for one VM. Performing it twice is performing it once.
 #[derive(Debug)]
@@ -174,10 +175,12 @@ pub(crate) async fn perform(
     let kills = matches!(effect, Effect::KillProcesses);
     let (services, id) = (services.clone(), vm.clone());
     let helper = services.helper.on_behalf_of(crate::operation::current());
+    let turn = TURNS.acquire().await.expect("nobody closes it");
     let outcome = tokio::task::spawn_blocking(move || act(&services, &helper, &id, effect))
         .await
         .map_err(|e| failed(Cause::BrokeOff(e)))?
         .map_err(failed)?;
+    drop(turn);
     if kills {
         for process in outcome.killed {
             match tokio::time::timeout(KILL_DEADLINE, crate::process::ended(process)).await {
@@ -194,6 +197,9 @@ pub(crate) async fn perform(
         Some(Fault::Fail | Fault::AbortBefore) | None => Ok(outcome.started),
     }
 }
+
+/// Effects at one time. More of them only wait for each other, in the kernel and each with a thread of ours.
+static TURNS: Semaphore = Semaphore::const_new(8);
 
 /// A killed VMM gives back all its memory before it is gone.
 const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
