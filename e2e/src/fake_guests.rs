@@ -24,6 +24,8 @@ const IMAGES: &[(&str, &str)] = &[
     ("never-syncs", r#"{"sync":"ignored"}"#),
     ("liar", r#"{"answers":"lies"}"#),
 ];
+/// Bytes of a work disk for which nobody wished another size.
+const WORK_DISK: u64 = 8 << 30;
 const KERNEL: &str = "debian-bookworm-cloud";
 
 const QEMU: &str = "fake-qemu";
@@ -91,7 +93,10 @@ pub(crate) fn share_into(sandbox: &Sandbox, vmm: FakeVmm) -> Result<Fakes> {
             r#"{{"name":"{name}","source":"a fake","kernel":"{KERNEL}","digest":"","entries":1,"has_init":true,"has_sshd":false,"created":"2026-01-01T00:00:00Z"}}"#
         );
         let files = [("rootfs.ext4", "root"), ("work-seed.ext4", *behaviour), ("manifest.json", &manifest)];
-        make(&sandbox.state().join("images").join(name), &files)?;
+        let folder = sandbox.state().join("images").join(name);
+        make(&folder, &files)?;
+        let seed = fs::File::options().write(true).open(folder.join("work-seed.ext4"));
+        seed.and_then(|seed| seed.set_len(WORK_DISK)).context("giving the work seed its size")?;
     }
     let manifest = format!(
         r#"{{"name":"{KERNEL}","source":"a fake","version":"6.1.0","arch":"x86_64","sha256":"","boot_modules":["dm_snapshot"],"created":"2026-01-01T00:00:00Z"}}"#

@@ -6,7 +6,7 @@ use banger_e2e::{Checks, Host, Sandbox};
 fn a_vm_keeps_its_files_over_stop_and_start_and_leaves_no_trace_when_deleted() {
     let before = Host::look();
     let sandbox = Sandbox::with_image();
-    let _ = sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_success();
+    let _ = sandbox.banger(["vm", "create", "--name", "dev", "--disk-size", "3G"]).run().expect_success();
     let id = sandbox.json(&["vm", "show", "dev"])["id"].as_str().expect("a VM has an id").to_owned();
     let first_boot = sandbox.boot_id("dev");
     let mut checks = Checks::new();
@@ -18,6 +18,13 @@ fn a_vm_keeps_its_files_over_stop_and_start_and_leaves_no_trace_when_deleted() {
     checks.check("files can be written everywhere", || {
         let write = "for at in /root /etc /var; do echo $at > $at/kept; done";
         let _ = sandbox.exec("dev", &["sh", "-c", write]).expect_success();
+    });
+    checks.check("its own disk is as large as was wished", || {
+        // In blocks of 1 KiB, less what the file system needs for itself.
+        let told = sandbox.exec("dev", &["df", "--output=size", "/root"]).expect_success();
+        let size: u64 =
+            told.stdout_text().lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("a size");
+        assert!(((28 << 20) / 10..=3 << 20).contains(&size), "{size} KiB");
     });
     checks.check("a stopped VM answers no command and says why", || {
         let _ = sandbox.banger(["vm", "stop", "dev"]).run().expect_success();

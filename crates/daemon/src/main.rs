@@ -59,6 +59,8 @@ pub(crate) struct Services {
     pub config: Config,
     pub host: vm::vmm::Host,
     pub range: Range,
+    /// Whether files in the state folder can share blocks.
+    pub reflink: bool,
     pub faults: vm::Faults,
     /// The guest agent's program, to be put into initrds and images.
     pub agent: PathBuf,
@@ -214,6 +216,7 @@ async fn serve_until_told(
         locks: vm::Locks::default(),
         doors: vm::Doors::default(),
         range: Range::LOCAL,
+        reflink: clone::can_reflink(&state.vms()),
         faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
         agent: find_agent(),
         ssh_key: config.ssh_key_path.clone().unwrap_or_else(|| state.ssh_key()),

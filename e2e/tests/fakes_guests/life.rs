@@ -106,7 +106,7 @@ fn goes_through_its_states(vmm: FakeVmm) {
 #[test]
 fn what_cannot_be_made_is_refused_with_a_hint_and_leaves_nothing() {
     let sandbox = Sandbox::with_fake_guests();
-    let cases: [(&[&str], &[&str]); 10] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (&["--name", "No Name"], &["No Name"]),
         (&["--name", "-x"], &["-x"]),
         (&["--name", &"x".repeat(64)], &["63"]),
@@ -115,6 +115,9 @@ fn what_cannot_be_made_is_refused_with_a_hint_and_leaves_nothing() {
         (&["--memory", "1"], &["--memory takes"]),
         (&["--memory", "900000G"], &["--memory takes"]),
         (&["--memory", "much"], &["much"]),
+        (&["--disk-size", "1M"], &["--disk-size takes 256 MiB to"]),
+        (&["--disk-size", "900000G"], &["--disk-size takes"]),
+        (&["--memory", "1", "--image", "nosuch"], &["--memory takes"]),
         (&["--image", "nosuch"], &["nosuch", "banger image list"]),
         (&["--kernel", "nosuch"], &["nosuch", "banger kernel list"]),
     ];

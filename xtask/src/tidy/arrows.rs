@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/firecracker", &[]),
     ("crates/daemon", &["crates/protocol", "crates/image", "crates/firecracker"]),
     ("crates/fakes", &["crates/protocol"]),
+    ("bench", &["crates/protocol", "crates/image", "e2e"]),
     ("e2e", &[]),
     ("xtask", &[]),
 ];
@@ -57,7 +58,7 @@ pub(super) fn parse(tree: &str) -> Vec<Crate> {
         let folder = folder_in_checkout(package, root.as_deref());
         match (depth, crates.last_mut()) {
             ("0", _) => {
-                // The workspace's folder is what all members' paths have before `/crates/`, `/e2e` or `/xtask`.
+                // The workspace's folder is what all members' paths have before `/crates/`, `/bench` and so on.
                 root = root.or_else(|| workspace_folder(package));
                 let folder = folder_in_checkout(package, root.as_deref());
                 let folder = folder.unwrap_or_else(|| package.to_owned());
@@ -81,7 +82,7 @@ fn path(package: &str) -> Option<&str> {
 
 fn workspace_folder(package: &str) -> Option<String> {
     let path = path(package)?;
-    let end = path.rfind("/crates/").or_else(|| path.rfind("/e2e")).or_else(|| path.rfind("/xtask"))?;
+    let end = ["/crates/", "/bench", "/e2e", "/xtask"].iter().find_map(|member| path.rfind(member))?;
     Some(path[..end].to_owned())
 }
 

@@ -39,6 +39,7 @@ pub(crate) mod view;
 pub(crate) mod vmm;
 mod vsock_backend;
 mod watch;
+mod work_disk;
 
 pub(crate) use effect::Faults;
 pub(crate) use keys::{own_key, public_of};

@@ -1,6 +1,6 @@
 //! Starts a VM. This file decides the order of the steps; each of them is an effect or a wait.
 //!
-//! preflight → folder → config drive → root disk → work disk → network, tap → VMM → agent → usable
+//! preflight → folder, the VMM's beginning → config drive → root disk → work disk → network, tap → VMM → agent → usable
 //!
 //! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
 //! between, [`release`] takes it all down again and the state says what it was.
@@ -130,21 +130,23 @@ async fn bring_up(
 
     stages.begin("disks")?;
     perform(services, id, Effect::MakeFolder).await?;
+    let folder = services.state.vm(id);
+    // First, so that it comes up while everything else is made.
+    let begun = driver::begin(services, vmm, vm).await?;
     perform(services, id, Effect::WriteConfigDrive(drive)).await?;
     perform(services, id, root.prepare(&files.rootfs)).await?;
     stages.check()?;
-    let work = Effect::CloneDisk { from: files.work_seed.clone(), name: DiskRole::Work.file_name() };
-    perform(services, id, work).await?;
+    let (seed, size) = (files.work_seed.clone(), vm.spec.disk_size);
+    perform(services, id, Effect::MakeWorkDisk { seed, size }).await?;
 
     stages.begin("network")?;
     perform(services, id, Effect::EnsureNetwork).await?;
     perform(services, id, Effect::CreateTap).await?;
 
     stages.begin("vmm")?;
-    let folder = services.state.vm(id);
     let console_start = folder::length(&folder, CONSOLE_LOG);
     let mut notices = Notices::listen(&folder).map_err(StartError::Folder)?;
-    let launched = driver::launch(services, vmm, vm, Parts { disks, shared }).await?;
+    let launched = driver::launch(services, vmm, vm, begun, Parts { disks, shared }).await?;
     let Launched { vmm: vmm_process, vsock_backend } = launched;
 
     let processes: Vec<ProcessIdentity> = std::iter::once(vmm_process).chain(vsock_backend).collect();

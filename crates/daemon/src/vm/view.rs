@@ -19,6 +19,7 @@ pub(crate) fn of(vm: &VmRecord) -> VmView {
         address: vm.address,
         vcpu: vm.spec.vcpu,
         memory: vm.spec.memory,
+        disk_size: vm.spec.disk_size,
         created: vm.created.clone(),
         lease: vm.lease.is_some(),
         running: vm.state.running().map(|running| RunningView {

@@ -7,11 +7,13 @@ use super::files::{self, Files};
 use super::folder::{Folder, FolderError};
 use crate::disks::{self, DiskError};
 use crate::inventory::{self, LookError};
+use crate::sys::claim;
 use crate::sys::spawn::{self, Launch, LaunchError};
 use crate::{Helper, confine, firecracker, proc, qemu, tap};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, ProcessStart, Program, VMM_EVENTS, VMM_GREETING, VMM_LOG,
+    CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, ProcessStart, Program, Role, VMM_EVENTS, VMM_GREETING,
+    VMM_LOG,
 };
 use banger_protocol::wire::{ErrorKind, RpcError};
 use rustix::fs::{Mode, OFlags};
@@ -124,10 +126,16 @@ pub(crate) fn start(
     let folder = Folder::new(folder.as_fd(), uid).map_err(in_folder)?;
 
     let _one_at_a_time = helper.processes.lock().unwrap_or_else(PoisonError::into_inner);
-    let running =
-        inventory::processes_of(&vm).map_err(|source| StartError::Look { program: name, source })?;
-    if let Some(found) = running.iter().find(|process| process.role == program.role()) {
-        return Ok(found.process);
+    let log = |name| folder.open_log(name).map_err(in_folder);
+    let stderr = log(VMM_LOG)?;
+    // Looking at every process of the host costs milliseconds. Each of ours has this log open, and with it the claim,
+    // for as long as it lives: where nobody has claimed, nobody runs.
+    if !claim::take(stderr.as_fd(), place_of(program.role())).unwrap_or(false) {
+        let running =
+            inventory::processes_of(&vm).map_err(|source| StartError::Look { program: name, source })?;
+        if let Some(found) = running.iter().find(|process| process.role == program.role()) {
+            return Ok(found.process);
+        }
     }
     let anew = |name, content| folder.make_anew(name, content).map_err(in_folder);
     match program {
@@ -141,8 +149,6 @@ pub(crate) fn start(
         Program::Firecracker(_) => anew(FIRECRACKER_LOG, &[])?,
     }
     folder.hand_over(disks).map_err(in_folder)?;
-    let log = |name| folder.open_log(name).map_err(in_folder);
-    let stderr = log(VMM_LOG)?;
     let (arguments, files, stdout) = match &program {
         Program::VsockBackend => {
             folder.remove_sockets().map_err(in_folder)?;
@@ -157,6 +163,14 @@ pub(crate) fn start(
         }
     };
     launch(&Start { vm, program: &program, name, path, arguments, folder, stdout, stderr, files, uid })
+}
+
+/// The byte of the log that a role's process claims.
+const fn place_of(role: Role) -> u8 {
+    match role {
+        Role::Vmm => 0,
+        Role::VsockBackend => 1,
+    }
 }
 
 /// What is known when everything has been looked at.

@@ -1,6 +1,6 @@
 //! Firecracker: the process first, then over its API what machine it shall be, then that machine's start.
 
-use super::{DriverError, Launched, Parts, command_line, first_end};
+use super::{DriverError, Parts, command_line, first_end};
 use crate::Services;
 use crate::store::VmRecord;
 use crate::vm::effect::{Effect, perform};
@@ -20,7 +20,7 @@ pub(super) async fn launch(
     services: &Arc<Services>,
     vm: &VmRecord,
     parts: Parts,
-) -> Result<Launched, DriverError> {
+) -> Result<ProcessIdentity, DriverError> {
     let Parts { disks, shared } = parts;
     let folder = File::open(services.state.vm(&vm.id)).map(OwnedFd::from).map_err(DriverError::Folder)?;
     let machine = machine(vm, &disks);
@@ -29,7 +29,7 @@ pub(super) async fn launch(
     let vmm = perform(services, &vm.id, Effect::StartProcess { program, descriptors }).await?;
     let vmm = vmm.expect("starting a process tells which one it is");
     perform(services, &vm.id, Effect::BootMachine { vmm, machine }).await?;
-    Ok(Launched { vmm, vsock_backend: None })
+    Ok(vmm)
 }
 
 /// Why a Firecracker's machine is not as it should be.

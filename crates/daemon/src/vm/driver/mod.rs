@@ -1,7 +1,7 @@
 //! Starting a VM's processes, for each VMM in its way. What comes before and after is the same for both.
 //!
-//! A driver begins where folder, disks and tap are there, and ends with a machine whose processor runs. It undoes
-//! nothing: its caller releases.
+//! A driver begins where the folder is there, goes on where disks and tap are, and ends with a machine whose processor
+//! runs. It undoes nothing: its caller releases.
 
 pub(super) mod firecracker;
 mod qemu;
@@ -43,16 +43,31 @@ pub(super) struct Launched {
     pub vsock_backend: Option<ProcessIdentity>,
 }
 
+/// What can be started as soon as the VM has its folder, and takes a while.
+pub(super) struct Begun {
+    vsock_backend: Option<ProcessIdentity>,
+}
+
+pub(super) async fn begin(services: &Arc<Services>, vmm: Vmm, vm: &VmRecord) -> Result<Begun, DriverError> {
+    match vmm {
+        Vmm::Firecracker => Ok(Begun { vsock_backend: None }),
+        Vmm::Qemu { .. } => Ok(Begun { vsock_backend: Some(qemu::start_vsock_backend(services, vm).await?) }),
+    }
+}
+
 pub(super) async fn launch(
     services: &Arc<Services>,
     vmm: Vmm,
     vm: &VmRecord,
+    begun: Begun,
     parts: Parts,
 ) -> Result<Launched, DriverError> {
-    match vmm {
-        Vmm::Firecracker => firecracker::launch(services, vm, parts).await,
-        Vmm::Qemu { acceleration } => qemu::launch(services, acceleration, vm, parts).await,
-    }
+    let Begun { vsock_backend } = begun;
+    let vmm = match vmm {
+        Vmm::Firecracker => firecracker::launch(services, vm, parts).await?,
+        Vmm::Qemu { acceleration } => qemu::launch(services, acceleration, vm, vsock_backend, parts).await?,
+    };
+    Ok(Launched { vmm, vsock_backend })
 }
 
 /// A quiet console (each line costs an exit), a VMM that ends with its guest, `eth0` for the only interface. The
