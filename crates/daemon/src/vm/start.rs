@@ -21,7 +21,7 @@ use crate::store::{KernelRecord, StoreError, VmRecord};
 use banger_protocol::daemon_api::vm::{StageTiming, VmView};
 use banger_protocol::guest_api::Notice;
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{CONSOLE_LOG, DiskRole, ProcessIdentity};
+use banger_protocol::root_api::{CONSOLE_LOG, ProcessIdentity};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::io;
 use std::sync::Arc;
