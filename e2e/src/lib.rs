@@ -22,6 +22,7 @@ mod rpc;
 mod sandbox;
 
 pub use checks::Checks;
+pub use fake_guests::FakeVmm;
 pub use host::Host;
 pub use invocation::{Finished, Invocation, Running};
 pub use processes::Process;

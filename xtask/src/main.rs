@@ -38,7 +38,8 @@ usage: cargo xtask <command>
                    with `--ring guest --on-host` in the test host
   demo             a command in a real guest, and how long that guest took to boot
   host             a whole Debian to test on: systemd, device mapper, KVM (says more when called)
-  bench            the figures banger promises, measured here
+  bench [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
+                   the figures banger promises, measured here
   ci               setup, check, build and all tests
 
 `test`, `demo`, `bench` and `ci` run `setup` and `build` themselves.";
@@ -64,7 +65,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["test", rest @ ..] => return rings::run(&place, &rings::Request::parse(rest)?),
         ["demo"] => demo::run(&place)?,
         ["host", rest @ ..] => return host::run(&place, rest),
-        ["bench"] => return bench::run(&place),
+        ["bench", rest @ ..] => bench::run(&place, rest)?,
         ["ci"] => return ci::run(&place),
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("`{}` is not a command\n\n{USAGE}", words.join(" ")),

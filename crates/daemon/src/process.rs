@@ -53,6 +53,13 @@ pub(crate) fn is_alive(process: ProcessIdentity) -> bool {
     matches!(poll(&mut handles, Some(&Timespec::default())), Ok(0))
 }
 
+/// Whether a signal has stopped the process: state `T` (proc_pid_stat(5)).
+pub(crate) fn stands_still(process: ProcessIdentity) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+    start_time(&stat) == Some(process.start_time)
+        && stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T "))
+}
+
 /// A handle on a process: readable once its last thread has ended. `None` when it is gone altogether.
 pub(crate) fn open(process: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
@@ -104,6 +111,27 @@ mod tests {
         assert!(is_alive(process));
         ended(process).await.unwrap();
         assert!(!is_alive(process));
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_a_signal_stopped_stands_still_until_it_is_continued() {
+        use rustix::process::{Signal, kill_process};
+        #[expect(clippy::disallowed_methods, reason = "a test's own child")]
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = identify(child.id()).unwrap();
+        let pid = Pid::from_child(&child);
+        assert!(!stands_still(process));
+        kill_process(pid, Signal::STOP).unwrap();
+        while !stands_still(process) {
+            std::thread::yield_now();
+        }
+        assert!(!stands_still(ProcessIdentity { start_time: process.start_time + 1, ..process }));
+        kill_process(pid, Signal::CONT).unwrap();
+        while stands_still(process) {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
         child.wait().unwrap();
     }
 

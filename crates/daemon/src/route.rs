@@ -3,8 +3,10 @@
 //! What looks at files or asks the helper does so in `block_in_place`, so that a slow disk or a stopped helper keeps
 //! nobody waiting but who asked.
 
+use crate::operation::{Ended, Handle};
 use crate::serve::Client;
-use crate::vm::{connect, create, delete, logs, start, stop, view};
+use crate::store::VmRecord;
+use crate::vm::{connect, create, delete, kill, logs, pause, restart, set, start, stop, view};
 use crate::{Services, doctor, image, kernel};
 use banger_protocol::daemon_api::DaemonCall;
 use banger_protocol::daemon_api::operation::OperationStarted;
@@ -64,37 +66,45 @@ pub(crate) async fn route(
         }
         DaemonCall::OperationList(_) => reply(client, id, Ok(s.operations.list())).await,
 
+        DaemonCall::VmCheck(request) => reply(client, id, create::check(s, &request)).await,
         DaemonCall::VmCreate(request) => {
             reply(client, id, block_in_place(|| create::create(s, client, request))).await
         }
         DaemonCall::VmStart(request) => {
-            let outcome = view::find(s, &request.vm).map(|vm| {
-                let services = s.clone();
-                let vm_id = vm.id.clone();
-                let operation = s.operations.start("vm.start", vm.name.to_string(), |handle| async move {
-                    start::start(&services, &vm_id, request.early, &handle).await
-                });
-                OperationStarted { operation }
-            });
-            reply(client, id, outcome).await
+            let work = move |s, vm: VmRecord, handle| async move {
+                start::start(&s, &vm.id, request.early, &handle).await
+            };
+            reply(client, id, begin(s, &request.vm, "vm.start", work)).await
         }
         DaemonCall::VmStop(request) => {
-            let outcome = view::find(s, &request.vm).map(|vm| {
-                let services = s.clone();
-                let work = async move { stop::stop(&services, &vm.id).await };
-                OperationStarted { operation: s.operations.start("vm.stop", vm.name.to_string(), |_| work) }
-            });
-            reply(client, id, outcome).await
+            let work = move |s, vm: VmRecord, _| async move { stop::stop(&s, &vm.id).await };
+            reply(client, id, begin(s, &request.vm, "vm.stop", work)).await
+        }
+        DaemonCall::VmRestart(request) => {
+            let work = move |s, vm: VmRecord, handle| async move {
+                restart::restart(&s, &vm.id, request.early, &handle).await
+            };
+            reply(client, id, begin(s, &request.vm, "vm.restart", work)).await
+        }
+        DaemonCall::VmKill(request) => {
+            let work = move |s, vm: VmRecord, _| async move { kill::kill(&s, &vm.id, request.signal).await };
+            reply(client, id, begin(s, &request.vm, "vm.kill", work)).await
+        }
+        DaemonCall::VmPause(request) => {
+            let work = move |s, vm: VmRecord, _| async move { pause::pause(&s, &vm.id).await };
+            reply(client, id, begin(s, &request.vm, "vm.pause", work)).await
+        }
+        DaemonCall::VmResume(request) => {
+            let work = move |s, vm: VmRecord, _| async move { pause::resume(&s, &vm.id).await };
+            reply(client, id, begin(s, &request.vm, "vm.resume", work)).await
         }
         DaemonCall::VmDelete(request) => {
-            let outcome = view::find(s, &request.vm).map(|vm| {
-                let services = s.clone();
-                let subject = vm.name.to_string();
-                let work = async move { delete::delete(&services, &vm).await };
-                OperationStarted { operation: s.operations.start("vm.delete", subject, |_| work) }
-            });
-            reply(client, id, outcome).await
+            let work = move |s, vm: VmRecord, _| async move {
+                delete::delete(&s, &vm, request.unless_running).await
+            };
+            reply(client, id, begin(s, &request.vm, "vm.delete", work)).await
         }
+        DaemonCall::VmSet(request) => reply(client, id, set::set(s, &request).await).await,
         DaemonCall::VmList(_) => {
             let outcome = view::all(s).map(|vms| vms.iter().map(view::of).collect::<Vec<VmView>>());
             reply(client, id, outcome).await
@@ -143,6 +153,24 @@ pub(crate) async fn route(
             reply(client, id, block_in_place(|| kernel::delete(s, request.kernel))).await
         }
     }
+}
+
+/// Starts an operation on the VM that a request means.
+fn begin<R, F>(
+    services: &Arc<Services>,
+    reference: &VmRef,
+    method: &'static str,
+    work: impl FnOnce(Arc<Services>, VmRecord, Handle) -> F,
+) -> Result<OperationStarted, RpcError>
+where
+    R: Serialize,
+    F: Future<Output = Result<R, Ended>> + Send + 'static,
+{
+    let vm = view::find(services, reference)?;
+    let (services, subject) = (services.clone(), vm.name.to_string());
+    let operations = services.clone();
+    let work = |handle| work(services, vm, handle);
+    Ok(OperationStarted { operation: operations.operations.start(method, subject, work) })
 }
 
 async fn reply<R: Serialize>(client: &Client, id: u64, outcome: Result<R, RpcError>) -> io::Result<()> {

@@ -4,17 +4,23 @@
 //! first. Of a machine there is only the connection to the vsock backend.
 
 use crate::behaviour::{Behaviour, BehaviourError, Vmm};
+use crate::guest::Order;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// What the backend sends when the guest turns itself off.
-pub const POWER_OFF: u8 = b'P';
+/// Its `ShutdownCause` (qapi/run-state.json).
+fn cause(order: Order) -> &'static str {
+    match order {
+        Order::PowerOff => "guest-shutdown",
+        Order::Reboot | Order::Panic => "guest-reset",
+    }
+}
 
 const FLAGS: [&str; 3] = ["-nodefaults", "-no-user-config", "-no-reboot"];
-const OPTIONS: [&str; 18] = [
+const OPTIONS: [&str; 19] = [
     "-accel",
     "-add-fd",
     "-append",
@@ -27,6 +33,7 @@ const OPTIONS: [&str; 18] = [
     "-kernel",
     "-m",
     "-machine",
+    "-mon",
     "-monitor",
     "-netdev",
     "-object",
@@ -63,6 +70,8 @@ pub struct CommandLine {
     initrd: Option<PathBuf>,
     append: Option<String>,
     console: Option<PathBuf>,
+    /// Without the endings of its two files.
+    events: Option<PathBuf>,
     vsock: Option<PathBuf>,
     tap: Option<String>,
     /// Numbers of descriptors that came for disks.
@@ -104,6 +113,7 @@ impl CommandLine {
             "-netdev" => self.tap = key(&value, "fd").map(str::to_owned),
             "-add-fd" => self.given.extend(key(&value, "fd").map(str::to_owned)),
             "-chardev" if value.starts_with("file,") => self.console = key(&value, "path").map(Into::into),
+            "-chardev" if value.starts_with("pipe,") => self.events = key(&value, "path").map(Into::into),
             "-chardev" => self.vsock = key(&value, "path").map(Into::into),
             "-blockdev" => self.disks.extend(disk(&value)),
             _ => {}
@@ -156,7 +166,7 @@ fn disk(value: &str) -> Option<DiskFile> {
     })
 }
 
-/// Makes the machine and returns when it has turned itself off.
+/// Makes the machine and returns when its guest has ended it.
 ///
 /// # Errors
 /// When there is no machine.
@@ -173,23 +183,42 @@ pub fn run(line: &CommandLine) -> Result<(), MachineError> {
     let append = line.append.as_deref().ok_or(MachineError::Missing("kernel command line"))?;
     console.write_all(format!("fake guest: {append}\n").as_bytes()).map_err(MachineError::Console)?;
 
+    let events = line.events.as_ref().ok_or(MachineError::Missing("file for events"))?;
     let path = line.vsock.as_ref().ok_or(MachineError::Missing("vsock backend"))?;
     let connected = UnixStream::connect(path);
     let backend = connected.map_err(|source| MachineError::Backend { path: path.clone(), source })?;
     if behaviour.vmm == Vmm::Ends {
         return Ok(());
     }
-    hold(backend);
+    let order = hold(backend);
+    console.write_all(order.last_words().as_bytes()).map_err(MachineError::Console)?;
+    tell(events, order);
     Ok(())
 }
 
+/// Tells of the machine's end, if it may: QMP is silent before the client has agreed on capabilities.
+fn tell(events: &Path, order: Order) {
+    let greeting = std::fs::read_to_string(events.with_extension("in")).unwrap_or_default();
+    if greeting.contains("qmp_capabilities") {
+        let event =
+            format!(r#"{{"event": "SHUTDOWN", "data": {{"guest": true, "reason": "{}"}}}}"#, cause(order));
+        let _ = File::options()
+            .write(true)
+            .open(events.with_extension("out"))
+            .map(|mut file| writeln!(file, "{event}"));
+    }
+}
+
 /// A VMM that loses its backend goes on without vsock, as QEMU does.
-fn hold(mut backend: UnixStream) {
+fn hold(mut backend: UnixStream) -> Order {
     let mut byte = [0];
     loop {
         match backend.read(&mut byte) {
-            Ok(1) if byte == [POWER_OFF] => return,
-            Ok(1) => {}
+            Ok(1) => {
+                if let Some(order) = Order::from_byte(byte[0]) {
+                    return order;
+                }
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Ok(_) | Err(_) => std::thread::park(),
         }
@@ -209,13 +238,14 @@ mod tests {
         let line = CommandLine::parse(words(
             "-nodefaults -m 512M -kernel /proc/self/fd/3 -initrd /proc/self/fd/4 \
              -chardev file,id=console,path=console.log,append=on -netdev tap,id=network,fd=5 \
-             -add-fd fd=6,set=6,opaque=modules -chardev socket,id=vsock,path=vhost.sock \
+             -add-fd fd=6,set=6,opaque=modules -chardev socket,id=vsock,path=vhost.sock -chardev pipe,id=events,path=vmm-events \
              -blockdev driver=raw,node-name=work,read-only=off,discard=unmap,file.driver=file,file.filename=work.img",
         ))
         .unwrap();
         assert_eq!(line.work(), Some(Path::new("work.img")));
         assert_eq!(line.console.as_deref(), Some(Path::new("console.log")));
         assert_eq!(line.vsock.as_deref(), Some(Path::new("vhost.sock")));
+        assert_eq!(line.events.as_deref(), Some(Path::new("vmm-events")));
         assert_eq!(line.tap.as_deref(), Some("5"));
         assert!(line.given.contains("6") && !line.disks[0].read_only);
     }

@@ -4,9 +4,13 @@
 //! fixed number, so two VMs of one shape are started with the same words. Nothing from a request becomes part
 //! of an option string except numbers: the kernel command line is an argument of its own.
 
+use crate::disks::{self, DiskError};
 use banger_protocol::root_api::{
-    Acceleration, CONSOLE_LOG, Disk, DiskSource, GUEST_CID, QemuSpec, VHOST_SOCKET, VSOCK_SOCKET,
+    Acceleration, CONSOLE_LOG, Disk, DiskSource, GUEST_CID, QemuSpec, VHOST_SOCKET, VMM_EVENTS, VSOCK_SOCKET,
 };
+
+/// What QEMU reads in [`VMM_GREETING`](banger_protocol::root_api::VMM_GREETING): before this it tells nothing.
+pub(crate) const GREETING: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
 
 /// Descriptor numbers in QEMU, 0 to 2 being the usual ones.
 pub(crate) const KERNEL: i32 = 3;
@@ -34,10 +38,8 @@ pub(crate) enum SpecError {
     Memory(u64),
     #[error("the kernel command line has a NUL byte or more than {} bytes", COMMAND_LINE_SIZE - 1)]
     CommandLine,
-    #[error("the disk `{0}` is there twice")]
-    DiskTwice(&'static str),
-    #[error("the disk `{0}` is written to and cannot be a shared file")]
-    SharedWritable(&'static str),
+    #[error(transparent)]
+    Disks(DiskError),
 }
 
 pub(crate) fn check(spec: &QemuSpec) -> Result<(), SpecError> {
@@ -53,21 +55,7 @@ pub(crate) fn check(spec: &QemuSpec) -> Result<(), SpecError> {
     if command_line.len() >= COMMAND_LINE_SIZE || command_line.contains('\0') {
         return Err(SpecError::CommandLine);
     }
-    for (at, disk) in spec.disks.iter().enumerate() {
-        let word = disk.role.as_str();
-        if spec.disks[..at].iter().any(|earlier| earlier.role == disk.role) {
-            return Err(SpecError::DiskTwice(word));
-        }
-        if disk.source == DiskSource::Descriptor && !disk.read_only() {
-            return Err(SpecError::SharedWritable(word));
-        }
-    }
-    Ok(())
-}
-
-/// How many disks come as descriptors.
-pub(crate) fn descriptor_disks(spec: &QemuSpec) -> usize {
-    spec.disks.iter().filter(|disk| disk.source == DiskSource::Descriptor).count()
+    disks::check(&spec.disks).map_err(SpecError::Disks)
 }
 
 /// QEMU's arguments for a machine that [`check`] accepted.
@@ -95,6 +83,12 @@ pub(crate) fn arguments(spec: &QemuSpec) -> Vec<String> {
     // Appended to, so that what the guest said before a restart stays.
     line.option("-chardev", format!("file,id=console,path={CONSOLE_LOG},append=on"));
     line.option("-serial", "chardev:console");
+
+    // Whether the guest switched itself off or rebooted is told by nothing else. Input and output are plain files,
+    // so this is a log and nobody can give an order by it.
+    let events = VMM_EVENTS.trim_end_matches(".out");
+    line.option("-chardev", format!("pipe,id=events,path={events}"));
+    line.option("-mon", "chardev=events,mode=control");
 
     // Disks before every other device: the guest numbers them by their place on the bus.
     let mut next = FIRST_DISK;
@@ -221,12 +215,9 @@ mod tests {
             let refused = check(&QemuSpec { kernel_command_line: command_line, ..spec() });
             assert_eq!(refused, Err(SpecError::CommandLine));
         }
-        let with = |role, source| {
-            let mut disks = spec().disks;
-            disks.push(Disk { role, source });
-            check(&QemuSpec { disks, ..spec() })
-        };
-        assert_eq!(with(DiskRole::Cow, DiskSource::Folder), Err(SpecError::DiskTwice("cow")));
-        assert_eq!(with(DiskRole::Root, DiskSource::Descriptor), Err(SpecError::SharedWritable("root")));
+        let mut disks = spec().disks;
+        disks.push(disks[0].clone());
+        let twice = check(&QemuSpec { disks, ..spec() });
+        assert_eq!(twice, Err(SpecError::Disks(DiskError::Twice("base"))));
     }
 }

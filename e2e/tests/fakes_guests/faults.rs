@@ -1,7 +1,7 @@
 //! Every effect on the host made to go wrong, one by one, until a flow has none left: the error says which step it
 //! was, and afterwards deleting the VM leaves nothing.
 
-use banger_e2e::Sandbox;
+use banger_e2e::{FakeVmm, Sandbox};
 
 /// What is tried, and how a VM gets to where that can be tried.
 struct Flow {
@@ -11,18 +11,43 @@ struct Flow {
     steps: &'static [&'static str],
 }
 
+/// Stands for what a VMM begins with as soon as there is a folder, and for what it does when all is there.
+const BEGIN: &str = "begin";
+const LAUNCH: &str = "launch";
+
+/// What the steps are called that are a VMM's own; as many for each of them.
+const fn own_steps(vmm: FakeVmm, place: &str) -> &'static [&'static str] {
+    match (vmm, place.as_bytes()) {
+        (FakeVmm::Qemu, b"begin") => &["start the vsock backend"],
+        (FakeVmm::Qemu, _) => &["start the VMM"],
+        (FakeVmm::Firecracker, b"begin") => &[],
+        (FakeVmm::Firecracker, _) => &["start the VMM", "boot the machine"],
+    }
+}
+
+impl Flow {
+    /// What the daemon says it could not do, under this VMM.
+    fn steps(&self, vmm: FakeVmm) -> Vec<&'static str> {
+        let own = |step| match step {
+            BEGIN | LAUNCH => own_steps(vmm, step).to_vec(),
+            _ => vec![step],
+        };
+        self.steps.iter().copied().flat_map(own).collect()
+    }
+}
+
 const CREATE: Flow = Flow {
     before: &[],
     tried: &["vm", "create", "--name", "dev"],
     steps: &[
         "make the VM's folder",
+        BEGIN,
         "write the config drive",
         "make the root disk",
         "make the work disk",
         "make the bridge",
         "make the tap",
-        "start the vsock backend",
-        "start the VMM",
+        LAUNCH,
     ],
 };
 const START: Flow = Flow {
@@ -40,14 +65,61 @@ const DELETE: Flow = Flow {
     tried: &["vm", "delete", "dev"],
     steps: &["end the VM's processes", "remove the tap", "remove the VM's sockets", "remove the VM's folder"],
 };
+const RESTART: Flow = Flow {
+    before: &[&["vm", "create", "--name", "dev"]],
+    tried: &["vm", "restart", "dev"],
+    steps: &[
+        "end the VM's processes",
+        "remove the tap",
+        "remove the VM's sockets",
+        "make the VM's folder",
+        BEGIN,
+        "write the config drive",
+        "make the root disk",
+        "make the work disk",
+        "make the bridge",
+        "make the tap",
+        LAUNCH,
+    ],
+};
+const KILL: Flow = Flow { before: STOP.before, tried: &["vm", "kill", "dev"], steps: STOP.steps };
+const KILL_POLITELY: Flow = Flow {
+    before: &[&["vm", "create", "--name", "dev"], &["vm", "pause", "dev"]],
+    tried: &["vm", "kill", "--signal", "TERM", "dev"],
+    steps: &[
+        "resume the VM",
+        "tell the VMM to end",
+        "end the VM's processes",
+        "remove the tap",
+        "remove the VM's sockets",
+    ],
+};
+const PAUSE: Flow = Flow { before: STOP.before, tried: &["vm", "pause", "dev"], steps: &["pause the VM"] };
+const RESUME: Flow = Flow {
+    before: &[&["vm", "create", "--name", "dev"], &["vm", "pause", "dev"]],
+    tried: &["vm", "resume", "dev"],
+    steps: &["resume the VM"],
+};
+const STOP_PAUSED: Flow = Flow {
+    before: RESUME.before,
+    tried: &["vm", "stop", "dev"],
+    steps: &["resume the VM", "end the VM's processes", "remove the tap", "remove the VM's sockets"],
+};
 
 fn ok(sandbox: &Sandbox, arguments: &[&str]) {
     let _ = sandbox.banger(arguments).run().expect_success();
 }
 
-/// Lets the step with each index fail, until the flow has no step of that index.
+/// Lets the step with each index fail, until the flow has no step of that index; under each VMM.
 fn fail_every_step(flow: &Flow, kind: &str) {
-    let sandbox = Sandbox::with_fake_guests();
+    for vmm in FakeVmm::ALL {
+        fail_every_step_under(vmm, flow, kind);
+    }
+}
+
+fn fail_every_step_under(vmm: FakeVmm, flow: &Flow, kind: &str) {
+    let sandbox = Sandbox::with_fake_guests_of(vmm);
+    let steps = flow.steps(vmm);
     for index in 0.. {
         for arguments in flow.before {
             ok(&sandbox, arguments);
@@ -57,11 +129,12 @@ fn fail_every_step(flow: &Flow, kind: &str) {
         let fault = format!("{kind}:{index}");
         let tried = sandbox.banger(flow.tried).env("BANGER_FAULT", &fault).run();
         let failed = tried.code() != Some(0);
-        match flow.steps.get(index) {
+        match steps.get(index) {
             Some(step) => drop(tried.expect_failure(&[&format!("could not {step}"), "BANGER_FAULT"])),
             None => drop(tried.expect_success()),
         }
-        if failed && flow.tried[1] != "stop" && flow.tried[1] != "delete" {
+        let start = flow.steps.iter().position(|step| *step == CREATE.steps[0]);
+        if failed && start.is_some_and(|start| index >= start) {
             let running: Vec<_> =
                 sandbox.leftovers().into_iter().filter(|line| !line.starts_with("folder")).collect();
             assert_eq!(running, [""; 0], "{fault}: a failed start released nothing");
@@ -104,6 +177,44 @@ fn every_step_of_a_stop_can_fail_and_nothing_is_left() {
 fn every_step_of_a_delete_can_fail_and_nothing_is_left() {
     fail_every_step(&DELETE, "fail");
     fail_every_step(&DELETE, "after");
+}
+
+#[test]
+fn every_step_of_a_restart_can_fail_and_nothing_is_left() {
+    fail_every_step(&RESTART, "fail");
+    fail_every_step(&RESTART, "after");
+}
+
+#[test]
+fn every_step_of_a_kill_can_fail_and_nothing_is_left() {
+    for kind in ["fail", "after"] {
+        fail_every_step(&KILL, kind);
+        fail_every_step(&KILL_POLITELY, kind);
+    }
+}
+
+#[test]
+fn every_step_of_pausing_resuming_and_stopping_what_is_paused_can_fail_and_nothing_is_left() {
+    for kind in ["fail", "after"] {
+        for flow in [&PAUSE, &RESUME, &STOP_PAUSED] {
+            fail_every_step(flow, kind);
+        }
+    }
+}
+
+#[test]
+fn a_vm_that_could_not_be_paused_goes_on() {
+    for fault in ["fail:0", "after:0"] {
+        let sandbox = Sandbox::with_fake_guests();
+        ok(&sandbox, &["vm", "create", "--name", "dev"]);
+        ok(&sandbox, &["daemon", "stop"]);
+        let paused = sandbox.banger(["vm", "pause", "dev"]).env("BANGER_FAULT", fault).run();
+        let _ = paused.expect_failure(&["VM `dev` was not paused", "could not pause the VM"]);
+        assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "running", "{fault}");
+        let _ = sandbox.exec("dev", &["true"]).expect_success();
+        ok(&sandbox, &["vm", "delete", "dev"]);
+        sandbox.assert_nothing_left();
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@
 mod adoption;
 mod crash;
 mod damage;
+mod ends;
 mod faults;
 mod lease;
 mod life;
 mod races;
 mod socket;
+mod verbs;

@@ -25,9 +25,15 @@ mod version;
 mod vm_create;
 mod vm_delete;
 mod vm_exec;
+mod vm_kill;
 mod vm_list;
 mod vm_logs;
+mod vm_pause;
+mod vm_prune;
+mod vm_restart;
+mod vm_resume;
 mod vm_run;
+mod vm_set;
 mod vm_show;
 mod vm_ssh;
 mod vm_start;
@@ -91,8 +97,15 @@ enum Vm {
     Create(vm_create::Args),
     Start(vm_start::Args),
     Stop(vm_stop::Args),
+    Restart(vm_restart::Args),
+    Kill(vm_kill::Args),
+    Pause(vm_pause::Args),
+    #[command(visible_alias = "unpause")]
+    Resume(vm_resume::Args),
     #[command(visible_alias = "rm")]
     Delete(vm_delete::Args),
+    Prune(vm_prune::Args),
+    Set(vm_set::Args),
     #[command(visible_alias = "ps", visible_alias = "ls")]
     List(vm_list::Args),
     Show(vm_show::Args),
@@ -172,7 +185,13 @@ impl Cli {
                 Vm::Create(args) => args.run(),
                 Vm::Start(args) => args.run(),
                 Vm::Stop(args) => args.run(),
+                Vm::Restart(args) => args.run(),
+                Vm::Kill(args) => args.run(),
+                Vm::Pause(args) => args.run(),
+                Vm::Resume(args) => args.run(),
                 Vm::Delete(args) => args.run(),
+                Vm::Prune(args) => args.run(),
+                Vm::Set(args) => args.run(),
                 Vm::List(args) => args.run(),
                 Vm::Show(args) => args.run(),
                 Vm::Exec(args) => args.run(),

@@ -65,7 +65,14 @@ pub(super) fn act_on_each(
     act: impl Fn(&mut Daemon, VmRef) -> Result<(), Failure> + Sync,
 ) -> Result<u8, Failure> {
     let vms = Daemon::connect()?.call(&List {})?;
-    let selected = select(given, &vms);
+    act_on(select(given, &vms), act)
+}
+
+/// The same, with VMs that were selected before.
+pub(super) fn act_on(
+    selected: Vec<Result<&VmView, SelectError>>,
+    act: impl Fn(&mut Daemon, VmRef) -> Result<(), Failure> + Sync,
+) -> Result<u8, Failure> {
     let mut code = 0;
     std::thread::scope(|scope| {
         let act = &act;
@@ -98,7 +105,7 @@ mod tests {
     fn vm(id: &str, name: &str) -> VmView {
         serde_json::from_value(serde_json::json!({
             "id": id, "name": name, "state": "running", "image": "i", "kernel": "k", "address": "172.16.0.2",
-            "vcpu": 1, "memory": 1, "created": "2026-01-01T00:00:00Z", "lease": false
+            "vcpu": 1, "memory": 1, "disk_size": 1, "created": "2026-01-01T00:00:00Z", "lease": false
         }))
         .unwrap()
     }

@@ -17,7 +17,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         act_on_each(&self.vms, |daemon, vm| {
-            let started = daemon.call(&Delete { vm })?;
+            let started = daemon.call(&Delete { vm, unless_running: false })?;
             follow::<Deleted>(daemon, started, None, &Progress::Silent)?;
             Ok(())
         })

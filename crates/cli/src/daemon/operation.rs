@@ -112,6 +112,7 @@ fn show(event: &str, stage: &mut String, progress: &Progress) {
 /// What a stage means to somebody who waits for it; one that this version does not know goes by its name.
 fn in_words(stage: &str) -> String {
     match stage {
+        "stop" => "stopping it".to_owned(),
         "preflight" => "looking whether everything is there".to_owned(),
         "disks" => "making its disks".to_owned(),
         "network" => "connecting its network".to_owned(),

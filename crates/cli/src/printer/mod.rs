@@ -96,6 +96,14 @@ pub(crate) fn remark(text: impl Display) {
     }
 }
 
+/// Asks on the terminal; only a plain yes is one.
+pub(crate) fn ask(question: impl Display) -> bool {
+    eprint!("{question}");
+    let mut answer = String::new();
+    let _ = io::stdin().read_line(&mut answer);
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
 /// Something that went wrong beside what was asked for.
 pub(crate) fn warning(text: impl Display) {
     talk(format_args!("banger: warning: {text}"));

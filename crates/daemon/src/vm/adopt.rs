@@ -3,7 +3,8 @@
 //! | recorded | found | then |
 //! |---|---|---|
 //! | running | its processes | adopted: watched again, nothing in the guest notices |
-//! | running | not all of them | released, stopped |
+//! | paused | its processes | adopted and paused again, should the former daemon not have got to it |
+//! | running, paused | not all of them | released, stopped; started again if the guest rebooted |
 //! | starting, leased | anything | removed: nobody waits for it any more |
 //! | starting | anything | released, failed: somebody was interrupted |
 //! | stopping | anything | stopped as if nothing had come between, a living guest's disks flushed |
@@ -14,8 +15,9 @@
 //! former was damaged or that somebody took it away, first gets a row for each folder, tap and process there is:
 //! what a user has in a VM is never removed because a file beside it broke.
 
+use super::end::Seen;
 use super::release::{Depth, release};
-use super::{VmState, delete, lease, stop, view, watch};
+use super::{VmState, connect, delete, lease, pause, stop, view, watch};
 use crate::Services;
 use crate::client::agent;
 use crate::store::{ReserveError, VmRecord};
@@ -74,15 +76,22 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
         }
     };
     match &vm.state {
-        VmState::Running(running) => {
+        VmState::Running(running) | VmState::Paused(running) => {
             if running.processes().all(crate::process::is_alive) {
                 tracing::info!(vm = %vm.id, name = %vm.name, pid = running.vmm.pid, "adopted");
                 watch::spawn(services, vm.id.clone(), running.clone());
-                check_agent(services, vm.id.clone(), running.boot_id.clone());
+                if let VmState::Paused(_) = vm.state {
+                    if let Err(error) = pause::pause_again(services, &vm.id, running).await {
+                        tracing::error!(vm = %vm.id, ?error, "a paused VM may have gone on");
+                    }
+                } else {
+                    check_agent(services, vm.id.clone(), running.boot_id.clone());
+                }
                 lease::watch_holder(services, vm);
                 return;
             }
-            watch::note_end(services, &vm.id, running, "it ended while no daemon was there").await;
+            let seen = if crate::process::is_alive(running.vmm) { Seen::Backend } else { Seen::Nothing };
+            watch::note_end(services, &vm.id, running, seen).await;
         }
         VmState::Starting if vm.lease.is_some() => {
             if let Err(error) = delete::remove(services, &vm.id).await {
@@ -108,14 +117,16 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
 
 /// Asks an adopted guest who it is. A guest that is silent or another than expected is told in the log only: its
 /// processes are the ones we started, and ending them is the user's decision.
-fn check_agent(services: &Services, id: VmId, boot_id: String) {
-    let folder = services.state.vm(&id);
-    tokio::task::spawn_blocking(move || match agent::health(&folder, AGENT_LIMIT) {
-        Ok(health) if health.boot_id == boot_id => tracing::debug!(vm = %id, "the agent answers"),
-        Ok(health) => {
-            tracing::warn!(vm = %id, expected = boot_id, found = health.boot_id, "another boot than recorded")
+fn check_agent(services: &Arc<Services>, id: VmId, boot_id: String) {
+    let services = services.clone();
+    tokio::spawn(async move {
+        match connect::ask(&services, &id, |folder| agent::health(folder, AGENT_LIMIT)).await {
+            Ok(health) if health.boot_id == boot_id => tracing::debug!(vm = %id, "the agent answers"),
+            Ok(health) => {
+                tracing::warn!(vm = %id, expected = boot_id, found = health.boot_id, "another boot than recorded")
+            }
+            Err(error) => tracing::warn!(vm = %id, %error, "the agent of an adopted guest does not answer"),
         }
-        Err(error) => tracing::warn!(vm = %id, ?error, "the agent of an adopted guest does not answer"),
     });
 }
 

@@ -30,11 +30,21 @@ fn open_with(options: &mut OpenOptions, folder: &Path, name: &str) -> io::Result
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} in the VM's folder is no ordinary file")))
 }
 
+/// How long a file is; one that is not there yet is empty.
+pub(super) fn length(folder: &Path, name: &str) -> u64 {
+    open(folder, name).and_then(|file| file.metadata()).map_or(0, |about| about.len())
+}
+
 /// The end of a file, at most so many bytes of it.
 pub(super) fn end_of(folder: &Path, name: &str, most: u64) -> io::Result<Vec<u8>> {
+    end_of_from(folder, name, 0, most)
+}
+
+/// The same, of what lies at or behind `start`.
+pub(super) fn end_of_from(folder: &Path, name: &str, start: u64, most: u64) -> io::Result<Vec<u8>> {
     let mut file = open(folder, name)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(most).max(start)))?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)

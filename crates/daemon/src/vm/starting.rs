@@ -34,6 +34,11 @@ impl Starting {
         Noted { starting: self, vm: vm.clone(), operation: operation.clone() }
     }
 
+    /// Whether somebody starts it, or waits to.
+    pub(super) fn includes(&self, vm: &VmId) -> bool {
+        self.lock().contains_key(vm)
+    }
+
     fn of(&self, vm: &VmId) -> Vec<OperationId> {
         self.lock().get(vm).cloned().unwrap_or_default()
     }
@@ -81,6 +86,7 @@ mod tests {
         assert_eq!(starting.of(&vm), [one, two.clone()]);
         drop(first);
         assert_eq!(starting.of(&vm), [two]);
+        assert!(starting.includes(&vm));
         drop(second);
         assert!(starting.lock().is_empty());
     }

@@ -2,11 +2,12 @@
 
 use super::release::{Depth, release};
 use super::starting::lock_calling_off;
-use super::state::{Action, Permission, VmState};
-use super::view;
+use super::state::{Action, VmState};
+use super::{pause, view};
 use crate::Services;
 use crate::client::agent;
 use crate::operation::Ended;
+use crate::store::VmRecord;
 use banger_protocol::daemon_api::vm::VmView;
 use banger_protocol::ids::VmId;
 use banger_protocol::wire::{ErrorKind, RpcError};
@@ -20,21 +21,35 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) async fn stop(services: &Arc<Services>, id: &VmId) -> Result<VmView, Ended> {
     let _lock = lock_calling_off(services, id).await;
     let vm = view::must_find(services, id)?;
-    if vm.state.permits(Action::Stop) == Permission::AlreadySo {
-        return Ok(view::of(&vm));
+    if view::allow(&vm, Action::Stop)? {
+        bring_down(services, &vm).await?;
+    }
+    Ok(view::of(&view::must_find(services, id)?))
+}
+
+/// Flushes the guest and ends it. One that is paused goes on for that long. The caller holds the VM's lock.
+pub(super) async fn bring_down(services: &Arc<Services>, vm: &VmRecord) -> Result<(), RpcError> {
+    let id = &vm.id;
+    if let VmState::Paused(running) = &vm.state {
+        // Still on record as paused: a daemon that ends here has its successor pause it again.
+        pause::thaw(services, id, running).await.map_err(|e| e.answer("stopped", &vm.name))?;
     }
     if let Some(running) = vm.state.running() {
-        services.store.set_vm_state(id, &VmState::Stopping(running.clone())).map_err(RpcError::from)?;
+        services.store.set_vm_state(id, &VmState::Stopping(running.clone()))?;
         flush(services, id).await;
     }
-    release(services, id, Depth::Runtime).await.map_err(|e| RpcError {
+    end(services, vm, "stopped on request").await
+}
+
+/// Takes down what there is, whatever it is doing. The caller holds the VM's lock.
+pub(super) async fn end(services: &Arc<Services>, vm: &VmRecord, reason: &str) -> Result<(), RpcError> {
+    release(services, &vm.id, Depth::Runtime).await.map_err(|e| RpcError {
         hint: e.hint().map(str::to_owned),
         ..RpcError::from_error(ErrorKind::OperationFailed, &e)
     })?;
-    let state = VmState::Stopped { reason: "stopped on request".to_owned() };
-    services.store.set_vm_state(id, &state).map_err(RpcError::from)?;
-    tracing::info!(vm = %id, name = %vm.name, "stopped");
-    Ok(view::of(&view::must_find(services, id)?))
+    services.store.set_vm_state(&vm.id, &VmState::Stopped { reason: reason.to_owned() })?;
+    tracing::info!(vm = %vm.id, name = %vm.name, reason, "ended");
+    Ok(())
 }
 
 /// Has the guest write what it holds. A guest that does not answer is stopped all the same.

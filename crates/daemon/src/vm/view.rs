@@ -1,5 +1,6 @@
 //! VMs as users see them.
 
+use super::state::{Action, Permission, VmState};
 use crate::Services;
 use crate::store::VmRecord;
 use banger_protocol::daemon_api::vm::{RunningView, VmView};
@@ -18,11 +19,12 @@ pub(crate) fn of(vm: &VmRecord) -> VmView {
         address: vm.address,
         vcpu: vm.spec.vcpu,
         memory: vm.spec.memory,
+        disk_size: vm.spec.disk_size,
         created: vm.created.clone(),
         lease: vm.lease.is_some(),
         running: vm.state.running().map(|running| RunningView {
             pid: running.vmm.pid,
-            vmm: running.driver.clone(),
+            vmm: running.vmm_name.as_str().to_owned(),
             acceleration: running.acceleration,
             boot_id: running.boot_id.clone(),
             since: running.since.clone(),
@@ -43,4 +45,25 @@ pub(crate) fn find(services: &Services, reference: &VmRef) -> Result<VmRecord, R
 /// The VM as recorded now; it may have gone since its id was looked up.
 pub(super) fn must_find(services: &Services, id: &VmId) -> Result<VmRecord, RpcError> {
     services.store.vm(id)?.ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("VM {id} is gone")))
+}
+
+/// Whether there is something to do for `action`; an error says in which state the VM is that forbids it.
+pub(super) fn allow(vm: &VmRecord, action: Action) -> Result<bool, RpcError> {
+    match vm.state.permits(action) {
+        Permission::Go => return Ok(true),
+        Permission::AlreadySo => return Ok(false),
+        Permission::Refused => {}
+    }
+    let kind = match &vm.state {
+        VmState::Created | VmState::Stopped { .. } | VmState::Failed { .. } => ErrorKind::NotRunning,
+        VmState::Starting
+        | VmState::Running(_)
+        | VmState::Paused(_)
+        | VmState::Stopping(_)
+        | VmState::Damaged => ErrorKind::Refused,
+    };
+    let because = vm.state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let (name, state, participle) = (&vm.name, vm.state.name(), action.participle());
+    Err(RpcError::new(kind, format!("VM `{name}` is {state} and cannot be {participle}{because}"))
+        .with_hint(vm.state.way_out(action, name)))
 }

@@ -1,8 +1,8 @@
 //! One connection of the host: the socket's greeting, then the agent's one request.
 
-use super::Guest;
 use super::exec;
 use super::phase::Phase;
+use super::{Guest, Order};
 use crate::behaviour::{Answers, Sync};
 use banger_protocol::VERSION;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
@@ -21,8 +21,10 @@ pub(super) fn serve(mut stream: UnixStream, guest: &Guest) {
 }
 
 fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
+    guest.hold.pass();
     // As with a guest that has nobody listening on that port: the connection closes.
-    if greeting(stream)? != format!("CONNECT {AGENT_PORT}") || guest.phases.now() < Phase::Agent {
+    let hears = guest.hears();
+    if greeting(stream)? != format!("CONNECT {AGENT_PORT}") || !hears || guest.phases.now() < Phase::Agent {
         return Ok(());
     }
     stream.write_all(b"OK 1073741824\n")?;
@@ -33,6 +35,7 @@ fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
             return frame::write_json(stream, Kind::Error, &Failure { message: "not a request".to_owned() });
         }
     };
+    guest.hold.pass();
     match guest.behaviour.answers {
         Answers::Proper => answer(stream, guest, &request),
         Answers::Lies => lie(stream, &request),
@@ -59,11 +62,21 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
             guest.phases.wait_for(Phase::Usable);
             frame::write_json(stream, Kind::Reply, &health(guest))
         }
-        Request::Exec(exec) if exec.argv.first().is_some_and(|word| word == "poweroff") => {
-            guest.power_off();
-            Ok(())
-        }
-        Request::Exec(exec) => exec::run(stream, exec),
+        Request::Exec(exec) => match exec.argv.first().map(String::as_str) {
+            Some("poweroff") => {
+                guest.order(Order::PowerOff);
+                Ok(())
+            }
+            Some("reboot") => {
+                guest.order(Order::Reboot);
+                Ok(())
+            }
+            Some("panic") => {
+                guest.order(Order::Panic);
+                Ok(())
+            }
+            _ => exec::run(stream, exec, &guest.hold),
+        },
         Request::Dial { port: ECHO } => {
             frame::write(stream, Kind::Started, &[])?;
             io::copy(&mut stream.try_clone()?, stream).map(drop)

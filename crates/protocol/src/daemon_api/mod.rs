@@ -36,14 +36,26 @@ requests! {
         /// Operations under way or not pruned yet.
         "operation.list" => OperationList(operation::List) -> Vec<operation::OperationView>,
 
+        /// Refuses what `vm.create` would refuse, as far as can be told without image and kernel.
+        "vm.check" => VmCheck(vm::Check) -> vm::Checked,
         /// Makes a VM and starts it. The operation's result is a [`vm::VmView`].
         "vm.create" => VmCreate(vm::Create) -> vm::Created,
         /// Starts a stopped VM. Result: [`vm::VmView`].
         "vm.start" => VmStart(vm::Start) -> OperationStarted,
         /// Stops a running VM after flushing its disks. Result: [`vm::VmView`].
         "vm.stop" => VmStop(vm::Stop) -> OperationStarted,
+        /// Stops a running VM and starts it again, which is another boot. Result: [`vm::VmView`].
+        "vm.restart" => VmRestart(vm::Restart) -> OperationStarted,
+        /// Ends a VM now, whatever it has not written yet. Result: [`vm::VmView`].
+        "vm.kill" => VmKill(vm::Kill) -> OperationStarted,
+        /// Makes a running VM stand still. Result: [`vm::VmView`].
+        "vm.pause" => VmPause(vm::Pause) -> OperationStarted,
+        /// Lets a paused VM go on. Result: [`vm::VmView`].
+        "vm.resume" => VmResume(vm::Resume) -> OperationStarted,
         /// Removes a VM and everything it owns, stopping it first. Result: [`vm::Deleted`].
         "vm.delete" => VmDelete(vm::Delete) -> OperationStarted,
+        /// Changes what a VM that is not running is made of.
+        "vm.set" => VmSet(vm::Set) -> vm::VmView,
         /// Every VM.
         "vm.list" => VmList(vm::List) -> Vec<vm::VmView>,
         /// One VM.

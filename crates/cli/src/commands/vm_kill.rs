@@ -1,0 +1,43 @@
+use super::select::act_on_each;
+use crate::daemon::follow;
+use crate::failure::Outcome;
+use crate::printer::Progress;
+use banger_protocol::daemon_api::vm::{Kill, KillSignal, VmView};
+use clap::ValueEnum;
+
+/// Kill VMs: end them now, and lose what they have not written to their disks.
+///
+/// `banger vm kill dev` is for a guest that does not react; `banger vm stop dev` has it write first. The VM stays and
+/// `banger vm start dev` boots it again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Names, ids or beginnings of ids.
+    #[arg(required = true, value_name = "VM")]
+    vms: Vec<String>,
+    /// What the VM's own process is sent: TERM lets it close its files first.
+    #[arg(short, long, value_enum, ignore_case = true, default_value_t = Signal::Kill)]
+    signal: Signal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "UPPER")]
+enum Signal {
+    #[value(aliases = ["SIGTERM", "15"])]
+    Term,
+    #[value(aliases = ["SIGKILL", "9"])]
+    Kill,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let signal = match self.signal {
+            Signal::Term => KillSignal::Term,
+            Signal::Kill => KillSignal::Kill,
+        };
+        act_on_each(&self.vms, |daemon, vm| {
+            let started = daemon.call(&Kill { vm, signal })?;
+            follow::<VmView>(daemon, started, None, &Progress::Silent)?;
+            Ok(())
+        })
+    }
+}

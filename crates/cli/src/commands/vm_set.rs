@@ -1,0 +1,31 @@
+use crate::daemon::Daemon;
+use crate::failure::Outcome;
+use crate::printer;
+use banger_protocol::daemon_api::vm::Set;
+use banger_protocol::names::VmRef;
+use banger_protocol::size::ByteSize;
+
+/// Change how many processors or how much memory a VM has.
+///
+/// `banger vm set dev --memory 4G` while it is stopped; it has that from its next start on.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+pub(crate) struct Args {
+    /// A name, an id or the beginning of an id.
+    vm: String,
+    /// How many processors.
+    #[arg(long, value_name = "COUNT", group = "change")]
+    vcpu: Option<u32>,
+    /// How much memory, as 512M or 4G.
+    #[arg(long, value_name = "SIZE", group = "change")]
+    memory: Option<ByteSize>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let set = Set { vm: VmRef(self.vm), vcpu: self.vcpu, memory: self.memory };
+        let vm = Daemon::connect()?.call(&set)?;
+        printer::line(vm.name)?;
+        Ok(0)
+    }
+}
