@@ -29,7 +29,7 @@ pub(super) const FREE_SLOT: &str = "free-slot";
 /// Half a minute on a machine at leisure; a busy one takes many times that.
 const BOOT_LIMIT: Duration = Duration::from_secs(900);
 const START_LIMIT: Duration = Duration::from_secs(30);
-const CONSOLE_LINES_SHOWN: usize = 15;
+const CONSOLE_LINES_SHOWN: usize = 30;
 /// What a host may write before it meets the end of the real disk.
 const SPACE: u64 = 2 << 30;
 
@@ -79,7 +79,7 @@ pub(super) fn boot(place: &Place, folder: &Path, image: &Image, size: Size, unti
         }
         Err(error) => {
             end(&mut child)?;
-            Err(error.context(format!("the host did not come up\n{}", last_words(folder))))
+            bail!("the host did not come up: {error:#}\n{}", last_words(folder))
         }
     }
 }

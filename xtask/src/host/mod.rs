@@ -116,7 +116,12 @@ impl Host {
             .recursive(true)
             .create(&folder)
             .with_context(|| format!("making {}", folder.display()))?;
-        let child = machine::boot(place, &folder, &image, size, until)?;
+        let child = machine::boot(place, &folder, &image, size, until).inspect_err(|_| {
+            if until == Until::ThisProgramEnds {
+                // The error tells what was in it; what cannot be removed now is removed by the next run.
+                drop(fs::remove_dir_all(&folder));
+            }
+        })?;
         // From here on dropping it ends it.
         let mut host = Self { folder, login: Login { image, port: 0 }, own: Some(child) };
         host.login.port = machine::ssh_port(&mut host.monitor()?)?;
