@@ -107,7 +107,8 @@ pub(super) fn end(child: &mut Child) -> Result<ExitStatus> {
 /// The arguments, with names relative to the host's folder where sockets and logs lie.
 fn arguments(image: &Image, size: Size) -> Vec<String> {
     let mut command_line =
-        "console=ttyS0 root=/dev/vda rw quiet systemd.show_status=true mitigations=off panic=1".to_owned();
+        "console=ttyS0 root=/dev/vda rw quiet systemd.show_status=true TERM=dumb mitigations=off panic=1"
+            .to_owned();
     if !size.user_namespaces {
         command_line.push_str(" sysctl.kernel.unprivileged_userns_clone=0");
     }
@@ -197,7 +198,7 @@ fn without_missing_features(log: &str) -> String {
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let shown = &lines[lines.len().saturating_sub(CONSOLE_LINES_SHOWN)..];
-    shown.iter().map(|line| format!("  {}\n", line.escape_debug())).collect()
+    shown.iter().map(|line| format!("  {}\n", line.trim_end().escape_debug())).collect()
 }
 
 #[cfg(test)]
