@@ -60,6 +60,14 @@ pub(crate) fn stands_still(process: ProcessIdentity) -> bool {
         && stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T "))
 }
 
+/// Sends SIGKILL to exactly this process, if it lives and is ours to signal.
+pub(crate) fn kill(process: ProcessIdentity) {
+    // Whether it ended is seen by those who wait for that.
+    if let Ok(Some(handle)) = open(process) {
+        let _ = rustix::process::pidfd_send_signal(handle, rustix::process::Signal::KILL);
+    }
+}
+
 /// A handle on a process: readable once its last thread has ended. `None` when it is gone altogether.
 pub(crate) fn open(process: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };

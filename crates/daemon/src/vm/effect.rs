@@ -304,11 +304,17 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
             let found =
                 helper.call_if_anything_lives(&ProcessKillAll { vm: vm.clone() })?.unwrap_or_default();
             let mut killed: Vec<ProcessIdentity> = found.into_iter().map(|found| found.process).collect();
-            // One that is ending by itself is no longer found by its environment, and still holds the disks.
+            // One that is ending by itself is no longer found by its environment, and still holds the disks; neither is
+            // one that a guest has taken over and that has written something else there.
             if let Some(running) =
                 services.store.vm(vm).ok().flatten().as_ref().and_then(|vm| vm.state.running())
             {
-                killed.extend(running.processes());
+                for process in
+                    running.processes().filter(|process| !killed.contains(process)).collect::<Vec<_>>()
+                {
+                    crate::process::kill(process);
+                    killed.push(process);
+                }
             }
             return Ok(Outcome { killed, ..Outcome::default() });
         }

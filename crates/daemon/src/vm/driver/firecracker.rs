@@ -48,8 +48,13 @@ impl FirecrackerError {
     pub(in crate::vm) fn hint(&self, kvm: Kvm) -> Option<String> {
         let Self::Api(error) = self else { return None };
         match error.call().path.split('/').nth(1) {
+            Some("actions") if kvm == Kvm::NoHardware => {
+                Some("this host runs guests in emulation only: `vmm = \"qemu\"` in config.toml".to_owned())
+            }
             Some("actions") => kvm.hint().map(str::to_owned),
-            Some("network-interfaces") => Some(crate::doctor::TUN_HINT.to_owned()),
+            Some("network-interfaces") if !crate::doctor::tun_opens() => {
+                Some(crate::doctor::TUN_HINT.to_owned())
+            }
             _ => None,
         }
     }
