@@ -9,6 +9,7 @@
 mod connection;
 mod dial;
 mod notice;
+mod ports;
 mod usable;
 
 pub(crate) use notice::send_boot_failed;
