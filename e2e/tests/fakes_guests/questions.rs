@@ -119,3 +119,25 @@ fn a_run_that_is_detached_prints_the_name_and_runs_nothing() {
     assert_eq!(sandbox.vm_ids().len(), 1);
     delete(&sandbox);
 }
+
+#[test]
+fn files_are_copied_through_the_daemons_connection_and_a_lying_guest_gets_nothing_out() {
+    let sandbox = with_a_running_vm();
+    let home = sandbox.home();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(home.join("file"), &content).expect("the sandbox is writable");
+    ok(&sandbox, &["vm", "cp", "file", "dev:copied"]);
+    ok(&sandbox, &["vm", "cp", "dev:copied", "back"]);
+    assert!(std::fs::read(home.join("back")).expect("it came back") == content, "other bytes came back");
+    ok(&sandbox, &["vm", "pause", "dev"]);
+    let refused = sandbox.banger(["vm", "cp", "dev:copied", "again"]).run().expect_code(1);
+    let _ = refused.expect_failure(&["paused", "banger vm resume dev"]);
+    delete(&sandbox);
+
+    ok(&sandbox, &["vm", "create", "--name", "dev", "--image", "liar"]);
+    std::fs::create_dir(home.join("into")).expect("the sandbox is writable");
+    let refused = sandbox.banger(["vm", "cp", "dev:tree", "into"]).run().expect_code(1);
+    let _ = refused.expect_failure(&["was not laid down", "way/planted"]);
+    assert!(!home.join("planted").exists() && !home.join("into/planted").exists());
+    delete(&sandbox);
+}

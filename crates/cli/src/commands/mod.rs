@@ -22,6 +22,7 @@ mod select;
 mod ssh_config;
 mod tip;
 mod version;
+mod vm_cp;
 mod vm_create;
 mod vm_delete;
 mod vm_exec;
@@ -117,6 +118,7 @@ enum Vm {
     Ports(vm_ports::Args),
     Exec(vm_exec::Args),
     Ssh(vm_ssh::Args),
+    Cp(vm_cp::Args),
     Logs(vm_logs::Args),
 }
 
@@ -205,6 +207,7 @@ impl Cli {
                 Vm::Ports(args) => args.run(),
                 Vm::Exec(args) => args.run(),
                 Vm::Ssh(args) => args.run(),
+                Vm::Cp(args) => args.run(),
                 Vm::Logs(args) => args.run(),
             },
             Command::Ps(args) => args.run(),

@@ -1,6 +1,7 @@
 //! One connection of the host: the socket's greeting, then the agent's one request.
 
 use super::Guest;
+use super::copy;
 use super::exec;
 use super::phase::Phase;
 use crate::behaviour::{Answers, Sync};
@@ -85,9 +86,11 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
         }
         Request::Dial { port: HTTP } => {
             frame::write(stream, Kind::Started, &[])?;
-            stream.read(&mut [0; 512])?;
+            let _ = stream.read(&mut [0; 512])?;
             stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n")
         }
+        Request::CopyOut { path } => copy::out(stream, path),
+        Request::CopyIn { path, name } => copy::r#in(stream, path, name.as_deref()),
         Request::Ports => {
             let listener = |port, address: [u8; 4], process: &str| Listener {
                 port,
@@ -126,11 +129,15 @@ fn health(guest: &Guest) -> Health {
 fn lie(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
     match request {
         // A kind that does not exist.
-        Request::Health | Request::WaitUsable | Request::Dial { .. } | Request::Ports => {
-            stream.write_all(&[99, 0, 0, 0, 0])
-        }
+        Request::Health
+        | Request::WaitUsable
+        | Request::Dial { .. }
+        | Request::Ports
+        | Request::CopyIn { .. } => stream.write_all(&[99, 0, 0, 0, 0]),
         // An answer to something else.
         Request::Sync => frame::write_json(stream, Kind::Exit, &7),
+        // A file outside of what was asked for.
+        Request::CopyOut { .. } => copy::climb(stream),
         // Four gigabytes in one frame, and it does begin to send them.
         Request::Exec(_) => {
             frame::write(stream, Kind::Started, &[])?;

@@ -7,6 +7,7 @@
 //! the host on the connection it went wrong on.
 
 mod connection;
+mod copy;
 mod dial;
 mod notice;
 mod ports;

@@ -46,8 +46,25 @@ pub enum Request {
     /// Where something listens on TCP. Answered with one `Reply` frame holding an array of at most
     /// [`MOST_LISTENERS`] [`Listener`]s.
     Ports,
+    /// Send what is at `path`, which starts at root's home unless it starts with `/`. Answered with a copy
+    /// (`Entry`, `Data`, `Hole`, `Done`) and then one `Reply` frame holding [`Copied`].
+    CopyOut { path: String },
+    /// Take a copy, which the host sends after this, and lay it at `path`: below it as `name` if there is a folder,
+    /// else under that very path. Answered with one `Reply` frame holding [`Copied`].
+    CopyIn { path: String, name: Option<String> },
     /// Write everything to the disks. Answered with one `Reply` frame holding `null`.
     Sync,
+}
+
+/// What became of a copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copied {
+    pub entries: u64,
+    /// How many things stayed behind, being neither file, folder nor link.
+    pub skipped: u64,
+    /// The first of these.
+    pub first_skipped: Option<String>,
 }
 
 /// Most listeners that are told; they must fit a frame.
