@@ -239,8 +239,8 @@ pub(crate) async fn perform(
 /// Effects at one time. More of them only wait for each other, in the kernel and each with a thread of ours.
 static TURNS: Semaphore = Semaphore::const_new(8);
 
-/// A killed VMM gives back all its memory before it is gone.
-const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+/// A killed VMM gives back all its memory before it is gone. Where KVM is emulated itself and busy, 20 s were too few.
+const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[derive(Default)]
 struct Outcome {
