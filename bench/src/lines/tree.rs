@@ -25,7 +25,7 @@ fn archive(folder: &Path, files: u32, average: u64) -> Result<PathBuf> {
         tar::Builder::new(std::io::BufWriter::new(File::create(&path).context("making the archive")?));
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut content = vec![0; 1 << 20];
-    content.iter_mut().for_each(|byte| *byte = random.below(256) as u8);
+    content.iter_mut().for_each(|byte| *byte = random.below(256).to_le_bytes()[0]);
     directory(&mut archive, "root/")?;
     file(&mut archive, "root/.profile", b"# the work disk's\n")?;
     for number in 0..files {
