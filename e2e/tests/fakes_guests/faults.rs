@@ -16,12 +16,12 @@ const CREATE: Flow = Flow {
     tried: &["vm", "create", "--name", "dev"],
     steps: &[
         "make the VM's folder",
+        "start the vsock backend",
         "write the config drive",
         "make the root disk",
         "make the work disk",
         "make the bridge",
         "make the tap",
-        "start the vsock backend",
         "start the VMM",
     ],
 };
