@@ -50,8 +50,8 @@ fn a_vm_deleted_while_it_starts_is_gone_and_whoever_waited_for_it_is_told() {
         let sandbox = Sandbox::with_fake_guests();
         let waiting = begin(&sandbox);
         let _ = soon(sandbox.banger(["vm", "delete", "dev"])).run().expect_success();
-        sandbox.assert_nothing_left();
         let _ = waiting.finish().expect_failure(&["cancelled"]);
+        sandbox.assert_nothing_left();
     }
 }
 
