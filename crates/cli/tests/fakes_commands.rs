@@ -322,7 +322,7 @@ fn a_list_is_a_table_ids_or_json() {
     world.daemon().has_vm(ONE, "one");
     let table = String::from_utf8(world.run(&["ps"]).out).unwrap();
     let heads: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(heads, ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "CREATED"]);
+    assert_eq!(heads, ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "DISK", "CREATED"]);
     assert_eq!(world.run(&["vm", "list", "-q"]).out, format!("{ONE}\n").into_bytes());
     let json: serde_json::Value = serde_json::from_slice(&world.run(&["vm", "ps", "--json"]).out).unwrap();
     assert_eq!(json[0]["name"], "one");
