@@ -1,13 +1,13 @@
 //! A machine on which guests are fakes and boot in milliseconds.
 //!
-//! The fakes take the places of QEMU and its vsock backend; what a fake guest does is written in its image, so an
+//! The fakes take the places of QEMU with its vsock backend, or of Firecracker; what a fake guest does is written in its image, so an
 //! image's name is a behaviour. See `crates/fakes`.
 
 use crate::{Sandbox, programs};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Images and what their guests do. The first is what VMs are made of that name none.
@@ -24,19 +24,79 @@ const IMAGES: &[(&str, &str)] = &[
     ("never-syncs", r#"{"sync":"ignored"}"#),
     ("liar", r#"{"answers":"lies"}"#),
 ];
+/// Bytes of a work disk for which nobody wished another size.
+const WORK_DISK: u64 = 8 << 30;
 const KERNEL: &str = "debian-bookworm-cloud";
 
-pub(crate) const QEMU: &str = "fake-qemu";
-pub(crate) const VSOCK_BACKEND: &str = "fake-vsock-backend";
+const QEMU: &str = "fake-qemu";
+const VSOCK_BACKEND: &str = "fake-vsock-backend";
+const FIRECRACKER: &str = "fake-firecracker";
 
-/// Puts images and a kernel into a sandbox and the fakes into a folder of their own, which is returned.
-pub(crate) fn share_into(sandbox: &Sandbox) -> Result<TempDir> {
+/// Which VMM's place a fake takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FakeVmm {
+    Qemu,
+    Firecracker,
+}
+
+impl FakeVmm {
+    pub const ALL: [Self; 2] = [Self::Qemu, Self::Firecracker];
+
+    /// The process that is the machine.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        self.programs()[0]
+    }
+
+    /// Every process of a VM.
+    #[must_use]
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Qemu => &[QEMU, VSOCK_BACKEND],
+            Self::Firecracker => &[FIRECRACKER],
+        }
+    }
+}
+
+/// The programs that stand in for VMMs, in a folder of their own that ends with this.
+#[derive(Debug)]
+pub(crate) struct Fakes {
+    folder: TempDir,
+    vmm: FakeVmm,
+}
+
+impl Fakes {
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What makes banger use them, in its settings.
+    pub(crate) fn settings(&self) -> String {
+        let at = |name: &str| self.program(name).display().to_string();
+        match self.vmm {
+            FakeVmm::Qemu => format!(
+                "vmm = \"qemu\"\nqemu_bin = \"{}\"\nvsock_backend_bin = \"{}\"\n",
+                at(QEMU),
+                at(VSOCK_BACKEND)
+            ),
+            FakeVmm::Firecracker => {
+                format!("vmm = \"firecracker\"\nfirecracker_bin = \"{}\"\n", at(FIRECRACKER))
+            }
+        }
+    }
+}
+
+/// Puts images and a kernel into a sandbox, and the fakes into a folder of their own.
+pub(crate) fn share_into(sandbox: &Sandbox, vmm: FakeVmm) -> Result<Fakes> {
     for (name, behaviour) in IMAGES {
         let manifest = format!(
             r#"{{"name":"{name}","source":"a fake","kernel":"{KERNEL}","digest":"","entries":1,"has_init":true,"has_sshd":false,"created":"2026-01-01T00:00:00Z"}}"#
         );
         let files = [("rootfs.ext4", "root"), ("work-seed.ext4", *behaviour), ("manifest.json", &manifest)];
-        make(&sandbox.state().join("images").join(name), &files)?;
+        let folder = sandbox.state().join("images").join(name);
+        make(&folder, &files)?;
+        let seed = fs::File::options().write(true).open(folder.join("work-seed.ext4"));
+        seed.and_then(|seed| seed.set_len(WORK_DISK)).context("giving the work seed its size")?;
     }
     let manifest = format!(
         r#"{{"name":"{KERNEL}","source":"a fake","version":"6.1.0","arch":"x86_64","sha256":"","boot_modules":["dm_snapshot"],"created":"2026-01-01T00:00:00Z"}}"#
@@ -48,7 +108,7 @@ pub(crate) fn share_into(sandbox: &Sandbox) -> Result<TempDir> {
         ("manifest.json", &manifest),
     ];
     make(&sandbox.state().join("kernels").join(KERNEL), &files)?;
-    programs_for_everybody()
+    Ok(Fakes { folder: programs_for_everybody()?, vmm })
 }
 
 fn make(folder: &Path, files: &[(&str, &str)]) -> Result<()> {
@@ -70,7 +130,7 @@ fn programs_for_everybody() -> Result<TempDir> {
             .with_context(|| format!("opening {} to everybody", path.display()))
     };
     open(folder.path())?;
-    for program in [QEMU, VSOCK_BACKEND] {
+    for program in [QEMU, VSOCK_BACKEND, FIRECRACKER] {
         let copy = folder.path().join(program);
         fs::copy(programs::find(program), &copy).with_context(|| format!("copying {program}"))?;
         open(&copy)?;

@@ -47,8 +47,35 @@ pub(crate) fn share_into(sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// One builds, the others wait for it.
-fn template() -> Result<PathBuf> {
+/// Puts an image with `free` bytes of space beside the default one, which is too large to be filled in a test, and
+/// returns the file of its root file system.
+pub(crate) fn add_small(sandbox: &Sandbox, name: &str, free: u64) -> Result<PathBuf> {
+    let images = sandbox.state().join("images");
+    let (from, to) = (images.join("debian-bookworm"), images.join(name));
+    link_tree(&from, &to)?;
+    let rootfs = to.join("rootfs.ext4");
+    fs::remove_file(&rootfs).context("replacing the link of the root file system")?;
+    let (source, target) = (from.join("rootfs.ext4"), rootfs.display().to_string());
+    let run = |tool: &str, arguments: &[&str]| drop(sandbox.tool(tool, arguments).run().expect_success());
+    run("cp", &["--sparse=always", "--", &source.display().to_string(), &target]);
+    run("resize2fs", &["-M", &target]);
+    let least = fs::metadata(&rootfs).with_context(|| format!("looking at {target}"))?.len();
+    let kib = (least + free).div_ceil(1024);
+    run("resize2fs", &[&target, &format!("{kib}K")]);
+    let manifest = to.join("manifest.json");
+    let text = fs::read_to_string(&manifest).context("reading the manifest")?;
+    fs::remove_file(&manifest).context("replacing the link of the manifest")?;
+    fs::write(&manifest, text.replace("\"debian-bookworm\"", &format!("\"{name}\"")))
+        .context("writing the manifest")?;
+    Ok(rootfs)
+}
+
+/// The folder with image and kernel: one brought from another machine, or this machine's. One builds it, the
+/// others wait.
+pub(crate) fn template() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("BANGER_E2E_TEMPLATE") {
+        return Ok(PathBuf::from(given));
+    }
     let templates = cache().join("templates");
     fs::create_dir_all(&templates).with_context(|| format!("making {}", templates.display()))?;
     let lock = File::create(templates.join("lock")).context("making the lock of the image cache")?;
@@ -85,19 +112,20 @@ fn build(template: &Path) -> Result<()> {
 
 fn key() -> Result<String> {
     let mut hash = Sha256::new();
-    let mut add = |path: &Path| -> Result<()> {
+    // By their names and not their places: two checkouts of the same sources share what they make.
+    let mut add = |path: &Path, name: &Path| -> Result<()> {
         let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        hash.update(path.as_os_str().as_encoded_bytes());
+        hash.update(name.as_os_str().as_encoded_bytes());
         hash.update(bytes.len().to_le_bytes());
         hash.update(bytes);
         Ok(())
     };
-    add(&programs::folder().join("banger-vsock-agent"))?;
+    add(&programs::folder().join("banger-vsock-agent"), Path::new("banger-vsock-agent"))?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate lies in the checkout")?;
     for source in DECIDING {
         let mut files = files_below(&root.join(source))?;
         files.sort();
-        files.iter().try_for_each(|file| add(file))?;
+        files.iter().try_for_each(|file| add(file, file.strip_prefix(root).unwrap_or(file)))?;
     }
     Ok(hex::encode(&hash.finalize()[..8]))
 }

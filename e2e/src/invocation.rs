@@ -85,6 +85,21 @@ impl Invocation {
         self.start().finish()
     }
 
+    /// How long it takes from its start to its end, with nobody listening to what it says.
+    ///
+    /// # Panics
+    /// When it cannot be started, or fails.
+    #[must_use]
+    pub fn time(mut self) -> Duration {
+        let command = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let begun = Instant::now();
+        let status = command.status();
+        let took = begun.elapsed();
+        let status = status.unwrap_or_else(|error| panic!("could not start `{}`: {error}", self.shown));
+        assert!(status.success(), "`{}`: {status}", self.shown);
+        took
+    }
+
     /// Starts it. Dropping the [`Running`] kills it.
     ///
     /// # Panics

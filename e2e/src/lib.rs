@@ -22,8 +22,20 @@ mod rpc;
 mod sandbox;
 
 pub use checks::Checks;
+pub use fake_guests::FakeVmm;
 pub use host::Host;
 pub use invocation::{Finished, Invocation, Running};
 pub use processes::Process;
 pub use rpc::{Rpc, operation_of};
 pub use sandbox::Sandbox;
+
+/// The folder with the image and the kernel that guest tests boot, made now if this machine has none.
+///
+/// # Errors
+/// When they cannot be made.
+///
+/// # Panics
+/// When banger is not built.
+pub fn guest_template() -> anyhow::Result<std::path::PathBuf> {
+    images::template()
+}

@@ -53,14 +53,18 @@ fn look(pid: u32) -> Option<Process> {
     (!command.is_empty()).then_some(Process { pid, command })
 }
 
-/// Kills a process after making sure, with a handle on it, that it is still one of the folder's.
-pub(crate) fn kill(process: &Process, folder: &Path) {
+/// Signals a process after making sure, with a handle on it, that it is still one of the folder's.
+pub(crate) fn signal(process: &Process, folder: &Path, signal: Signal) {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return };
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
     if touches(process.pid, folder) {
         // It may have ended in between, which is what was wanted.
-        let _ = pidfd_send_signal(&handle, Signal::KILL);
+        let _ = pidfd_send_signal(&handle, signal);
     }
+}
+
+pub(crate) fn kill(process: &Process, folder: &Path) {
+    signal(process, folder, Signal::KILL);
 }
 
 /// Returns when the process has ended, or at the deadline.

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+/// Bytes read at once; an answer has at most 1 MiB.
+const PIECE: usize = 256 << 10;
 /// What an answer is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -26,7 +28,7 @@ impl Rpc {
         let stream = UnixStream::connect(socket)
             .unwrap_or_else(|error| panic!("nobody at {}: {error}", socket.display()));
         stream.set_read_timeout(Some(LIMIT)).expect("a socket takes a time limit");
-        Self { stream: BufReader::new(stream), next_id: 1 }
+        Self { stream: BufReader::with_capacity(PIECE, stream), next_id: 1 }
     }
 
     /// Connects and greets.
@@ -96,6 +98,16 @@ impl Rpc {
     /// When the daemon has closed the connection.
     pub fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.get_mut().write_all(bytes)
+    }
+
+    /// How many bytes an answer has that is not looked into.
+    ///
+    /// # Panics
+    /// When the daemon is gone.
+    pub fn weigh(&mut self, method: &str, params: &Value) -> usize {
+        self.send(method, params);
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line).expect("the daemon answers")
     }
 
     /// The next line; `None` when the daemon closed.

@@ -5,8 +5,10 @@
 //! then looks: a VM nobody deleted, a process still about, an entry among the VMs' folders is a failure of the
 //! test that left it. Whatever it finds it removes as well, so that one test's leak does not become another's.
 
-use crate::{Finished, Invocation, Process, Rpc, fake_guests, images, processes, programs};
+use crate::fake_guests::{self, FakeVmm, Fakes};
+use crate::{Finished, Invocation, Process, Rpc, images, processes, programs};
 use rustix::event::{Timespec, poll};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -22,8 +24,10 @@ const ENDING: Duration = Duration::from_secs(20);
 pub struct Sandbox {
     folder: TempDir,
     programs: PathBuf,
-    /// The programs that stand in for QEMU and guests, if any do.
-    fakes: Option<TempDir>,
+    /// The programs that stand in for a VMM and guests, if any do.
+    fakes: Option<Fakes>,
+    /// The VMM that real guests have to run in; banger chooses when there is none.
+    vmm: Option<String>,
     /// How long processes that were told to end may take.
     patience: Duration,
 }
@@ -47,7 +51,7 @@ impl Sandbox {
             .rand_bytes(4)
             .tempdir_in(parent)
             .unwrap_or_else(|error| panic!("no sandbox in {}: {error}", parent.display()));
-        let sandbox = Self { folder, programs, fakes: None, patience };
+        let sandbox = Self { folder, programs, fakes: None, vmm: None, patience };
         for folder in ["home", "config", "state/banger", "cache", "run"] {
             let folder = sandbox.folder.path().join(folder);
             make_private(&folder);
@@ -57,13 +61,28 @@ impl Sandbox {
 
     /// A machine with the default image and its kernel. The first on this machine to ask for one builds them.
     ///
+    /// `BANGER_E2E_VMM` says which VMM its guests have to run in (`firecracker`, `qemu`).
+    ///
     /// # Panics
     /// As [`Sandbox::empty`], and when they cannot be built.
     #[must_use]
     pub fn with_image() -> Self {
-        let sandbox = Self::empty();
+        let mut sandbox = Self::empty();
         images::share_into(&sandbox).unwrap_or_else(|error| panic!("no image to test with: {error:#}"));
+        sandbox.vmm = std::env::var("BANGER_E2E_VMM").ok();
+        if sandbox.vmm.is_some() {
+            sandbox.configure("");
+        }
         sandbox
+    }
+
+    /// Adds an image of this name whose root file system has this many bytes free; the path of that file system.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn add_small_image(&self, name: &str, free: u64) -> PathBuf {
+        images::add_small(self, name, free).unwrap_or_else(|error| panic!("no small image: {error:#}"))
     }
 
     /// A machine with images whose guests are fakes, each named after what they do; see `fake_guests`.
@@ -72,8 +91,17 @@ impl Sandbox {
     /// As [`Sandbox::empty`], and when the fakes are not built.
     #[must_use]
     pub fn with_fake_guests() -> Self {
+        Self::with_fake_guests_of(FakeVmm::Qemu)
+    }
+
+    /// As [`Sandbox::with_fake_guests`], of this VMM.
+    ///
+    /// # Panics
+    /// As [`Sandbox::with_fake_guests`].
+    #[must_use]
+    pub fn with_fake_guests_of(vmm: FakeVmm) -> Self {
         let mut sandbox = Self::empty();
-        let fakes = fake_guests::share_into(&sandbox);
+        let fakes = fake_guests::share_into(&sandbox, vmm);
         sandbox.fakes = Some(fakes.unwrap_or_else(|error| panic!("no fake guests: {error:#}")));
         sandbox.configure("");
         sandbox
@@ -163,12 +191,12 @@ impl Sandbox {
     pub fn configure(&self, text: &str) {
         let folder = self.folder.path().join("config/banger");
         make_private(&folder);
-        let fakes = self.fakes.as_ref().map_or_else(String::new, |fakes| {
-            let at = |program: &str| fakes.path().join(program).display().to_string();
-            let (qemu, backend) = (at(fake_guests::QEMU), at(fake_guests::VSOCK_BACKEND));
-            format!("qemu_bin = \"{qemu}\"\nvsock_backend_bin = \"{backend}\"\n")
-        });
-        fs::write(folder.join("config.toml"), fakes + text).expect("the sandbox is writable");
+        let settings = match (&self.fakes, &self.vmm) {
+            (Some(fakes), _) => fakes.settings(),
+            (None, Some(vmm)) => format!("vmm = \"{vmm}\"\n"),
+            (None, None) => String::new(),
+        };
+        fs::write(folder.join("config.toml"), settings + text).expect("the sandbox is writable");
     }
 
     /// The folder in which the sockets' own folder is made.
@@ -220,13 +248,25 @@ impl Sandbox {
         assert_eq!(self.outlast(gone), [], "killed, and still there");
     }
 
+    /// Stops the processes that run a program: they stay, and do nothing until they are killed.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn halt(&self, program: &str) {
+        let halted = self.running(program);
+        assert!(!halted.is_empty(), "no {program} is running");
+        for process in &halted {
+            processes::signal(process, self.folder.path(), Signal::STOP);
+        }
+    }
+
     /// Puts a program that fails at once in the place of a fake.
     ///
     /// # Panics
     /// When guests are not fakes here.
     pub fn break_fake(&self, program: &str) {
         let fakes = self.fakes.as_ref().expect("guests are fakes here");
-        let path = fakes.path().join(program);
+        let path = fakes.program(program);
         fs::remove_file(&path)
             .and_then(|()| fs::copy("/bin/false", &path))
             .expect("the fakes can be replaced");

@@ -2,6 +2,7 @@
 
 use banger_e2e::{Checks, Host, Sandbox};
 use std::fs;
+use std::time::Duration;
 
 #[test]
 fn the_first_command_returns_although_it_leaves_a_daemon_behind() {
@@ -32,8 +33,7 @@ fn a_daemon_that_was_killed_is_followed_by_another_one() {
     let pid = || sandbox.json(&["daemon", "status"])["pid"].as_u64().expect("the daemon has a pid");
     let _ = sandbox.banger(["vm", "list"]).run().expect_success();
     let first = pid();
-    let _ = sandbox.tool("kill", ["-9", &first.to_string()]).run().expect_success();
-    assert_eq!(sandbox.outlast(|process| u64::from(process.pid) == first), []);
+    sandbox.kill("bangerd");
     let _ = sandbox.banger(["vm", "list"]).run().expect_success();
     assert_ne!(pid(), first);
 }
@@ -64,6 +64,17 @@ fn what_cannot_be_is_refused_with_a_hint_and_leaves_nothing() {
     checks.check("none of them left a row", || assert_eq!(sandbox.vm_ids(), [""; 0]));
     checks.check("none of them left a folder", || assert_eq!(sandbox.vm_folders(), [""; 0]));
     checks.finish();
+}
+
+#[test]
+fn an_impossible_wish_is_refused_before_an_image_is_built_for_it() {
+    let sandbox = Sandbox::empty();
+    for (flag, value) in [("--memory", "1"), ("--vcpu", "100000"), ("--disk-size", "1M")] {
+        // A build takes a minute and a mirror.
+        let created = sandbox.banger(["vm", "create", flag, value]).limit(Duration::from_secs(20));
+        let _ = created.run().expect_failure(&[&format!("{flag} takes")]);
+    }
+    assert_eq!(sandbox.json(&["image", "list"]), serde_json::json!([]));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use banger_e2e::{Checks, Host, Sandbox};
 fn a_vm_keeps_its_files_over_stop_and_start_and_leaves_no_trace_when_deleted() {
     let before = Host::look();
     let sandbox = Sandbox::with_image();
-    let _ = sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_success();
+    let _ = sandbox.banger(["vm", "create", "--name", "dev", "--disk-size", "3G"]).run().expect_success();
     let id = sandbox.json(&["vm", "show", "dev"])["id"].as_str().expect("a VM has an id").to_owned();
     let first_boot = sandbox.boot_id("dev");
     let mut checks = Checks::new();
@@ -18,6 +18,13 @@ fn a_vm_keeps_its_files_over_stop_and_start_and_leaves_no_trace_when_deleted() {
     checks.check("files can be written everywhere", || {
         let write = "for at in /root /etc /var; do echo $at > $at/kept; done";
         let _ = sandbox.exec("dev", &["sh", "-c", write]).expect_success();
+    });
+    checks.check("its own disk is as large as was wished", || {
+        // In blocks of 1 KiB, less what the file system needs for itself.
+        let told = sandbox.exec("dev", &["df", "--output=size", "/root"]).expect_success();
+        let size: u64 =
+            told.stdout_text().lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("a size");
+        assert!(((28 << 20) / 10..=3 << 20).contains(&size), "{size} KiB");
     });
     checks.check("a stopped VM answers no command and says why", || {
         let _ = sandbox.banger(["vm", "stop", "dev"]).run().expect_success();
@@ -58,9 +65,9 @@ fn a_guest_outlives_both_daemons() {
     let _ = sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_success();
     let boot = sandbox.boot_id("dev");
     let mut checks = Checks::new();
-    for (sentence, field) in [
-        ("a guest and a running command survive the daemon's death", "pid"),
-        ("a guest and a running command survive the helper's death", "helper_pid"),
+    for (sentence, program) in [
+        ("a guest and a running command survive the daemon's death", "bangerd"),
+        ("a guest and a running command survive the helper's death", "bangerd-root"),
     ] {
         checks.check(sentence, || {
             let script = "echo ready; read word; echo got $word";
@@ -68,9 +75,7 @@ fn a_guest_outlives_both_daemons() {
             let mut talk = talk.open_stdin().start();
             talk.wait_for("ready");
 
-            let pid = sandbox.json(&["daemon", "status"])[field].as_u64().expect("it has a pid");
-            let _ = sandbox.tool("kill", ["-9", &pid.to_string()]).run().expect_success();
-            assert_eq!(sandbox.outlast(|process| u64::from(process.pid) == pid), []);
+            sandbox.kill(program);
 
             let view = sandbox.json(&["vm", "show", "dev"]);
             assert_eq!(view["running"]["boot_id"], boot.as_str(), "{view}");

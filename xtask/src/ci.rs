@@ -2,7 +2,7 @@
 
 use crate::place::Place;
 use crate::rings::{self, Request};
-use crate::{check, setup};
+use crate::{bench, build, check, setup};
 use anyhow::Result;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -13,5 +13,8 @@ pub(crate) fn run(place: &Place) -> Result<ExitCode> {
     setup::everything(place)?;
     check::all(place)?;
     println!("ci: set up and checked after {} s", begun.elapsed().as_secs());
+    let programs = build::all(place, build::Profile::Release)?;
+    bench::check(place, &programs)?;
+    println!("ci: built and measured after {} s", begun.elapsed().as_secs());
     rings::run(place, &Request::default())
 }

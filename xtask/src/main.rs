@@ -15,6 +15,7 @@ mod build;
 mod check;
 mod ci;
 mod demo;
+mod host;
 mod place;
 mod rings;
 mod setup;
@@ -32,10 +33,13 @@ usage: cargo xtask <command>
   build [--release]
                    all programs and the static guest agent, in target/<profile>/
   check            formatting, lints, tidiness, licences, documentation
-  test [--ring pure|fakes|kernel|guest]... [-- NAME...]
-                   the tests; every ring unless told which, every test unless named
+  test [--ring pure|fakes|kernel|guest]... [--on-host] [-- NAME...]
+                   the tests; every ring unless told which, every test unless named;
+                   with `--ring guest --on-host` in the test host
   demo             a command in a real guest, and how long that guest took to boot
-  bench            the figures banger promises, measured here
+  host             a whole Debian to test on: systemd, device mapper, KVM (says more when called)
+  bench [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
+                   the figures banger promises, measured here
   ci               setup, check, build and all tests
 
 `test`, `demo`, `bench` and `ci` run `setup` and `build` themselves.";
@@ -60,7 +64,8 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["check"] => check::all(&place)?,
         ["test", rest @ ..] => return rings::run(&place, &rings::Request::parse(rest)?),
         ["demo"] => demo::run(&place)?,
-        ["bench"] => return bench::run(&place),
+        ["host", rest @ ..] => return host::run(&place, rest),
+        ["bench", rest @ ..] => bench::run(&place, rest)?,
         ["ci"] => return ci::run(&place),
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("`{}` is not a command\n\n{USAGE}", words.join(" ")),

@@ -8,10 +8,12 @@
 use crate::place::Place;
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// One program with its arguments so far.
 #[derive(Debug)]
@@ -51,6 +53,41 @@ impl Tool {
     pub(crate) fn env(mut self, variable: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(variable, value);
         self
+    }
+
+    pub(crate) fn current_dir(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Lets it read what the developer types.
+    pub(crate) fn interactive(mut self) -> Self {
+        self.command.stdin(Stdio::inherit());
+        self
+    }
+
+    /// Lets it read a file.
+    pub(crate) fn reading(mut self, file: File) -> Self {
+        self.command.stdin(file);
+        self
+    }
+
+    /// Puts it into a process group of its own, where no Ctrl-C of this terminal reaches it.
+    pub(crate) fn own_group(mut self) -> Self {
+        self.command.process_group(0);
+        self
+    }
+
+    /// Starts it and goes on; what it says goes to `log`.
+    pub(crate) fn start(mut self, log: &File) -> Result<Child> {
+        let log = || log.try_clone().context("sharing a log");
+        let started = self.command.stdout(log()?).stderr(log()?).spawn();
+        started.with_context(|| format!("starting {}", self.name))
+    }
+
+    /// Runs it in full view and says how it ended.
+    pub(crate) fn status(mut self) -> Result<ExitStatus> {
+        self.command.status().with_context(|| format!("starting {}", self.name))
     }
 
     /// Runs it in full view; anything but success is an error.

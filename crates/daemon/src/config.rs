@@ -1,5 +1,6 @@
 //! The user's settings: `config.toml`. Every key is optional, an unknown one is refused.
 
+use crate::store::VmSpec;
 use crate::vm::create::{host_cpus, host_memory};
 use banger_protocol::names::ImageName;
 use banger_protocol::size::ByteSize;
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub vmm: VmmChoice,
     /// How a VM's changes to its image are kept, for VMs started for the first time.
     pub root_disk: RootDiskChoice,
+    /// Instead of the `firecracker` beside banger's programs or in the PATH.
+    pub firecracker_bin: Option<PathBuf>,
     /// Instead of the `qemu-system-x86_64` in the PATH.
     pub qemu_bin: Option<PathBuf>,
     /// Instead of the `vhost-device-vsock` beside banger's programs or in the PATH.
@@ -44,6 +47,7 @@ pub(crate) enum VmmChoice {
     /// The best there is on this host.
     #[default]
     Auto,
+    Firecracker,
     Qemu,
 }
 
@@ -88,6 +92,8 @@ struct VmDefaults {
     vcpu: Option<u32>,
     #[serde(deserialize_with = "size")]
     memory: Option<ByteSize>,
+    #[serde(deserialize_with = "size")]
+    disk_size: Option<ByteSize>,
 }
 
 impl Default for Config {
@@ -96,6 +102,7 @@ impl Default for Config {
             default_image: "debian-bookworm".parse().expect("a legal name"),
             vmm: VmmChoice::Auto,
             root_disk: RootDiskChoice::Auto,
+            firecracker_bin: None,
             qemu_bin: None,
             vsock_backend_bin: None,
             ssh_key_path: None,
@@ -138,12 +145,15 @@ impl Config {
         })
     }
 
-    /// Virtual processors and memory of a VM that was given none: a quarter of the host's processors between 1 and
-    /// 4, an eighth of its memory between 512 MiB and 8 GiB.
-    pub(crate) fn vm_defaults(&self) -> (u32, ByteSize) {
-        let vcpu = self.vm_defaults.vcpu.unwrap_or_else(|| (host_cpus() / 4).clamp(1, 4));
+    /// What a VM gets that was given nothing: a quarter of the host's processors between 1 and 4, an eighth of its
+    /// memory between 512 MiB and 8 GiB, and a work disk of 8 GiB.
+    pub(crate) fn vm_defaults(&self) -> VmSpec {
         let eighth = (host_memory().as_bytes() / 8).clamp(512 << 20, 8 << 30);
-        (vcpu, self.vm_defaults.memory.unwrap_or(ByteSize::mib(eighth >> 20)))
+        VmSpec {
+            vcpu: self.vm_defaults.vcpu.unwrap_or_else(|| (host_cpus() / 4).clamp(1, 4)),
+            memory: self.vm_defaults.memory.unwrap_or(ByteSize::mib(eighth >> 20)),
+            disk_size: self.vm_defaults.disk_size.unwrap_or(VmSpec::USUAL_DISK_SIZE),
+        }
     }
 }
 
@@ -183,8 +193,10 @@ mod tests {
     #[test]
     fn sizes_are_written_as_on_the_command_line() {
         let parse = |text| Config::parse(text, Path::new("c")).map(|config| config.vm_defaults());
-        assert_eq!(parse("[vm_defaults]\nvcpu = 2\nmemory = \"1G\"").unwrap(), (2, ByteSize::mib(1024)));
-        assert_eq!(parse("[vm_defaults]\nvcpu = 2\nmemory = 700").unwrap(), (2, ByteSize::mib(700)));
+        let defaults = parse("[vm_defaults]\nvcpu = 2\nmemory = \"1G\"\ndisk_size = \"20G\"").unwrap();
+        assert_eq!((defaults.vcpu, defaults.memory), (2, ByteSize::mib(1024)));
+        assert_eq!(defaults.disk_size, ByteSize::mib(20 << 10));
+        assert_eq!(parse("[vm_defaults]\nmemory = 700").unwrap().memory, ByteSize::mib(700));
         assert!(parse("[vm_defaults]\nmemory = \"much\"").is_err());
     }
 }

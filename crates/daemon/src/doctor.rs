@@ -3,7 +3,7 @@
 use crate::Services;
 use crate::store::{ImageRecord, KernelRecord};
 use crate::vm::adopt::unrecorded_folders;
-use crate::vm::vmm::{Kvm, choose, find};
+use crate::vm::vmm::{Firecracker, Kvm, choose, choose_firecracker, find};
 use banger_protocol::daemon_api::system::{DoctorReport, DoctorRow, Verdict};
 use banger_protocol::root_api::Acceleration;
 use banger_protocol::size::ByteSize;
@@ -13,7 +13,8 @@ use std::fs::File;
 const LEAST_SPACE: u64 = 3 << 30;
 
 pub(crate) fn run(services: &Services) -> DoctorReport {
-    let mut rows = vec![architecture(), kvm(services), vmm(services), tun(), agent(services), namespaces()];
+    let mut rows = vec![architecture(), kvm(services), vmm(services), firecracker(services)];
+    rows.extend([tun(), agent(services), namespaces()]);
     rows.extend(tools());
     rows.push(space(services));
     rows.extend(state(services));
@@ -38,29 +39,43 @@ fn kvm(services: &Services) -> DoctorRow {
 }
 
 fn vmm(services: &Services) -> DoctorRow {
-    match choose(&services.host, services.config.vmm) {
+    let host = &services.host;
+    match choose(host, services.config.vmm) {
         Ok(vmm) => {
             let how = match vmm.acceleration() {
                 Acceleration::Kvm => "with KVM",
                 Acceleration::Tcg => "emulated, because KVM cannot be used",
             };
-            row(Verdict::Pass, "VMM", format!("{}, {how}", vmm.name()), None)
+            row(Verdict::Pass, "VMM", format!("{}, {how}", vmm.name().as_str()), None)
         }
-        Err(error) => row(Verdict::Fail, "VMM", error.to_string(), Some(error.hint())),
+        Err(error) => row(Verdict::Fail, "VMM", error.to_string(), Some(&error.hint())),
     }
 }
+
+/// Firecracker is the fastest there is, and not needed.
+fn firecracker(services: &Services) -> DoctorRow {
+    let subject = "Firecracker";
+    let host = &services.host;
+    match (choose_firecracker(host), &host.firecracker) {
+        (Ok(_), Some(Firecracker { path, version: Some(version) })) => {
+            let finding = format!("{version} at {}", path.display());
+            let advice = banger_firecracker::judge(*version).advice();
+            let verdict = if advice.is_some() { Verdict::Warn } else { Verdict::Pass };
+            row(verdict, subject, finding, advice.as_deref())
+        }
+        (Err(error), _) => row(Verdict::Warn, subject, error.to_string(), Some(&error.hint())),
+        (Ok(_), _) => unreachable!("one that can be used was found and said its version"),
+    }
+}
+
+/// What to do where `/dev/net/tun` does not open.
+pub(crate) const TUN_HINT: &str =
+    "guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, the mode every desktop has";
 
 fn tun() -> DoctorRow {
     match File::options().read(true).write(true).open("/dev/net/tun") {
         Ok(_) => row(Verdict::Pass, "/dev/net/tun", "opens", None),
-        Err(error) => row(
-            Verdict::Fail,
-            "/dev/net/tun",
-            error.to_string(),
-            Some(
-                "guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, the mode every desktop has",
-            ),
-        ),
+        Err(error) => row(Verdict::Fail, "/dev/net/tun", error.to_string(), Some(TUN_HINT)),
     }
 }
 

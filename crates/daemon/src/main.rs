@@ -59,6 +59,8 @@ pub(crate) struct Services {
     pub config: Config,
     pub host: vm::vmm::Host,
     pub range: Range,
+    /// Whether files in the state folder can share blocks.
+    pub reflink: bool,
     pub faults: vm::Faults,
     /// The guest agent's program, to be put into initrds and images.
     pub agent: PathBuf,
@@ -198,12 +200,12 @@ async fn serve_until_told(
     let store = Store::open(&state.database())?;
     let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
-    let host = vm::vmm::Host::look(config.qemu_bin.as_deref(), config.vsock_backend_bin.as_deref());
-    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let host = vm::vmm::Host::look(&config);
+    let text = |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
     let settings = Settings {
-        qemu: text(&host.qemu),
-        vsock_backend: text(&host.vsock_backend),
-        firecracker: None,
+        qemu: text(host.qemu.as_ref()),
+        vsock_backend: text(host.vsock_backend.as_ref()),
+        firecracker: text(host.firecracker.as_ref().map(|found| &found.path)),
         bridge: BRIDGE.to_owned(),
         address: Range::LOCAL.bridge,
         prefix: Range::LOCAL.prefix,
@@ -214,6 +216,7 @@ async fn serve_until_told(
         locks: vm::Locks::default(),
         doors: vm::Doors::default(),
         range: Range::LOCAL,
+        reflink: clone::can_reflink(&state.vms()),
         faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
         agent: find_agent(),
         ssh_key: config.ssh_key_path.clone().unwrap_or_else(|| state.ssh_key()),

@@ -68,6 +68,7 @@ pub(crate) async fn route(
         }
         DaemonCall::OperationList(_) => reply(client, id, Ok(s.operations.list())).await,
 
+        DaemonCall::VmCheck(request) => reply(client, id, create::check(s, &request)).await,
         DaemonCall::VmCreate(request) => {
             reply(client, id, block_in_place(|| create::create(s, client, request))).await
         }

@@ -1,8 +1,13 @@
-//! What a fake machine does, as it stands on its work disk: a JSON object, everything not named being proper.
+//! What a fake machine does, as it stands at the beginning of its work disk: a JSON object, everything not named being
+//! proper. The disk may hold a file system as well, ext4 leaving its first bytes to whoever boots from it.
 
 use serde::Deserialize;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
+
+/// Where ext4's own begins.
+const BOOT_BLOCK: u64 = 1024;
 
 /// The folder's file that lets a machine go on which waits to be told.
 pub const GO: &str = "go";
@@ -75,8 +80,11 @@ impl Behaviour {
     /// # Errors
     /// When the disk holds something else.
     pub fn read(work_disk: &Path) -> Result<Self, BehaviourError> {
-        let text = std::fs::read(work_disk).map_err(BehaviourError::Read)?;
-        serde_json::from_slice(&text).map_err(BehaviourError::Parse)
+        let mut text = Vec::new();
+        let disk = File::open(work_disk).map_err(BehaviourError::Read)?;
+        disk.take(BOOT_BLOCK).read_to_end(&mut text).map_err(BehaviourError::Read)?;
+        let length = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+        serde_json::from_slice(&text[..length]).map_err(BehaviourError::Parse)
     }
 }
 

@@ -4,33 +4,18 @@
 //! first. Of a machine there is only the connection to the vsock backend.
 
 use crate::behaviour::{Behaviour, BehaviourError, Vmm};
+use crate::guest::Order;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// What a guest does to its machine, as the byte that the backend sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Order {
-    PowerOff = b'P',
-    Reboot = b'R',
-    /// Which says so on the console and then reboots.
-    Panic = b'K',
-}
-
-impl Order {
-    fn from_byte(byte: u8) -> Option<Self> {
-        [Self::PowerOff, Self::Reboot, Self::Panic].into_iter().find(|order| *order as u8 == byte)
-    }
-
-    /// Its `ShutdownCause` (qapi/run-state.json).
-    fn cause(self) -> &'static str {
-        match self {
-            Self::PowerOff => "guest-shutdown",
-            Self::Reboot | Self::Panic => "guest-reset",
-        }
+/// Its `ShutdownCause` (qapi/run-state.json).
+fn cause(order: Order) -> &'static str {
+    match order {
+        Order::PowerOff => "guest-shutdown",
+        Order::Reboot | Order::Panic => "guest-reset",
     }
 }
 
@@ -206,11 +191,7 @@ pub fn run(line: &CommandLine) -> Result<(), MachineError> {
         return Ok(());
     }
     let order = hold(backend);
-    if order == Order::Panic {
-        let said =
-            b"Kernel panic - not syncing: made to\n---[ end Kernel panic - not syncing: made to ]---\n";
-        console.write_all(said).map_err(MachineError::Console)?;
-    }
+    console.write_all(order.last_words().as_bytes()).map_err(MachineError::Console)?;
     tell(events, order);
     Ok(())
 }
@@ -220,7 +201,7 @@ fn tell(events: &Path, order: Order) {
     let greeting = std::fs::read_to_string(events.with_extension("in")).unwrap_or_default();
     if greeting.contains("qmp_capabilities") {
         let event =
-            format!(r#"{{"event": "SHUTDOWN", "data": {{"guest": true, "reason": "{}"}}}}"#, order.cause());
+            format!(r#"{{"event": "SHUTDOWN", "data": {{"guest": true, "reason": "{}"}}}}"#, cause(order));
         let _ = File::options()
             .write(true)
             .open(events.with_extension("out"))

@@ -17,8 +17,12 @@ use std::net::Ipv4Addr;
 pub const VSOCK_SOCKET: &str = "v.sock";
 /// Socket in a VM's folder between QEMU and its vsock backend.
 pub const VHOST_SOCKET: &str = "vhost.sock";
+/// Socket in a VM's folder on which Firecracker takes its orders.
+pub const API_SOCKET: &str = "api.sock";
 /// What the guest wrote to its serial console.
 pub const CONSOLE_LOG: &str = "console.log";
+/// What Firecracker logs, from its start on; apart from [`VMM_LOG`], because it writes over what others write.
+pub const FIRECRACKER_LOG: &str = "firecracker.log";
 /// What the VMM and its vsock backend had to say themselves.
 pub const VMM_LOG: &str = "vmm.log";
 /// What QEMU tells of its machine, as lines of its own protocol (QMP); made anew at each start.
@@ -126,6 +130,9 @@ pub enum Program {
     VsockBackend,
     /// QEMU. Descriptors after the folder: kernel, initrd, then one for each disk that is [`DiskSource::Descriptor`].
     Qemu(QemuSpec),
+    /// Firecracker, which has no machine yet: it listens on [`API_SOCKET`] and finds the descriptors, the same as
+    /// QEMU's, at the numbers that [`FirecrackerFiles`] says.
+    Firecracker(FirecrackerSpec),
 }
 
 impl Program {
@@ -133,7 +140,7 @@ impl Program {
     pub fn role(&self) -> Role {
         match self {
             Self::VsockBackend => Role::VsockBackend,
-            Self::Qemu(_) => Role::Vmm,
+            Self::Qemu(_) | Self::Firecracker(_) => Role::Vmm,
         }
     }
 }
@@ -158,6 +165,44 @@ pub struct QemuSpec {
     pub disks: Vec<Disk>,
     /// The guest's MAC on the VM's tap.
     pub mac: MacAddress,
+}
+
+/// What a Firecracker is started with; the machine itself is described to it over its API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirecrackerSpec {
+    /// In the order the guest sees them.
+    pub disks: Vec<Disk>,
+}
+
+/// Under which names Firecracker opens what it was given.
+#[derive(Clone, Copy, Debug)]
+pub struct FirecrackerFiles;
+
+impl FirecrackerFiles {
+    pub const KERNEL: u32 = 3;
+    pub const INITRD: u32 = 4;
+    const FIRST_DISK: u32 = 5;
+
+    /// The name of a descriptor with this number; the same for every VM.
+    #[must_use]
+    pub fn descriptor(number: u32) -> String {
+        format!("/proc/self/fd/{number}")
+    }
+
+    /// The name of each disk, in their order: relative to the VM's folder, or a descriptor.
+    #[must_use]
+    pub fn of_disks(disks: &[Disk]) -> Vec<String> {
+        let mut next = Self::FIRST_DISK;
+        let name = |disk: &Disk| match disk.source {
+            DiskSource::Folder => disk.role.file_name().to_owned(),
+            DiskSource::Descriptor => {
+                next += 1;
+                Self::descriptor(next - 1)
+            }
+        };
+        disks.iter().map(name).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

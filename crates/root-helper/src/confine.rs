@@ -20,7 +20,8 @@ const NEWEST: ABI = ABI::V9;
 /// Programs, their libraries and what they come with. A program may be a script that starts the real one.
 const SYSTEM: [&str; 6] = ["/usr", "/bin", "/lib", "/lib64", "/nix/store", "/gnu/store"];
 const READ_ONLY: [&str; 3] = ["/etc/ld.so.cache", "/proc", "/dev/urandom"];
-const DEVICES: [&str; 3] = ["/dev/null", "/dev/net/tun", KVM];
+const DEVICES: [&str; 2] = ["/dev/null", KVM];
+const TAPS: &str = "/dev/net/tun";
 const KVM: &str = "/dev/kvm";
 
 /// The user and group id of a VM's processes when the helper is real root: the first of [`VM_UIDS`] plus the
@@ -36,14 +37,22 @@ pub(crate) fn kvm_group() -> Option<u32> {
     std::fs::metadata(KVM).ok().map(|device| device.gid()).filter(|group| *group != 0)
 }
 
+/// What a process is let to beside what all are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) folder: BorrowedFd<'a>,
+    /// Files that others read too.
+    pub(crate) shared: &'a [BorrowedFd<'a>],
+    /// Whether it opens its tap itself.
+    pub(crate) taps: bool,
+}
+
 /// The files a process reaches: those of its folder, these shared files for reading, and the system. In the folder
 /// it makes plain files and sockets and nothing else: no link or pipe that others could be caught with, no program.
 /// `None` where the kernel has no landlock.
-pub(crate) fn files(
-    program: &Path,
-    folder: BorrowedFd<'_>,
-    shared: &[BorrowedFd<'_>],
-) -> Result<Option<OwnedFd>, RulesetError> {
+pub(crate) fn files(reach: &Reach<'_>) -> Result<Option<OwnedFd>, RulesetError> {
+    let Reach { program, folder, shared, taps } = *reach;
     let execute = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::Execute;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let own = read
@@ -69,7 +78,7 @@ pub(crate) fn files(
     for path in READ_ONLY {
         ruleset = allow(ruleset, Path::new(path), read)?;
     }
-    for path in DEVICES {
+    for path in DEVICES.into_iter().chain(taps.then_some(TAPS)) {
         ruleset = allow(ruleset, Path::new(path), device)?;
     }
     // A program installed elsewhere, with the libraries and firmware beside it.

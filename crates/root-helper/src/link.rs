@@ -14,6 +14,9 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
+/// The kernel answers in pieces of at most 32 KiB (`netlink_dump`).
+const LONGEST_DATAGRAM: usize = 64 << 10;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Bridge,
@@ -141,7 +144,8 @@ impl Netlink {
 
         let mut answers = Vec::new();
         loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
+            let mut datagram = Vec::with_capacity(LONGEST_DATAGRAM);
+            self.socket.recv_from(&mut datagram, 0)?;
             let mut rest = &datagram[..];
             while !rest.is_empty() {
                 let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)

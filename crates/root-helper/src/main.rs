@@ -11,6 +11,8 @@
 mod bridge;
 mod command_line;
 mod confine;
+mod disks;
+mod firecracker;
 mod inventory;
 mod link;
 mod namespace;
@@ -24,12 +26,13 @@ mod socket;
 mod sys;
 mod tap;
 
+use banger_protocol::ids::VmId;
 use command_line::{Asked, CommandLine, CommandLineError};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-/// What every request may need. It has no behaviour.
+/// What every request may need.
 #[derive(Debug)]
 struct Helper {
     settings: banger_protocol::root_api::Settings,
@@ -40,6 +43,13 @@ struct Helper {
     network: Mutex<()>,
     /// Held while processes are looked for and started.
     processes: Mutex<()>,
+}
+
+impl Helper {
+    /// The user id of a VM's processes, where it is not the helper's own.
+    fn uid_of(&self, vm: &VmId) -> Option<u32> {
+        self.own_uids.then(|| confine::vm_uid(vm))
+    }
 }
 
 /// Why the helper did not start.

@@ -4,6 +4,7 @@
 //! fixed number, so two VMs of one shape are started with the same words. Nothing from a request becomes part
 //! of an option string except numbers: the kernel command line is an argument of its own.
 
+use crate::disks::{self, DiskError};
 use banger_protocol::root_api::{
     Acceleration, CONSOLE_LOG, Disk, DiskSource, GUEST_CID, QemuSpec, VHOST_SOCKET, VMM_EVENTS, VSOCK_SOCKET,
 };
@@ -37,10 +38,8 @@ pub(crate) enum SpecError {
     Memory(u64),
     #[error("the kernel command line has a NUL byte or more than {} bytes", COMMAND_LINE_SIZE - 1)]
     CommandLine,
-    #[error("the disk `{0}` is there twice")]
-    DiskTwice(&'static str),
-    #[error("the disk `{0}` is written to and cannot be a shared file")]
-    SharedWritable(&'static str),
+    #[error(transparent)]
+    Disks(DiskError),
 }
 
 pub(crate) fn check(spec: &QemuSpec) -> Result<(), SpecError> {
@@ -56,21 +55,7 @@ pub(crate) fn check(spec: &QemuSpec) -> Result<(), SpecError> {
     if command_line.len() >= COMMAND_LINE_SIZE || command_line.contains('\0') {
         return Err(SpecError::CommandLine);
     }
-    for (at, disk) in spec.disks.iter().enumerate() {
-        let word = disk.role.as_str();
-        if spec.disks[..at].iter().any(|earlier| earlier.role == disk.role) {
-            return Err(SpecError::DiskTwice(word));
-        }
-        if disk.source == DiskSource::Descriptor && !disk.read_only() {
-            return Err(SpecError::SharedWritable(word));
-        }
-    }
-    Ok(())
-}
-
-/// How many disks come as descriptors.
-pub(crate) fn descriptor_disks(spec: &QemuSpec) -> usize {
-    spec.disks.iter().filter(|disk| disk.source == DiskSource::Descriptor).count()
+    disks::check(&spec.disks).map_err(SpecError::Disks)
 }
 
 /// QEMU's arguments for a machine that [`check`] accepted.
@@ -230,12 +215,9 @@ mod tests {
             let refused = check(&QemuSpec { kernel_command_line: command_line, ..spec() });
             assert_eq!(refused, Err(SpecError::CommandLine));
         }
-        let with = |role, source| {
-            let mut disks = spec().disks;
-            disks.push(Disk { role, source });
-            check(&QemuSpec { disks, ..spec() })
-        };
-        assert_eq!(with(DiskRole::Cow, DiskSource::Folder), Err(SpecError::DiskTwice("cow")));
-        assert_eq!(with(DiskRole::Root, DiskSource::Descriptor), Err(SpecError::SharedWritable("root")));
+        let mut disks = spec().disks;
+        disks.push(disks[0].clone());
+        let twice = check(&QemuSpec { disks, ..spec() });
+        assert_eq!(twice, Err(SpecError::Disks(DiskError::Twice("base"))));
     }
 }

@@ -24,7 +24,13 @@ pub(crate) fn route(helper: &Helper, id: u64, call: RootCall, descriptors: Vec<O
         }
         RootCall::TapCreate(call) => {
             let _links = links(helper);
-            reply(&call, id, tap::create(&call.vm, bridge).map(changed).map_err(|e| e.answer()))
+            reply(
+                &call,
+                id,
+                tap::create(&call.vm, helper.uid_of(&call.vm).unwrap_or(0), bridge)
+                    .map(changed)
+                    .map_err(|e| e.answer()),
+            )
         }
         RootCall::TapDelete(call) => {
             let _links = links(helper);

@@ -48,8 +48,9 @@ impl TapError {
     }
 }
 
-/// Makes the VM's tap a port of the bridge, unless it is one; says whether anything changed.
-pub(crate) fn create(vm: &VmId, bridge: &str) -> Result<bool, TapError> {
+/// Makes the VM's tap a port of the bridge, unless it is one; says whether anything changed. The user id is that of
+/// the VM's processes, one of which may open the tap itself.
+pub(crate) fn create(vm: &VmId, uid: u32, bridge: &str) -> Result<bool, TapError> {
     let name = vm.tap_name();
     let failed = |what| {
         let name = name.clone();
@@ -65,6 +66,7 @@ pub(crate) fn create(vm: &VmId, bridge: &str) -> Result<bool, TapError> {
         None => {
             let device = open_device(&name)?;
             tun::attach(&device, &name)
+                .and_then(|()| tun::give_to(&device, uid))
                 .and_then(|()| tun::persist(&device))
                 .map_err(failed("was not made"))?;
             (find(&mut netlink, &name)?.ok_or_else(|| TapError::Absent { name: name.clone() })?, true)

@@ -1,14 +1,14 @@
 //! Daemons and VMs' processes that are killed while a guest runs.
 
-use banger_e2e::{Running, Sandbox};
+use banger_e2e::{FakeVmm, Running, Sandbox};
 use serde_json::Value;
 
 fn dev(sandbox: &Sandbox) -> Value {
     sandbox.json(&["vm", "show", "dev"])
 }
 
-fn with_a_running_vm() -> Sandbox {
-    let sandbox = Sandbox::with_fake_guests();
+fn with_a_running_vm(vmm: FakeVmm) -> Sandbox {
+    let sandbox = Sandbox::with_fake_guests_of(vmm);
     let _ = sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_success();
     sandbox
 }
@@ -27,10 +27,10 @@ fn assert_deleted(sandbox: &Sandbox) {
 
 #[test]
 fn a_guest_and_its_commands_outlive_the_daemon_the_helper_and_both() {
-    for doomed in
-        [&["bangerd"][..], &["bangerd-root"], &["bangerd", "bangerd-root"], &["bangerd-root", "bangerd"]]
-    {
-        let sandbox = with_a_running_vm();
+    let daemons =
+        [&["bangerd"][..], &["bangerd-root"], &["bangerd", "bangerd-root"], &["bangerd-root", "bangerd"]];
+    for (vmm, doomed) in FakeVmm::ALL.into_iter().flat_map(|vmm| daemons.map(|doomed| (vmm, doomed))) {
+        let sandbox = with_a_running_vm(vmm);
         let before = dev(&sandbox)["running"].clone();
         let mut talk = conversation(&sandbox);
         for program in doomed {
@@ -55,23 +55,27 @@ fn a_guest_and_its_commands_outlive_the_daemon_the_helper_and_both() {
 
 #[test]
 fn what_was_adopted_can_be_stopped_and_started() {
-    let sandbox = with_a_running_vm();
-    let before = dev(&sandbox)["running"]["boot_id"].clone();
-    sandbox.kill("bangerd");
-    sandbox.kill("bangerd-root");
-    for verb in ["stop", "start"] {
-        let _ = sandbox.banger(["vm", verb, "dev"]).run().expect_success();
+    for vmm in FakeVmm::ALL {
+        let sandbox = with_a_running_vm(vmm);
+        let before = dev(&sandbox)["running"]["boot_id"].clone();
+        sandbox.kill("bangerd");
+        sandbox.kill("bangerd-root");
+        for verb in ["stop", "start"] {
+            let _ = sandbox.banger(["vm", verb, "dev"]).run().expect_success();
+        }
+        assert_ne!(dev(&sandbox)["running"]["boot_id"], before, "it is not another boot");
+        assert_deleted(&sandbox);
     }
-    assert_ne!(dev(&sandbox)["running"]["boot_id"], before, "it is not another boot");
-    assert_deleted(&sandbox);
 }
 
 #[test]
 fn the_death_of_a_vmm_or_of_its_backend_is_noticed_and_takes_the_rest_with_it() {
-    for (program, reason) in
-        [("fake-qemu", "its VMM was killed"), ("fake-vsock-backend", "its vsock backend ended")]
-    {
-        let sandbox = with_a_running_vm();
+    for (vmm, program, reason) in [
+        (FakeVmm::Qemu, "fake-qemu", "its VMM was killed"),
+        (FakeVmm::Qemu, "fake-vsock-backend", "its vsock backend ended"),
+        (FakeVmm::Firecracker, "fake-firecracker", "its VMM was killed"),
+    ] {
+        let sandbox = with_a_running_vm(vmm);
         sandbox.kill(program);
         sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
         let view = dev(&sandbox);
@@ -85,18 +89,22 @@ fn the_death_of_a_vmm_or_of_its_backend_is_noticed_and_takes_the_rest_with_it() 
 
 #[test]
 fn the_death_of_an_adopted_vm_is_noticed_too() {
-    let sandbox = with_a_running_vm();
-    sandbox.kill("bangerd");
-    assert_eq!(dev(&sandbox)["state"], "running");
-    sandbox.kill("fake-qemu");
-    sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
-    assert_deleted(&sandbox);
+    for vmm in FakeVmm::ALL {
+        let sandbox = with_a_running_vm(vmm);
+        sandbox.kill("bangerd");
+        assert_eq!(dev(&sandbox)["state"], "running");
+        sandbox.kill(vmm.program());
+        sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
+        assert_deleted(&sandbox);
+    }
 }
 
 #[test]
 fn the_death_of_a_vmm_or_backend_that_nobody_saw_is_found_by_the_next_daemon() {
-    for program in ["fake-qemu", "fake-vsock-backend"] {
-        let sandbox = with_a_running_vm();
+    for (vmm, program) in
+        FakeVmm::ALL.into_iter().flat_map(|vmm| vmm.programs().iter().map(move |p| (vmm, p)))
+    {
+        let sandbox = with_a_running_vm(vmm);
         sandbox.kill("bangerd");
         sandbox.kill(program);
         let view = dev(&sandbox);
@@ -109,28 +117,32 @@ fn the_death_of_a_vmm_or_backend_that_nobody_saw_is_found_by_the_next_daemon() {
 
 #[test]
 fn all_of_it_killed_at_once_is_a_stopped_vm_that_starts_again() {
-    let sandbox = with_a_running_vm();
-    for program in ["bangerd", "bangerd-root", "fake-qemu"] {
-        sandbox.kill(program);
+    for vmm in FakeVmm::ALL {
+        let sandbox = with_a_running_vm(vmm);
+        for program in ["bangerd", "bangerd-root", vmm.program()] {
+            sandbox.kill(program);
+        }
+        assert_eq!(dev(&sandbox)["state"], "stopped");
+        let _ = sandbox.banger(["vm", "start", "dev"]).run().expect_success();
+        assert_deleted(&sandbox);
     }
-    assert_eq!(dev(&sandbox)["state"], "stopped");
-    let _ = sandbox.banger(["vm", "start", "dev"]).run().expect_success();
-    assert_deleted(&sandbox);
 }
 
 #[test]
 fn a_vm_dies_while_the_helper_is_dead_and_is_released_all_the_same() {
-    let sandbox = with_a_running_vm();
-    sandbox.kill("bangerd-root");
-    sandbox.kill("fake-qemu");
-    sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
-    let _ = sandbox.banger(["vm", "start", "dev"]).run().expect_success();
-    assert_deleted(&sandbox);
+    for vmm in FakeVmm::ALL {
+        let sandbox = with_a_running_vm(vmm);
+        sandbox.kill("bangerd-root");
+        sandbox.kill(vmm.program());
+        sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
+        let _ = sandbox.banger(["vm", "start", "dev"]).run().expect_success();
+        assert_deleted(&sandbox);
+    }
 }
 
 #[test]
 fn a_stopped_daemon_leaves_guests_alone() {
-    let sandbox = with_a_running_vm();
+    let sandbox = with_a_running_vm(FakeVmm::Qemu);
     let before = dev(&sandbox)["running"].clone();
     let _ = sandbox.banger(["daemon", "stop"]).run().expect_success();
     sandbox.until("both are gone", || {
@@ -142,7 +154,7 @@ fn a_stopped_daemon_leaves_guests_alone() {
 
 #[test]
 fn a_folder_nobody_knows_of_is_removed_by_the_next_daemon() {
-    let sandbox = with_a_running_vm();
+    let sandbox = with_a_running_vm(FakeVmm::Qemu);
     sandbox.kill("bangerd");
     let stray = sandbox.state().join("vms/0123456789ab");
     std::fs::create_dir(&stray).expect("the sandbox is writable");

@@ -1,7 +1,7 @@
 //! The daemon killed right before and right after every effect: whatever it was doing, the next command finds things
 //! as they are, and what is deleted then leaves nothing.
 
-use banger_e2e::Sandbox;
+use banger_e2e::{FakeVmm, Sandbox};
 
 fn ok(sandbox: &Sandbox, arguments: &[&str]) {
     let _ = sandbox.banger(arguments).run().expect_success();
@@ -10,8 +10,9 @@ fn ok(sandbox: &Sandbox, arguments: &[&str]) {
 /// Ends the daemon at each of the `steps` of `tried`, and looks after each with `look_after`, which a new daemon
 /// answers.
 fn crash_at_every_step(before: &[&[&str]], tried: &[&str], steps: u32, look_after: impl Fn(&Sandbox, &str)) {
-    for kind in ["abort", "abort-before"] {
-        let sandbox = Sandbox::with_fake_guests();
+    let both = ["abort", "abort-before"].map(|kind| FakeVmm::ALL.map(|vmm| (vmm, kind)));
+    for (vmm, kind) in both.into_iter().flatten() {
+        let sandbox = Sandbox::with_fake_guests_of(vmm);
         for index in 0..=steps {
             for arguments in before {
                 ok(&sandbox, arguments);

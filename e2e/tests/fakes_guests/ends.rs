@@ -1,6 +1,6 @@
 //! Guests that end by themselves: each way is told from the others, and a reboot comes back.
 
-use banger_e2e::Sandbox;
+use banger_e2e::{FakeVmm, Sandbox};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -14,8 +14,8 @@ fn dev(sandbox: &Sandbox) -> Value {
     sandbox.json(&["vm", "show", "dev"])
 }
 
-fn with_a_running_vm() -> Sandbox {
-    let sandbox = Sandbox::with_fake_guests();
+fn with_a_running_vm(vmm: FakeVmm) -> Sandbox {
+    let sandbox = Sandbox::with_fake_guests_of(vmm);
     ok(&sandbox, &["vm", "create", "--name", "dev"]);
     sandbox
 }
@@ -46,57 +46,63 @@ fn ask_guest(socket: &Path, request: &str) {
 
 #[test]
 fn a_guest_that_switches_itself_off_or_panics_is_stopped_with_that_reason() {
-    let sandbox = with_a_running_vm();
-    for (deed, reason) in
-        [("panic", "the guest's kernel panicked: made to"), ("poweroff", "the guest shut down")]
-    {
-        let _ = sandbox.exec("dev", &[deed]).expect_code(125);
-        sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
-        assert_eq!(dev(&sandbox)["reason"], reason);
-        ok(&sandbox, &["vm", "start", "dev"]);
+    for vmm in FakeVmm::ALL {
+        let sandbox = with_a_running_vm(vmm);
+        for (deed, reason) in
+            [("panic", "the guest's kernel panicked: made to"), ("poweroff", "the guest shut down")]
+        {
+            let _ = sandbox.exec("dev", &[deed]).expect_code(125);
+            sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
+            assert_eq!(dev(&sandbox)["reason"], reason);
+            ok(&sandbox, &["vm", "start", "dev"]);
+        }
+        delete(&sandbox);
     }
-    delete(&sandbox);
 }
 
 #[test]
 fn a_guest_that_reboots_comes_back_as_the_same_vm_with_another_boot() {
-    let sandbox = with_a_running_vm();
-    // A panic of a former boot is on the console still and must not be taken for this one's.
-    let _ = sandbox.exec("dev", &["panic"]);
-    sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
-    ok(&sandbox, &["vm", "start", "dev"]);
-    for _ in 0..3 {
-        let before = dev(&sandbox);
-        let _ = sandbox.exec("dev", &["reboot"]).expect_code(125);
-        sandbox.until("it is back", || {
-            let now = dev(&sandbox);
-            now["state"] == "running" && now["running"]["boot_id"] != before["running"]["boot_id"]
-        });
-        assert_eq!(dev(&sandbox)["id"], before["id"]);
-        let _ = sandbox.exec("dev", &["true"]).expect_success();
+    for vmm in FakeVmm::ALL {
+        let sandbox = with_a_running_vm(vmm);
+        // A panic of a former boot is on the console still and must not be taken for this one's.
+        let _ = sandbox.exec("dev", &["panic"]);
+        sandbox.until("it is stopped", || dev(&sandbox)["state"] == "stopped");
+        ok(&sandbox, &["vm", "start", "dev"]);
+        for _ in 0..3 {
+            let before = dev(&sandbox);
+            let _ = sandbox.exec("dev", &["reboot"]).expect_code(125);
+            sandbox.until("it is back", || {
+                let now = dev(&sandbox);
+                now["state"] == "running" && now["running"]["boot_id"] != before["running"]["boot_id"]
+            });
+            assert_eq!(dev(&sandbox)["id"], before["id"]);
+            let _ = sandbox.exec("dev", &["true"]).expect_success();
+        }
+        delete(&sandbox);
     }
-    delete(&sandbox);
 }
 
 #[test]
 fn a_guest_that_reboots_while_no_daemon_is_there_comes_back_with_the_next_one() {
-    let sandbox = with_a_running_vm();
-    let before = dev(&sandbox)["running"]["boot_id"].clone();
-    let socket = folder(&sandbox).join("v.sock");
-    let vmm = sandbox.running("fake-qemu")[0].pid;
-    sandbox.kill("bangerd");
-    ask_guest(&socket, r#"{"exec":{"argv":["reboot"],"stdin":false}}"#);
-    assert_eq!(sandbox.outlast(|process| process.pid == vmm), []);
-    sandbox.until("it is back", || {
-        let now = dev(&sandbox);
-        now["state"] == "running" && now["running"]["boot_id"] != before
-    });
-    delete(&sandbox);
+    for vmm in FakeVmm::ALL {
+        let sandbox = with_a_running_vm(vmm);
+        let before = dev(&sandbox)["running"]["boot_id"].clone();
+        let socket = folder(&sandbox).join("v.sock");
+        let vmm = sandbox.running(vmm.program())[0].pid;
+        sandbox.kill("bangerd");
+        ask_guest(&socket, r#"{"exec":{"argv":["reboot"],"stdin":false}}"#);
+        assert_eq!(sandbox.outlast(|process| process.pid == vmm), []);
+        sandbox.until("it is back", || {
+            let now = dev(&sandbox);
+            now["state"] == "running" && now["running"]["boot_id"] != before
+        });
+        delete(&sandbox);
+    }
 }
 
 #[test]
 fn a_reboot_that_does_not_come_up_is_a_failed_vm() {
-    let sandbox = with_a_running_vm();
+    let sandbox = with_a_running_vm(FakeVmm::Qemu);
     behave(&sandbox, r#"{"boot":"fails"}"#);
     let _ = sandbox.exec("dev", &["reboot"]).expect_code(125);
     sandbox.until("it has failed", || dev(&sandbox)["state"] == "failed");
@@ -107,7 +113,7 @@ fn a_reboot_that_does_not_come_up_is_a_failed_vm() {
 #[test]
 fn a_vm_that_comes_back_can_be_stopped_and_deleted_on_the_way() {
     for verb in ["stop", "delete", "kill"] {
-        let sandbox = with_a_running_vm();
+        let sandbox = with_a_running_vm(FakeVmm::Qemu);
         behave(&sandbox, r#"{"boot":"when_told"}"#);
         let _ = sandbox.exec("dev", &["reboot"]).expect_code(125);
         sandbox.until("it boots again", || dev(&sandbox)["state"] == "starting");

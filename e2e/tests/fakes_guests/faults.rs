@@ -1,7 +1,7 @@
 //! Every effect on the host made to go wrong, one by one, until a flow has none left: the error says which step it
 //! was, and afterwards deleting the VM leaves nothing.
 
-use banger_e2e::Sandbox;
+use banger_e2e::{FakeVmm, Sandbox};
 
 /// What is tried, and how a VM gets to where that can be tried.
 struct Flow {
@@ -11,18 +11,43 @@ struct Flow {
     steps: &'static [&'static str],
 }
 
+/// Stands for what a VMM begins with as soon as there is a folder, and for what it does when all is there.
+const BEGIN: &str = "begin";
+const LAUNCH: &str = "launch";
+
+/// What the steps are called that are a VMM's own; as many for each of them.
+const fn own_steps(vmm: FakeVmm, place: &str) -> &'static [&'static str] {
+    match (vmm, place.as_bytes()) {
+        (FakeVmm::Qemu, b"begin") => &["start the vsock backend"],
+        (FakeVmm::Qemu, _) => &["start the VMM"],
+        (FakeVmm::Firecracker, b"begin") => &[],
+        (FakeVmm::Firecracker, _) => &["start the VMM", "boot the machine"],
+    }
+}
+
+impl Flow {
+    /// What the daemon says it could not do, under this VMM.
+    fn steps(&self, vmm: FakeVmm) -> Vec<&'static str> {
+        let own = |step| match step {
+            BEGIN | LAUNCH => own_steps(vmm, step).to_vec(),
+            _ => vec![step],
+        };
+        self.steps.iter().copied().flat_map(own).collect()
+    }
+}
+
 const CREATE: Flow = Flow {
     before: &[],
     tried: &["vm", "create", "--name", "dev"],
     steps: &[
         "make the VM's folder",
+        BEGIN,
         "write the config drive",
         "make the root disk",
         "make the work disk",
         "make the bridge",
         "make the tap",
-        "start the vsock backend",
-        "start the VMM",
+        LAUNCH,
     ],
 };
 const START: Flow = Flow {
@@ -48,13 +73,13 @@ const RESTART: Flow = Flow {
         "remove the tap",
         "remove the VM's sockets",
         "make the VM's folder",
+        BEGIN,
         "write the config drive",
         "make the root disk",
         "make the work disk",
         "make the bridge",
         "make the tap",
-        "start the vsock backend",
-        "start the VMM",
+        LAUNCH,
     ],
 };
 const KILL: Flow = Flow { before: STOP.before, tried: &["vm", "kill", "dev"], steps: STOP.steps };
@@ -85,9 +110,16 @@ fn ok(sandbox: &Sandbox, arguments: &[&str]) {
     let _ = sandbox.banger(arguments).run().expect_success();
 }
 
-/// Lets the step with each index fail, until the flow has no step of that index.
+/// Lets the step with each index fail, until the flow has no step of that index; under each VMM.
 fn fail_every_step(flow: &Flow, kind: &str) {
-    let sandbox = Sandbox::with_fake_guests();
+    for vmm in FakeVmm::ALL {
+        fail_every_step_under(vmm, flow, kind);
+    }
+}
+
+fn fail_every_step_under(vmm: FakeVmm, flow: &Flow, kind: &str) {
+    let sandbox = Sandbox::with_fake_guests_of(vmm);
+    let steps = flow.steps(vmm);
     for index in 0.. {
         for arguments in flow.before {
             ok(&sandbox, arguments);
@@ -97,7 +129,7 @@ fn fail_every_step(flow: &Flow, kind: &str) {
         let fault = format!("{kind}:{index}");
         let tried = sandbox.banger(flow.tried).env("BANGER_FAULT", &fault).run();
         let failed = tried.code() != Some(0);
-        match flow.steps.get(index) {
+        match steps.get(index) {
             Some(step) => drop(tried.expect_failure(&[&format!("could not {step}"), "BANGER_FAULT"])),
             None => drop(tried.expect_success()),
         }

@@ -1,6 +1,6 @@
 //! What users do with VMs, and what they are told when it cannot be done.
 
-use banger_e2e::{Checks, Host, Sandbox};
+use banger_e2e::{Checks, FakeVmm, Host, Sandbox};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -13,9 +13,18 @@ fn state_of(sandbox: &Sandbox, vm: &str) -> Value {
 }
 
 #[test]
-fn a_vm_goes_through_its_states_and_leaves_no_trace() {
+fn a_vm_of_qemu_goes_through_its_states_and_leaves_no_trace() {
+    goes_through_its_states(FakeVmm::Qemu);
+}
+
+#[test]
+fn a_vm_of_firecracker_goes_through_its_states_and_leaves_no_trace() {
+    goes_through_its_states(FakeVmm::Firecracker);
+}
+
+fn goes_through_its_states(vmm: FakeVmm) {
     let before = Host::look();
-    let sandbox = Sandbox::with_fake_guests();
+    let sandbox = Sandbox::with_fake_guests_of(vmm);
     let mut checks = Checks::new();
     checks.check("made without being started it is created and owns nothing on the host", || {
         let made = sandbox.banger(["vm", "create", "--no-start", "--name", "dev"]).run().expect_success();
@@ -23,7 +32,7 @@ fn a_vm_goes_through_its_states_and_leaves_no_trace() {
         assert_eq!(state_of(&sandbox, "dev"), "created");
         assert_eq!(sandbox.leftovers(), [""; 0]);
     });
-    checks.check("started it runs, with two processes and a tap", || {
+    checks.check("started it runs, with its processes and a tap", || {
         ok(&sandbox, &["vm", "start", "dev"]);
         let view = sandbox.json(&["vm", "show", "dev"]);
         assert_eq!(view["state"], "running");
@@ -34,13 +43,9 @@ fn a_vm_goes_through_its_states_and_leaves_no_trace() {
         assert_eq!(stages, ["preflight", "disks", "network", "vmm", "agent", "usable"]);
         let id = view["id"].as_str().expect("an id");
         let left = sandbox.leftovers();
-        for part in [
-            format!("tap bt{id}"),
-            format!("folder vms/{id}"),
-            "process fake-qemu".to_owned(),
-            "process fake-vsock-backend".to_owned(),
-            "socket ".to_owned(),
-        ] {
+        let parts = [format!("tap bt{id}"), format!("folder vms/{id}"), "socket ".to_owned()];
+        let processes = vmm.programs().iter().map(|program| format!("process {program}"));
+        for part in parts.into_iter().chain(processes) {
             assert!(
                 left.iter().any(|line| line.starts_with(&part)),
                 "the inventory does not see {part}: {left:?}"
@@ -68,9 +73,10 @@ fn a_vm_goes_through_its_states_and_leaves_no_trace() {
         let view = sandbox.json(&["vm", "show", "dev"]);
         assert_eq!((&view["state"], &view["reason"]), (&"stopped".into(), &"stopped on request".into()));
         let id = view["id"].as_str().expect("an id");
-        let log =
-            std::fs::read_to_string(sandbox.state().join("vms").join(id).join("vmm.log")).expect("a log");
-        assert!(log.contains("synced"), "{log}");
+        let folder = sandbox.state().join("vms").join(id);
+        let logs = ["vmm.log", "console.log"].map(|log| std::fs::read_to_string(folder.join(log)));
+        let said = logs.map(|log| log.expect("a log")).concat();
+        assert!(said.contains("synced"), "{said}");
         assert_eq!(sandbox.leftovers(), [format!("folder vms/{id}")]);
     });
     checks.check("stopping it again is no error, and its console can be read", || {
@@ -100,7 +106,7 @@ fn a_vm_goes_through_its_states_and_leaves_no_trace() {
 #[test]
 fn what_cannot_be_made_is_refused_with_a_hint_and_leaves_nothing() {
     let sandbox = Sandbox::with_fake_guests();
-    let cases: [(&[&str], &[&str]); 10] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (&["--name", "No Name"], &["No Name"]),
         (&["--name", "-x"], &["-x"]),
         (&["--name", &"x".repeat(64)], &["63"]),
@@ -109,6 +115,9 @@ fn what_cannot_be_made_is_refused_with_a_hint_and_leaves_nothing() {
         (&["--memory", "1"], &["--memory takes"]),
         (&["--memory", "900000G"], &["--memory takes"]),
         (&["--memory", "much"], &["much"]),
+        (&["--disk-size", "1M"], &["--disk-size takes 256 MiB to"]),
+        (&["--disk-size", "900000G"], &["--disk-size takes"]),
+        (&["--memory", "1", "--image", "nosuch"], &["--memory takes"]),
         (&["--image", "nosuch"], &["nosuch", "banger image list"]),
         (&["--kernel", "nosuch"], &["nosuch", "banger kernel list"]),
     ];

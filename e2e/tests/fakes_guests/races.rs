@@ -50,8 +50,8 @@ fn a_vm_deleted_while_it_starts_is_gone_and_whoever_waited_for_it_is_told() {
         let sandbox = Sandbox::with_fake_guests();
         let waiting = begin(&sandbox);
         let _ = soon(sandbox.banger(["vm", "delete", "dev"])).run().expect_success();
-        sandbox.assert_nothing_left();
         let _ = waiting.finish().expect_failure(&["cancelled"]);
+        sandbox.assert_nothing_left();
     }
 }
 
@@ -255,7 +255,7 @@ fn a_helper_that_hangs_keeps_the_daemon_neither_from_answering_nor_from_ending()
     let sandbox = Sandbox::with_fake_guests();
     ok(&sandbox, &["vm", "create", "--name", "dev"]);
     let helper = sandbox.running("bangerd-root").remove(0).pid.to_string();
-    let _ = sandbox.tool("kill", ["-STOP", &helper]).run().expect_success();
+    sandbox.halt("bangerd-root");
     let refused = soon(sandbox.banger(["vm", "delete", "dev"])).start();
     let asked: Vec<_> = (0..4).map(|_| sandbox.banger(["daemon", "status"]).start()).collect();
     assert_eq!(state_of(&sandbox, "dev"), "running");
@@ -265,7 +265,7 @@ fn a_helper_that_hangs_keeps_the_daemon_neither_from_answering_nor_from_ending()
     }
     let _ = soon(sandbox.banger(["daemon", "stop"])).run().expect_success();
 
-    let _ = sandbox.tool("kill", ["-9", &helper]).run().expect_success();
+    sandbox.kill("bangerd-root");
     ok(&sandbox, &["vm", "delete", "dev"]);
     sandbox.assert_nothing_left();
 }

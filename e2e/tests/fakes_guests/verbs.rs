@@ -1,7 +1,9 @@
 //! Restart, kill, pause, resume: alone, on many VMs at once, and under daemons that die.
 
-use banger_e2e::{Checks, Sandbox, operation_of};
+use banger_e2e::{Checks, FakeVmm, Sandbox, operation_of};
 use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 
 fn ok(sandbox: &Sandbox, arguments: &[&str]) {
     let _ = sandbox.banger(arguments).run().expect_success();
@@ -152,6 +154,41 @@ fn a_paused_vm_stands_still_is_talked_to_by_nobody_and_goes_on() {
         delete(&sandbox);
     });
     checks.finish();
+}
+
+/// What Firecracker itself says of its machine.
+fn says_paused(sandbox: &Sandbox) -> bool {
+    let folder = sandbox.state().join("vms").join(dev(sandbox)["id"].as_str().expect("an id"));
+    let mut api = UnixStream::connect(folder.join("api.sock")).expect("it listens");
+    api.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it listens");
+    let mut answer = [0; 1024];
+    let length = api.read(&mut answer).expect("it answers");
+    String::from_utf8_lossy(&answer[..length]).contains("\"Paused\"")
+}
+
+#[test]
+fn a_vm_of_firecracker_is_paused_by_its_api_under_any_daemon_and_goes_on() {
+    let sandbox = Sandbox::with_fake_guests_of(FakeVmm::Firecracker);
+    ok(&sandbox, &["vm", "create", "--name", "dev"]);
+    for _ in 0..2 {
+        ok(&sandbox, &["vm", "pause", "dev"]);
+        assert!(says_paused(&sandbox));
+    }
+    let _ =
+        sandbox.exec("dev", &["true"]).expect_code(125).expect_failure(&["paused", "banger vm resume dev"]);
+    sandbox.kill("bangerd");
+    assert_eq!(dev(&sandbox)["state"], "paused");
+    assert!(says_paused(&sandbox));
+    for _ in 0..2 {
+        ok(&sandbox, &["vm", "resume", "dev"]);
+        assert!(!says_paused(&sandbox));
+    }
+    let _ = sandbox.exec("dev", &["true"]).expect_success();
+    ok(&sandbox, &["vm", "pause", "dev"]);
+    ok(&sandbox, &["vm", "stop", "dev"]);
+    let console = sandbox.banger(["vm", "logs", "dev"]).run().expect_success();
+    assert!(console.stdout_text().contains("synced"), "{}", console.stdout_text());
+    delete(&sandbox);
 }
 
 #[test]

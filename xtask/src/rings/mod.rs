@@ -4,6 +4,7 @@
 //! in a test binary whose name begins with `fakes`, `kernel` or `guest` it is of that ring. A ring that runs no
 //! test fails, because a suite that silently selects nothing looks exactly like a passing one.
 
+mod on_host;
 mod summary;
 
 use crate::place::Place;
@@ -11,8 +12,8 @@ use crate::tool::{Tool, cargo};
 use crate::{build, setup};
 use anyhow::{Result, bail};
 use std::path::Path;
-use std::process::ExitCode;
-use summary::Count;
+use std::process::{ExitCode, ExitStatus};
+use summary::{Count, Verdict};
 
 /// One ring of tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,17 +56,20 @@ pub(crate) struct Request {
     rings: Vec<Ring>,
     /// Parts of test names; all tests when empty.
     names: Vec<String>,
+    /// In the test host and not on this machine.
+    on_host: bool,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { rings: Ring::ALL.to_vec(), names: Vec::new() }
+        Self { rings: Ring::ALL.to_vec(), names: Vec::new(), on_host: false }
     }
 }
 
 impl Request {
     pub(crate) fn parse(arguments: &[&str]) -> Result<Self> {
         let mut rings = Vec::new();
+        let mut on_host = false;
         let mut rest = arguments;
         loop {
             match rest {
@@ -79,6 +83,10 @@ impl Request {
                     rings.push(ring);
                     rest = tail;
                 }
+                ["--on-host", tail @ ..] => {
+                    on_host = true;
+                    rest = tail;
+                }
                 [other, ..] => {
                     bail!("`cargo xtask test` does not know `{other}` (test names come after `--`)")
                 }
@@ -88,7 +96,10 @@ impl Request {
         if rings.is_empty() {
             rings = Ring::ALL.to_vec();
         }
-        Ok(Self { rings, names })
+        if on_host && rings != [Ring::Guest] {
+            bail!("only the ring `guest` runs in the test host: `--ring guest --on-host`");
+        }
+        Ok(Self { rings, names, on_host })
     }
 }
 
@@ -107,8 +118,15 @@ pub(crate) fn run(place: &Place, request: &Request) -> Result<ExitCode> {
     let mut sum = Count::default();
     for &ring in &request.rings {
         println!("ring {}", ring.name());
-        let count = run_ring(place, ring, &request.names, programs.as_deref())?;
-        lines.push(format!("ring {}: {count}", ring.name()));
+        let outcome = match &programs {
+            Some(programs) if request.on_host => on_host::run(place, &request.names, programs)?,
+            _ => here(place, ring, &request.names, programs.as_deref())?,
+        };
+        if let Some(complaint) = outcome.verdict.complaint {
+            println!("ring {}: {complaint}", ring.name());
+        }
+        let count = outcome.verdict.count;
+        lines.push(format!("ring {}{}: {count}", ring.name(), outcome.remark));
         sum = sum + count;
     }
     for line in lines {
@@ -118,7 +136,16 @@ pub(crate) fn run(place: &Place, request: &Request) -> Result<ExitCode> {
     Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run_ring(place: &Place, ring: Ring, names: &[String], programs: Option<&Path>) -> Result<Count> {
+/// What became of a ring.
+#[derive(Debug)]
+struct Outcome {
+    verdict: Verdict,
+    /// Said of the ring in its closing line.
+    remark: String,
+}
+
+/// Runs a ring on this machine.
+fn here(place: &Place, ring: Ring, names: &[String], programs: Option<&Path>) -> Result<Outcome> {
     let mut nextest: Tool = cargo(place)?
         .args(["nextest", "run", "--workspace", "--no-fail-fast"])
         .args(["--target-dir".as_ref(), place.target.as_os_str()])
@@ -127,13 +154,14 @@ fn run_ring(place: &Place, ring: Ring, names: &[String], programs: Option<&Path>
     if let Some(programs) = programs {
         nextest = nextest.env("BANGER_BIN_DIR", programs);
     }
+    Ok(Outcome { verdict: watch(nextest)?.0, remark: String::new() })
+}
+
+/// Runs a test runner in full view.
+fn watch(nextest: Tool) -> Result<(Verdict, ExitStatus)> {
     let mut counted = None;
     let status = nextest.watch_stderr(|line| counted = summary::parse(line).or(counted))?;
-    let verdict = summary::judge(counted, status.success());
-    if let Some(complaint) = verdict.complaint {
-        println!("ring {}: {complaint}", ring.name());
-    }
-    Ok(verdict.count)
+    Ok((summary::judge(counted, status.success()), status))
 }
 
 #[cfg(test)]
@@ -147,8 +175,17 @@ mod tests {
             Request::parse(&["--ring", "guest", "--ring", "pure", "--", "boots"]).expect("it parses");
         assert_eq!(
             request,
-            Request { rings: vec![Ring::Guest, Ring::Pure], names: vec!["boots".to_owned()] }
+            Request { rings: vec![Ring::Guest, Ring::Pure], names: vec!["boots".to_owned()], on_host: false }
         );
+    }
+
+    #[test]
+    fn the_test_host_runs_guest_tests_and_no_other() {
+        let request = Request::parse(&["--on-host", "--ring", "guest"]).expect("it parses");
+        assert_eq!(request, Request { rings: vec![Ring::Guest], names: Vec::new(), on_host: true });
+        for wrong in [&["--on-host"][..], &["--ring", "pure", "--ring", "guest", "--on-host"]] {
+            assert!(Request::parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
     }
 
     #[test]

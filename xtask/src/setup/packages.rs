@@ -1,12 +1,12 @@
 //! What comes from the distribution.
 //!
 //! A need is met when the thing itself is there, however it came: somebody's own build of QEMU is as good as the
-//! package's. On Debian and its descendants the missing packages are installed; elsewhere they are listed by the
-//! names they have there, and installing them is left to the reader.
+//! package's. On Debian and its descendants the missing packages are installed, as root or with `sudo`. Elsewhere,
+//! and where neither will do, they are listed and installing them is left to the reader.
 
 use crate::place::Place;
 use crate::tool::{Tool, search};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 
 /// How to tell that a need is met.
@@ -54,7 +54,7 @@ const NEEDS: &[Need] = &[
     // Only the tests: what they copy with, what plays the odd process, and what they compare the host by.
     need(Proof::Program("rsync"), "rsync", "rsync", "rsync"),
     need(Proof::Program("perl"), "perl", "perl", "perl"),
-    need(Proof::Program("python3"), "python3-minimal", "python3", "python"),
+    need(Proof::Program("python3"), "python3", "python3", "python"),
     need(Proof::Program("ip"), "iproute2", "iproute", "iproute2"),
 ];
 
@@ -71,8 +71,11 @@ pub(super) fn install_missing(place: &Place) -> Result<()> {
         bail!("{}", by_hand(&missing));
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.debian).collect();
+    if !is_root() && search(place, "sudo").is_none() {
+        bail!("{}", as_root(&packages));
+    }
     println!("setup: installing the Debian packages {}", packages.join(", "));
-    install(place, &packages)?;
+    install(place, &packages).with_context(|| as_root(&packages))?;
     println!("setup: installed {} packages", packages.len());
     Ok(())
 }
@@ -134,6 +137,15 @@ fn by_hand(missing: &[&Need]) -> String {
     )
 }
 
+/// What to tell somebody who is not allowed to install packages, or could not.
+fn as_root(packages: &[&str]) -> String {
+    format!(
+        "some packages are missing and were not installed; as root, run \
+         `apt-get update && apt-get install --no-install-recommends {}`",
+        packages.join(" ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +164,12 @@ mod tests {
         assert!(text.contains("Debian: openssh-client uidmap\n"), "{text}");
         assert!(text.contains("Fedora: openssh-clients shadow-utils\n"), "{text}");
         assert!(text.ends_with("Arch:   openssh shadow"), "{text}");
+    }
+
+    #[test]
+    fn who_may_not_install_packages_is_given_the_command_for_somebody_who_may() {
+        let text = as_root(&["gcc", "uidmap"]);
+        assert!(text.ends_with("apt-get install --no-install-recommends gcc uidmap`"), "{text}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Which crate may know which.
 //!
 //! The picture is in ARCHITECTURE.md; this is the same picture as a table. Crates go by their folder. Only what a
-//! crate ships with is looked at: its tests may use more. tokio is kept to the daemon by the same table, looked
-//! for at any depth, because a library that brings it along brings its threads along.
+//! crate ships with is looked at: its tests may use more. tokio is kept to the daemon and its client of Firecracker
+//! by the same table, looked for at any depth, because a library that brings it along brings its threads along.
 
 use super::Complaint;
 
@@ -28,14 +28,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/guest-agent", &["crates/protocol", "crates/copy"]),
     ("crates/root-helper", &["crates/protocol"]),
     ("crates/cli", &["crates/protocol", "crates/copy"]),
-    ("crates/daemon", &["crates/protocol", "crates/image"]),
+    ("crates/firecracker", &[]),
+    ("crates/daemon", &["crates/protocol", "crates/image", "crates/firecracker"]),
     ("crates/fakes", &["crates/protocol", "crates/copy"]),
+    ("bench", &["crates/protocol", "crates/image", "e2e"]),
     ("e2e", &[]),
     ("xtask", &[]),
 ];
 
-/// Crates that wait for many things at once.
-const ASYNC: &[&str] = &["crates/daemon"];
+/// The crate that waits for many things at once, and the client that it does so with.
+const ASYNC: &[&str] = &["crates/daemon", "crates/firecracker"];
 const RUNTIME: &str = "tokio";
 
 /// A crate of ours and everything it links.
@@ -57,7 +59,7 @@ pub(super) fn parse(tree: &str) -> Vec<Crate> {
         let folder = folder_in_checkout(package, root.as_deref());
         match (depth, crates.last_mut()) {
             ("0", _) => {
-                // The workspace's folder is what all members' paths have before `/crates/`, `/e2e` or `/xtask`.
+                // The workspace's folder is what all members' paths have before `/crates/`, `/bench` and so on.
                 root = root.or_else(|| workspace_folder(package));
                 let folder = folder_in_checkout(package, root.as_deref());
                 let folder = folder.unwrap_or_else(|| package.to_owned());
@@ -81,7 +83,7 @@ fn path(package: &str) -> Option<&str> {
 
 fn workspace_folder(package: &str) -> Option<String> {
     let path = path(package)?;
-    let end = path.rfind("/crates/").or_else(|| path.rfind("/e2e")).or_else(|| path.rfind("/xtask"))?;
+    let end = ["/crates/", "/bench", "/e2e", "/xtask"].iter().find_map(|member| path.rfind(member))?;
     Some(path[..end].to_owned())
 }
 

@@ -5,7 +5,7 @@ use crate::daemon::{self, Daemon, FollowError, follow};
 use crate::failure::{Failure, Outcome};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
-use banger_protocol::daemon_api::vm::{Create, Delete, Deleted, VmView};
+use banger_protocol::daemon_api::vm::{Check, Create, Delete, Deleted, VmView};
 use banger_protocol::names::{ImageName, KernelName, VmName, VmRef};
 use banger_protocol::size::ByteSize;
 
@@ -40,6 +40,9 @@ pub(super) struct Machine {
     /// How much memory, as 512M or 4G.
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
+    /// How large its own disk is, mounted on /root, as 20G; what nobody wrote takes no space.
+    #[arg(long, value_name = "SIZE")]
+    disk_size: Option<ByteSize>,
     /// Do not wait until the guest is usable; its agent is enough.
     #[arg(long)]
     early: bool,
@@ -74,13 +77,17 @@ impl Machine {
         signals: &Signals,
         purpose: Purpose,
     ) -> Result<VmView, Failure> {
+        let &Self { vcpu, memory, disk_size, .. } = &self;
+        // Before minutes are spent on an image for a VM that cannot be.
+        daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size })?;
         let image = self.make_image(daemon, signals)?;
         let create = Create {
             name: self.name,
             image: Some(image),
             kernel: self.kernel,
-            vcpu: self.vcpu,
-            memory: self.memory,
+            vcpu,
+            memory,
+            disk_size,
             lease: purpose == Purpose::Lease,
             no_start: purpose == Purpose::Store,
             early: self.early,

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-const HEADS: [&str; 8] = ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "CREATED"];
+const HEADS: [&str; 9] = ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "DISK", "CREATED"];
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
@@ -32,7 +32,7 @@ impl Args {
     }
 }
 
-fn row(vm: &VmView) -> [String; 8] {
+fn row(vm: &VmView) -> [String; 9] {
     [
         vm.id.to_string(),
         vm.name.to_string(),
@@ -41,6 +41,7 @@ fn row(vm: &VmView) -> [String; 8] {
         vm.address.to_string(),
         vm.vcpu.to_string(),
         vm.memory.to_string(),
+        vm.disk_size.to_string(),
         printer::age(&vm.created),
     ]
 }

@@ -40,6 +40,7 @@ fn describe(vm: &VmView) -> String {
         ("address", vm.address.to_string()),
         ("vcpu", vm.vcpu.to_string()),
         ("memory", vm.memory.to_string()),
+        ("disk", vm.disk_size.to_string()),
         ("created", format!("{} ({})", vm.created, printer::age(&vm.created))),
     ]);
     if vm.lease {

@@ -2,7 +2,7 @@
 
 use super::agent;
 use banger_protocol::daemon_api::operation::{Event, OperationStarted, OperationState, OperationView};
-use banger_protocol::daemon_api::vm::{Connected, Created, LogChunk, SshAccess, VmView};
+use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmView};
 use banger_protocol::daemon_api::{DaemonCall, image::ImageView, kernel::KernelView, system::VersionReply};
 use banger_protocol::ids::{OperationId, VmId};
 use banger_protocol::names::VmName;
@@ -188,6 +188,7 @@ impl FakeDaemon {
                 known.kernels.push(made.clone());
                 known.take_in(descriptors, json!(made))
             }
+            DaemonCall::VmCheck(_) => value(Checked {}),
             DaemonCall::VmCreate(create) => {
                 known = self.known.1.wait_while(known, |known| known.withholds_create).unwrap();
                 let made = vm(VmId::random(), create.name.unwrap_or_else(|| "brave-otter".parse().unwrap()));
@@ -295,7 +296,7 @@ fn view(operation: OperationId, state: OperationState) -> OperationView {
 fn vm(id: VmId, name: VmName) -> VmView {
     serde_json::from_value(json!({
         "id": id, "name": name, "state": "running", "reason": "the guest powered off", "image": "debian-bookworm",
-        "kernel": "debian-bookworm-cloud", "address": "172.16.0.2", "vcpu": 2, "memory": 1_073_741_824_u64,
+        "kernel": "debian-bookworm-cloud", "address": "172.16.0.2", "vcpu": 2, "memory": 1_073_741_824_u64, "disk_size": 8_589_934_592_u64,
         "created": "2026-01-01T00:00:00Z", "lease": false
     }))
     .unwrap()

@@ -1,4 +1,5 @@
-//! The helper: one connection for each request, because a request may wait for the kernel.
+//! The helper: requests wait for the kernel, so each has a connection to itself while it lasts. Connections are kept for
+//! the next one, and there are only so many: who wants another waits.
 //!
 //! In local mode the helper is started when it is first needed, and again whenever it is found dead. VMs outlive
 //! it, and so do the namespaces it works in, as long as one VM lives there.
@@ -14,13 +15,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a helper may take to say who it is: it does nothing before that.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take for one request. The slowest waits for the kernel to give back a VM's memory.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Requests at one time. The helper takes 32 connections; beyond these, it is asked who it is now and then.
+const MOST_REQUESTS: usize = 16;
+/// Each costs the helper a thread.
+const MOST_IDLE: usize = 4;
 
 /// Why the helper did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,47 @@ impl HelperError {
     }
 }
 
+/// Connections past their greeting.
+#[derive(Debug, Default)]
+struct Pool {
+    idle: Mutex<Vec<Connection>>,
+    /// Requests under way.
+    busy: Mutex<usize>,
+    left: Condvar,
+}
+
+impl Pool {
+    /// Waits until another request may be made; it may until the place is dropped.
+    fn enter(&self) -> Place<'_> {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |busy: &mut usize| *busy >= MOST_REQUESTS;
+        *self.left.wait_while(busy, full).unwrap_or_else(PoisonError::into_inner) += 1;
+        Place(self)
+    }
+
+    fn idle(&self) -> Option<Connection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn keep(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MOST_IDLE {
+            idle.push(connection);
+        }
+    }
+}
+
+/// The right to one request.
+#[derive(Debug)]
+struct Place<'a>(&'a Pool);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.busy.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.left.notify_one();
+    }
+}
+
 /// How to reach the helper, and how to start it.
 #[derive(Clone, Debug)]
 pub(crate) struct Helper {
@@ -60,11 +107,12 @@ pub(crate) struct Helper {
     operation: Option<OperationId>,
     /// Held while looking for the helper and starting it: two requests start one.
     starting: Arc<Mutex<()>>,
+    pool: Arc<Pool>,
 }
 
 impl Helper {
     pub(crate) fn new(socket: PathBuf, state: StateFolder, settings: Settings) -> Self {
-        Self { socket, state, settings, operation: None, starting: Arc::default() }
+        Self { socket, state, settings, operation: None, starting: Arc::default(), pool: Arc::default() }
     }
 
     /// The same helper, asked on behalf of an operation, which it logs.
@@ -78,14 +126,44 @@ impl Helper {
         params: &M,
         descriptors: &[OwnedFd],
     ) -> Result<M::Reply, HelperError> {
-        let mut connection = self.connect_or_start()?;
+        let _place = self.pool.enter();
+        let connection = match self.pool.idle().and_then(|connection| self.greet_again(connection)) {
+            Some(connection) => connection,
+            None => self.connect_or_start()?,
+        };
+        self.ask(connection, params, descriptors)
+    }
+
+    fn ask<M: Method>(
+        &self,
+        mut connection: Connection,
+        params: &M,
+        descriptors: &[OwnedFd],
+    ) -> Result<M::Reply, HelperError> {
         let _ = connection.stream().set_read_timeout(Some(REQUEST_LIMIT));
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         match connection.call_with(params, &borrowed, |_| {}) {
-            Ok((reply, _)) => Ok(reply),
-            Err(ConnectionError::Refused(source)) => Err(HelperError::Refused { method: M::NAME, source }),
+            Ok((reply, _)) => {
+                self.pool.keep(connection);
+                Ok(reply)
+            }
+            Err(ConnectionError::Refused(source)) => {
+                self.pool.keep(connection);
+                Err(HelperError::Refused { method: M::NAME, source })
+            }
             Err(source) => Err(HelperError::NoAnswer { method: M::NAME, source }),
         }
+    }
+
+    /// A connection that was kept, if the helper at its other end is still there. It is told on whose behalf it is
+    /// asked now.
+    fn greet_again(&self, mut connection: Connection) -> Option<Connection> {
+        let _ = connection.stream().set_read_timeout(Some(GREETING_LIMIT));
+        connection.call(&self.greeting()).is_ok().then_some(connection)
+    }
+
+    fn greeting(&self) -> Version {
+        Version { protocol: PROTOCOL_VERSION, operation: self.operation.clone() }
     }
 
     /// As [`Helper::call`], but `None` when there is no helper and nothing living that it could hold: then there
@@ -94,7 +172,10 @@ impl Helper {
         &self,
         params: &M,
     ) -> Result<Option<M::Reply>, HelperError> {
-        if self.connect()?.is_none() && self.state.living_vm_process().is_none() {
+        let kept = self.pool.idle().and_then(|connection| self.greet_again(connection));
+        if let Some(connection) = kept {
+            self.pool.keep(connection);
+        } else if self.connect()?.is_none() && self.state.living_vm_process().is_none() {
             return Ok(None);
         }
         self.call(params, &[]).map(Some)
@@ -151,7 +232,7 @@ impl Helper {
         // Without a limit, one that is stopped would keep whoever asks waiting, and with them the daemon's end.
         let _ = stream.set_read_timeout(Some(GREETING_LIMIT));
         let mut connection = Connection::new(stream);
-        match connection.call(&Version { protocol: PROTOCOL_VERSION, operation: self.operation.clone() }) {
+        match connection.call(&self.greeting()) {
             Ok(version) => Ok(Some((connection, version))),
             Err(ConnectionError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(HelperError::Silent { pid })

@@ -19,6 +19,18 @@ use std::net::Ipv4Addr;
 pub(crate) struct VmSpec {
     pub vcpu: u32,
     pub memory: ByteSize,
+    /// Of the work disk.
+    #[serde(default = "usual_disk_size")]
+    pub disk_size: ByteSize,
+}
+
+/// The size of work disks until it could be chosen.
+fn usual_disk_size() -> ByteSize {
+    VmSpec::USUAL_DISK_SIZE
+}
+
+impl VmSpec {
+    pub(crate) const USUAL_DISK_SIZE: ByteSize = ByteSize::mib(8 << 10);
 }
 
 /// The process whose end ends the VM.
@@ -146,6 +158,12 @@ impl Store {
         statement.query_row([id.as_str()], read).optional().map_err(wrong)
     }
 
+    pub(crate) fn has_vm_named(&self, name: &VmName) -> Result<bool, StoreError> {
+        let statement = "SELECT EXISTS (SELECT 1 FROM vms WHERE name = ?1)";
+        let found = self.lock().query_row(statement, [name.as_str()], |row| row.get(0));
+        found.map_err(failed("look for a VM's name"))
+    }
+
     pub(crate) fn set_vm_state(&self, id: &VmId, state: &VmState) -> Result<(), StoreError> {
         self.update_vm(id, "state", &json(state))
     }
@@ -168,7 +186,10 @@ impl Store {
     /// `column` is a name from this file, never a user's.
     fn update_vm(&self, id: &VmId, column: &'static str, value: &str) -> Result<(), StoreError> {
         let statement = format!("UPDATE vms SET {column} = ?2 WHERE id = ?1");
-        self.lock().execute(&statement, params![id.as_str(), value]).map_err(failed("update a VM"))?;
+        let connection = self.lock();
+        let updated =
+            connection.prepare_cached(&statement).and_then(|mut s| s.execute(params![id.as_str(), value]));
+        updated.map_err(failed("update a VM"))?;
         Ok(())
     }
 
@@ -277,7 +298,7 @@ fn read_damaged(row: &Row<'_>) -> Option<VmRecord> {
         address: row.get::<_, u32>(2).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from),
         image: parsed(row, 3).or_else(|_| unknown.parse()).ok()?,
         kernel: parsed(row, 4).or_else(|_| unknown.parse()).ok()?,
-        spec: VmSpec { vcpu: 0, memory: ByteSize::bytes(0) },
+        spec: VmSpec { vcpu: 0, memory: ByteSize::bytes(0), disk_size: ByteSize::bytes(0) },
         state: VmState::Damaged,
         stages: Vec::new(),
         lease: None,
@@ -313,7 +334,7 @@ pub(super) mod tests {
             name: name.parse().unwrap(),
             image: "image".parse().unwrap(),
             kernel: "kernel".parse().unwrap(),
-            spec: VmSpec { vcpu: 1, memory: ByteSize::mib(512) },
+            spec: VmSpec { vcpu: 1, memory: ByteSize::mib(512), disk_size: VmSpec::USUAL_DISK_SIZE },
             lease: None,
             host_key: String::new(),
             machine_id: String::new(),

@@ -26,9 +26,17 @@ const TICK: Duration = Duration::from_millis(500);
 /// Processor time after which a guest that has not come up will not.
 fn work_limit(acceleration: Acceleration) -> Duration {
     match acceleration {
-        Acceleration::Kvm => Duration::from_secs(60),
-        Acceleration::Tcg => Duration::from_secs(300),
+        // In a virtual machine, which may be emulated itself, KVM can be as slow as emulation.
+        Acceleration::Kvm if !is_virtual_machine() => Duration::from_secs(60),
+        Acceleration::Kvm | Acceleration::Tcg => Duration::from_secs(300),
     }
+}
+
+/// Whether this host is a guest of another: its processor has the flag `hypervisor`.
+fn is_virtual_machine() -> bool {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut flags = cpuinfo.lines().filter(|line| line.starts_with("flags"));
+    flags.any(|line| line.split_ascii_whitespace().any(|flag| flag == "hypervisor"))
 }
 
 /// Why a guest did not come up.

@@ -57,7 +57,11 @@ mod tests {
             address: [172, 16, 0, 2].into(),
             image: "i".parse().unwrap(),
             kernel: "k".parse().unwrap(),
-            spec: VmSpec { vcpu: 1, memory: banger_protocol::size::ByteSize::mib(1) },
+            spec: VmSpec {
+                vcpu: 1,
+                memory: banger_protocol::size::ByteSize::mib(1),
+                disk_size: VmSpec::USUAL_DISK_SIZE,
+            },
             state: VmState::Created,
             stages: Vec::new(),
             lease: None,

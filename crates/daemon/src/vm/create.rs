@@ -10,7 +10,7 @@ use crate::operation::Ended;
 use crate::serve::Client;
 use crate::store::{ImageRecord, KernelRecord, LeaseHolder, NewVm, ReserveError, VmRecord, VmSpec};
 use banger_protocol::daemon_api::operation::OperationStarted;
-use banger_protocol::daemon_api::vm::{Create, Created};
+use banger_protocol::daemon_api::vm::{Check, Checked, Create, Created};
 use banger_protocol::ids::VmId;
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
@@ -18,6 +18,10 @@ use std::sync::Arc;
 
 /// Below this Debian's kernel does not even unpack itself.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
+/// Room for a journal and somebody's files.
+const LEAST_DISK: ByteSize = ByteSize::mib(256);
+/// Half of what one file can have on the file systems that state folders lie on.
+const MOST_DISK: ByteSize = ByteSize::mib(8 << 20);
 const NAME_ATTEMPTS: u32 = 50;
 
 /// Reserves the VM and starts the operation that brings it up.
@@ -49,6 +53,17 @@ pub(crate) fn create(
     Ok(Created { operation: OperationStarted { operation }, id, name })
 }
 
+/// Says what speaks against a VM before anybody makes an image for it.
+pub(crate) fn check(services: &Services, request: &Check) -> Result<Checked, RpcError> {
+    decide_spec(request, services.config.vm_defaults(), host_cpus(), host_memory())?;
+    match &request.name {
+        Some(name) if services.store.has_vm_named(name)? => {
+            Err(refusal(ReserveError::NameTaken(name.clone())))
+        }
+        _ => Ok(Checked {}),
+    }
+}
+
 fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmRecord, RpcError> {
     let image_name = request.image.clone().unwrap_or_else(|| services.config.default_image.clone());
     let image: ImageRecord = services.store.find(image_name.as_str())?.ok_or_else(|| {
@@ -60,7 +75,9 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
         RpcError::new(ErrorKind::NotFound, format!("there is no kernel `{kernel_name}`"))
             .with_hint(format!("`banger kernel list` shows the kernels there are; `banger kernel pull {kernel_name}` gets one of the catalogue"))
     })?;
-    let spec = decide_spec(request, services.config.vm_defaults(), host_cpus(), host_memory())?;
+    let &Create { vcpu, memory, disk_size, .. } = request;
+    let wanted = Check { name: None, vcpu, memory, disk_size };
+    let spec = decide_spec(&wanted, services.config.vm_defaults(), host_cpus(), host_memory())?;
     let lease = match (request.lease, client.process) {
         (false, _) => None,
         (true, Some(process)) => Some(LeaseHolder { process }),
@@ -105,15 +122,18 @@ fn refusal(error: ReserveError) -> RpcError {
 
 /// What the user gave, completed by the defaults and held against what the host has. Pure.
 pub(super) fn decide_spec(
-    request: &Create,
-    defaults: (u32, ByteSize),
+    request: &Check,
+    defaults: VmSpec,
     cpus: u32,
     memory: ByteSize,
 ) -> Result<VmSpec, RpcError> {
     let refused =
         |message: String, hint: String| Err(RpcError::new(ErrorKind::BadRequest, message).with_hint(hint));
-    let spec =
-        VmSpec { vcpu: request.vcpu.unwrap_or(defaults.0), memory: request.memory.unwrap_or(defaults.1) };
+    let spec = VmSpec {
+        vcpu: request.vcpu.unwrap_or(defaults.vcpu),
+        memory: request.memory.unwrap_or(defaults.memory),
+        disk_size: request.disk_size.unwrap_or(defaults.disk_size),
+    };
     if spec.vcpu == 0 || spec.vcpu > cpus {
         return refused(
             format!("a VM with {} virtual processors cannot be made", spec.vcpu),
@@ -124,6 +144,13 @@ pub(super) fn decide_spec(
         return refused(
             format!("a VM with {} of memory cannot be made", spec.memory),
             format!("--memory takes {LEAST_MEMORY} to {memory}; a bare number is MiB"),
+        );
+    }
+    let whole = spec.disk_size.as_bytes().is_multiple_of(1 << 20);
+    if !whole || spec.disk_size < LEAST_DISK || spec.disk_size > MOST_DISK {
+        return refused(
+            format!("a VM with a work disk of {} cannot be made", spec.disk_size),
+            format!("--disk-size takes {LEAST_DISK} to {MOST_DISK} in whole MiB; a bare number is MiB"),
         );
     }
     Ok(spec)
@@ -153,14 +180,23 @@ mod tests {
 
     #[test]
     fn what_the_host_does_not_have_is_refused_with_the_range() {
-        let decide = |vcpu, memory| {
-            let request = Create { vcpu, memory, ..Create::default() };
-            decide_spec(&request, (1, ByteSize::mib(512)), 4, ByteSize::mib(8192))
-        };
-        assert_eq!(decide(None, None), Ok(VmSpec { vcpu: 1, memory: ByteSize::mib(512) }));
-        assert!(decide(Some(4), Some(ByteSize::mib(8192))).is_ok());
-        for (vcpu, memory) in [(Some(0), None), (Some(5), None), (None, Some(1)), (None, Some(8193))] {
-            let error = decide(vcpu, memory.map(ByteSize::mib)).unwrap_err();
+        let mib = ByteSize::mib;
+        let defaults = VmSpec { vcpu: 1, memory: mib(512), disk_size: mib(8192) };
+        let decide = |request: Check| decide_spec(&request, defaults.clone(), 4, mib(8192));
+        let usual = Check::default;
+        assert_eq!(decide(usual()), Ok(defaults.clone()));
+        let all = Check { vcpu: Some(4), memory: Some(mib(8192)), disk_size: Some(mib(256)), ..usual() };
+        assert!(decide(all).is_ok());
+        for request in [
+            Check { vcpu: Some(0), ..usual() },
+            Check { vcpu: Some(5), ..usual() },
+            Check { memory: Some(mib(1)), ..usual() },
+            Check { memory: Some(mib(8193)), ..usual() },
+            Check { disk_size: Some(mib(255)), ..usual() },
+            Check { disk_size: Some(mib((8 << 20) + 1)), ..usual() },
+            Check { disk_size: Some(ByteSize::bytes((1 << 30) + 1)), ..usual() },
+        ] {
+            let error = decide(request).unwrap_err();
             assert_eq!(error.kind, ErrorKind::BadRequest);
             assert!(error.hint.is_some_and(|hint| hint.contains(" to ")));
         }

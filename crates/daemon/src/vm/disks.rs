@@ -13,7 +13,6 @@
 
 use super::effect::Effect;
 use crate::Services;
-use crate::clone::can_reflink;
 use crate::config::RootDiskChoice;
 use crate::store::KernelRecord;
 use banger_protocol::ids::VmId;
@@ -48,7 +47,7 @@ impl Circumstances {
             choice: services.config.root_disk,
             has_root: folder.join(DiskRole::Root.file_name()).exists(),
             has_cow: folder.join(DiskRole::Cow.file_name()).exists(),
-            reflink: can_reflink(&services.state.vms()),
+            reflink: services.reflink,
             kernel_joins: kernel.is_some_and(loads),
         }
     }

@@ -6,16 +6,20 @@
 //! ends it just before.
 
 use super::disks::cow_size;
+use super::driver::firecracker::{self, FirecrackerError};
 use super::folder;
+use super::work_disk::{self, WorkDiskError};
 use crate::Services;
 use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
+use banger_firecracker::Machine;
 use banger_protocol::ids::VmId;
 use banger_protocol::names::VmName;
 use banger_protocol::root_api::{
     DiskRole, NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessSignal, ProcessSignalKind, ProcessStart,
     Program, TapCreate, TapDelete,
 };
+use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
@@ -24,6 +28,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// One act on the host for one VM. Performing it twice is performing it once.
 #[derive(Debug)]
@@ -36,6 +42,11 @@ pub(crate) enum Effect {
         from: PathBuf,
         name: &'static str,
     },
+    /// Gives the VM a work disk of this size with what is in the image's seed, unless it has one.
+    MakeWorkDisk {
+        seed: PathBuf,
+        size: ByteSize,
+    },
     /// Gives the VM an empty file for what it changes of `base`, unless it has one.
     MakeCow {
         base: PathBuf,
@@ -46,6 +57,13 @@ pub(crate) enum Effect {
         program: Program,
         descriptors: Vec<OwnedFd>,
     },
+    /// Tells a Firecracker what machine it is, and starts that machine.
+    BootMachine {
+        vmm: ProcessIdentity,
+        machine: Machine,
+    },
+    /// Makes a Firecracker's machine stand still, or lets it go on.
+    SetPaused(bool),
     /// Sends a signal to one of the VM's processes, if it still lives.
     Signal {
         process: ProcessIdentity,
@@ -64,14 +82,17 @@ impl Effect {
         match self {
             Self::MakeFolder => "make the VM's folder",
             Self::WriteConfigDrive(_) => "write the config drive",
-            Self::CloneDisk { name, .. } if *name == "work.img" => "make the work disk",
+            Self::MakeWorkDisk { .. } => "make the work disk",
             Self::CloneDisk { .. } | Self::MakeCow { .. } => "make the root disk",
             Self::EnsureNetwork => "make the bridge",
             Self::CreateTap => "make the tap",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
-            Self::StartProcess { program: Program::Qemu(_), .. } => "start the VMM",
-            Self::Signal { signal: ProcessSignalKind::Stop, .. } => "pause the VM",
-            Self::Signal { signal: ProcessSignalKind::Continue, .. } => "resume the VM",
+            Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
+            Self::BootMachine { .. } => "boot the machine",
+            Self::Signal { signal: ProcessSignalKind::Stop, .. } | Self::SetPaused(true) => "pause the VM",
+            Self::Signal { signal: ProcessSignalKind::Continue, .. } | Self::SetPaused(false) => {
+                "resume the VM"
+            }
             Self::Signal { signal: ProcessSignalKind::Terminate | ProcessSignalKind::Kill, .. } => {
                 "tell the VMM to end"
             }
@@ -108,8 +129,12 @@ enum Cause {
     Helper(#[from] HelperError),
     #[error(transparent)]
     Clone(CloneError),
+    #[error(transparent)]
+    WorkDisk(WorkDiskError),
     #[error("{path}")]
     File { path: String, source: io::Error },
+    #[error(transparent)]
+    Firecracker(FirecrackerError),
     #[error("made to fail by BANGER_FAULT")]
     Planted,
     #[error("the task broke off")]
@@ -171,7 +196,9 @@ pub(crate) async fn perform(
         let hint = match &source {
             Cause::Helper(error) => error.hint(),
             Cause::Clone(error) => error.hint(),
+            Cause::WorkDisk(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
+            Cause::Firecracker(error) => error.hint(services.host.kvm),
             Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => None,
         };
         EffectError { step, hint, source }
@@ -182,13 +209,16 @@ pub(crate) async fn perform(
         Some(Fault::AbortBefore) => std::process::abort(),
         Some(Fault::FailAfter | Fault::Abort) | None => {}
     }
+    let begun = Instant::now();
     let kills = matches!(effect, Effect::KillProcesses);
     let (services, id) = (services.clone(), vm.clone());
     let helper = services.helper.on_behalf_of(crate::operation::current());
+    let turn = TURNS.acquire().await.expect("nobody closes it");
     let outcome = tokio::task::spawn_blocking(move || act(&services, &helper, &id, effect))
         .await
         .map_err(|e| failed(Cause::BrokeOff(e)))?
         .map_err(failed)?;
+    drop(turn);
     if kills {
         for process in outcome.killed {
             match tokio::time::timeout(KILL_DEADLINE, crate::process::ended(process)).await {
@@ -197,12 +227,17 @@ pub(crate) async fn perform(
             }
         }
     }
+    // Read by whoever wants to know where the time of a start goes, the benchmark among them.
+    tracing::debug!(%vm, step, took_us = begun.elapsed().as_micros(), "done");
     match fault {
         Some(Fault::FailAfter) => Err(failed(Cause::Planted)),
         Some(Fault::Abort) => std::process::abort(),
         Some(Fault::Fail | Fault::AbortBefore) | None => Ok(outcome.started),
     }
 }
+
+/// Effects at one time. More of them only wait for each other, in the kernel and each with a thread of ours.
+static TURNS: Semaphore = Semaphore::const_new(8);
 
 /// A killed VMM gives back all its memory before it is gone.
 const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -234,6 +269,9 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
                 clone_file(&from, &to).map_err(Cause::Clone)?;
             }
         }
+        Effect::MakeWorkDisk { seed, size } => {
+            work_disk::make(&folder, &seed, size).map_err(Cause::WorkDisk)?;
+        }
         Effect::MakeCow { base } => {
             let path = folder.join(DiskRole::Cow.file_name());
             let size = std::fs::metadata(&base).map_err(file(&base))?.len();
@@ -250,6 +288,14 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         Effect::StartProcess { program, descriptors } => {
             let started = helper.call(&ProcessStart { vm: vm.clone(), program }, &descriptors)?;
             return Ok(Outcome { started: Some(started), ..Outcome::default() });
+        }
+        Effect::BootMachine { vmm, machine } => {
+            let booted = firecracker::boot(&folder, vmm, &machine);
+            tokio::runtime::Handle::current().block_on(booted).map_err(Cause::Firecracker)?;
+        }
+        Effect::SetPaused(paused) => {
+            let set = firecracker::set_paused(&folder, paused);
+            tokio::runtime::Handle::current().block_on(set).map_err(Cause::Firecracker)?;
         }
         Effect::Signal { process, signal } => {
             helper.call_if_anything_lives(&ProcessSignal { vm: vm.clone(), process, signal })?;

@@ -1,6 +1,6 @@
 //! How a guest came to its end by itself; pure but for reading the files that tell.
 //!
-//! | the VMM's last event | the console | then it |
+//! | the VMM's last word | the console | then it |
 //! |---|---|---|
 //! | the guest reset the machine, or panicked | ends with a panic | panicked (`panic=1` makes that a reset) |
 //! | the guest reset the machine | does not | rebooted, and comes back |
@@ -8,14 +8,19 @@
 //! | a signal, or an error of its own | | was ended from outside |
 //! | none, and the VMM is gone | | was killed |
 //! | none, and only the vsock backend is gone | | lost its backend, without which it cannot be reached |
+//! | none, for its machine knows no power to cut | ends with the halt | switched itself off ([`super::halt`]) |
+//!
+//! QEMU's last word is the last `SHUTDOWN` among its events, Firecracker's is the last line of its log.
 //!
 //! A guest can write anything to its console, but whoever can reset the machine may as well say that it panicked.
 
 use super::folder;
-use banger_protocol::root_api::{CONSOLE_LOG, VMM_EVENTS};
+use super::state::Running;
+use super::vmm::VmmName;
+use banger_protocol::root_api::{CONSOLE_LOG, FIRECRACKER_LOG, VMM_EVENTS};
 use std::path::Path;
 
-/// Bytes of the events' end that are searched for the last one.
+/// Bytes of the end of a VMM's events or log that are searched for the last one.
 const EVENTS: u64 = 16 << 10;
 /// Bytes of the console's end that are searched for a panic. Its trace is a few KiB long.
 const CONSOLE: u64 = 32 << 10;
@@ -31,8 +36,20 @@ pub(super) enum Seen {
     Vmm,
     /// The backend, while the VMM lived on.
     Backend,
+    /// Neither, but the guest has halted for good.
+    Guest,
     /// It was found ended by a daemon that was not there.
     Nothing,
+}
+
+/// A VMM's last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Reset,
+    Panicked,
+    SwitchedOff,
+    Signalled,
+    Failed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +58,10 @@ pub(super) enum End {
     Rebooted,
     /// With what the kernel had to say about it.
     Panicked(String),
-    VmmSignalled,
-    VmmFailed,
-    VmmKilled,
-    BackendEnded,
+    Signalled,
+    Failed,
+    Killed,
+    BackendGone,
     /// Nobody has told.
     Unseen,
 }
@@ -56,47 +73,73 @@ impl End {
             Self::SwitchedOff => "the guest shut down".to_owned(),
             Self::Rebooted => "the guest rebooted".to_owned(),
             Self::Panicked(said) => format!("the guest's kernel panicked: {said}"),
-            Self::VmmSignalled => "its VMM was told to end by a signal".to_owned(),
-            Self::VmmFailed => "its VMM ended with an error".to_owned(),
-            Self::VmmKilled => "its VMM was killed".to_owned(),
-            Self::BackendEnded => "its vsock backend ended".to_owned(),
+            Self::Signalled => "its VMM was told to end by a signal".to_owned(),
+            Self::Failed => "its VMM ended with an error".to_owned(),
+            Self::Killed => "its VMM was killed".to_owned(),
+            Self::BackendGone => "its vsock backend ended".to_owned(),
             Self::Unseen => "it ended while no daemon was there".to_owned(),
         }
     }
 }
 
-/// Reads what the VM in `folder` has left. `console_start` is where this boot's console begins.
-pub(super) fn of_guest(folder: &Path, console_start: u64, seen: Seen) -> End {
+/// Reads what the VM in `folder` has left.
+pub(super) fn of_guest(folder: &Path, running: &Running, seen: Seen) -> End {
     // What is not there, or cannot be read, tells nothing.
-    let events = folder::end_of(folder, VMM_EVENTS, EVENTS).unwrap_or_default();
-    let console = folder::end_of_from(folder, CONSOLE_LOG, console_start, CONSOLE).unwrap_or_default();
-    decide(shutdown_reason(&events).as_deref(), panic_line(&console), seen)
+    let end_of = |name| folder::end_of(folder, name, EVENTS).unwrap_or_default();
+    let told = match running.vmm_name {
+        VmmName::Qemu => last_event_of_qemu(&end_of(VMM_EVENTS)),
+        VmmName::Firecracker => last_word_of_firecracker(&end_of(FIRECRACKER_LOG)),
+    };
+    let console = folder::end_of_from(folder, CONSOLE_LOG, running.console_start, CONSOLE);
+    decide(told, panic_line(&console.unwrap_or_default()), seen)
 }
 
-/// `shutdown` is a `ShutdownCause` of QEMU (qapi/run-state.json).
-fn decide(shutdown: Option<&str>, panic: Option<String>, seen: Seen) -> End {
-    match (shutdown, panic) {
-        (Some("guest-reset" | "guest-panic"), Some(said)) => End::Panicked(said),
-        (Some("guest-panic"), None) => End::Panicked("it did not say why".to_owned()),
-        (Some("guest-reset"), None) => End::Rebooted,
-        (Some("guest-shutdown"), _) => End::SwitchedOff,
-        (Some("host-signal"), _) => End::VmmSignalled,
-        (Some(_), _) => End::VmmFailed,
+fn decide(told: Option<Told>, panic: Option<String>, seen: Seen) -> End {
+    match (told, panic) {
+        (Some(Told::Reset | Told::Panicked), Some(said)) => End::Panicked(said),
+        (Some(Told::Panicked), None) => End::Panicked("it did not say why".to_owned()),
+        (Some(Told::Reset), None) => End::Rebooted,
+        (Some(Told::SwitchedOff), _) => End::SwitchedOff,
+        (Some(Told::Signalled), _) => End::Signalled,
+        (Some(Told::Failed), _) => End::Failed,
         (None, _) => match seen {
-            Seen::Vmm => End::VmmKilled,
-            Seen::Backend => End::BackendEnded,
+            Seen::Vmm => End::Killed,
+            Seen::Backend => End::BackendGone,
+            Seen::Guest => End::SwitchedOff,
             Seen::Nothing => End::Unseen,
         },
     }
 }
 
-/// The reason of the last `SHUTDOWN` among QEMU's events, one JSON object a line.
-fn shutdown_reason(events: &[u8]) -> Option<String> {
+/// The reason (`ShutdownCause`, qapi/run-state.json) of the last `SHUTDOWN` among QEMU's events, one JSON object a
+/// line.
+fn last_event_of_qemu(events: &[u8]) -> Option<Told> {
     let reason = |line: &[u8]| {
         let event: serde_json::Value = serde_json::from_slice(line).ok()?;
         (event["event"] == "SHUTDOWN").then(|| event["data"]["reason"].as_str().unwrap_or("").to_owned())
     };
-    events.split(|byte| *byte == b'\n').rev().find_map(reason)
+    let reason = events.split(|byte| *byte == b'\n').rev().find_map(reason)?;
+    Some(match reason.as_str() {
+        "guest-reset" => Told::Reset,
+        "guest-panic" => Told::Panicked,
+        "guest-shutdown" => Told::SwitchedOff,
+        "host-signal" => Told::Signalled,
+        _ => Told::Failed,
+    })
+}
+
+/// What Firecracker logs last, unless it was killed (`main` in its src/firecracker/src/main.rs). Its machine ends in no
+/// other way than by a reset.
+fn last_word_of_firecracker(log: &[u8]) -> Option<Told> {
+    let text = String::from_utf8_lossy(log);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    if line.contains("Firecracker exiting successfully") {
+        Some(Told::Reset)
+    } else if line.contains("Firecracker exiting with error") {
+        Some(Told::Failed)
+    } else {
+        None
+    }
 }
 
 /// What the kernel panicked about, fit to be printed.
@@ -111,6 +154,7 @@ fn panic_line(console: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use banger_protocol::root_api::{Acceleration, ProcessIdentity};
 
     const EVENTS_OF_A_REBOOT: &[u8] = br#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}}}
 {"return": {}}
@@ -122,34 +166,48 @@ mod tests {
     fn every_end_is_told_from_the_others() {
         let said = || Some("why".to_owned());
         let table = [
-            (Some("guest-reset"), None, Seen::Vmm, End::Rebooted),
-            (Some("guest-reset"), None, Seen::Nothing, End::Rebooted),
+            (Some(Told::Reset), None, Seen::Vmm, End::Rebooted),
+            (Some(Told::Reset), None, Seen::Nothing, End::Rebooted),
             // The backend ends of the VMM's end and may be seen first.
-            (Some("guest-reset"), None, Seen::Backend, End::Rebooted),
-            (Some("guest-reset"), said(), Seen::Vmm, End::Panicked("why".to_owned())),
-            (Some("guest-panic"), said(), Seen::Vmm, End::Panicked("why".to_owned())),
-            (Some("guest-panic"), None, Seen::Vmm, End::Panicked("it did not say why".to_owned())),
-            (Some("guest-shutdown"), None, Seen::Vmm, End::SwitchedOff),
-            (Some("guest-shutdown"), said(), Seen::Vmm, End::SwitchedOff),
-            (Some("host-signal"), None, Seen::Vmm, End::VmmSignalled),
-            (Some("host-error"), None, Seen::Vmm, End::VmmFailed),
-            (None, None, Seen::Vmm, End::VmmKilled),
-            (None, said(), Seen::Vmm, End::VmmKilled),
-            (None, None, Seen::Backend, End::BackendEnded),
+            (Some(Told::Reset), None, Seen::Backend, End::Rebooted),
+            (Some(Told::Reset), said(), Seen::Vmm, End::Panicked("why".to_owned())),
+            (Some(Told::Panicked), said(), Seen::Vmm, End::Panicked("why".to_owned())),
+            (Some(Told::Panicked), None, Seen::Vmm, End::Panicked("it did not say why".to_owned())),
+            (Some(Told::SwitchedOff), None, Seen::Vmm, End::SwitchedOff),
+            (Some(Told::SwitchedOff), said(), Seen::Vmm, End::SwitchedOff),
+            (Some(Told::Signalled), None, Seen::Vmm, End::Signalled),
+            (Some(Told::Failed), None, Seen::Vmm, End::Failed),
+            (None, None, Seen::Vmm, End::Killed),
+            (None, said(), Seen::Vmm, End::Killed),
+            (None, None, Seen::Backend, End::BackendGone),
+            (None, None, Seen::Guest, End::SwitchedOff),
             (None, None, Seen::Nothing, End::Unseen),
         ];
-        for (shutdown, panic, seen, end) in table {
-            assert_eq!(decide(shutdown, panic.clone(), seen), end, "{shutdown:?} {panic:?} {seen:?}");
+        for (told, panic, seen, end) in table {
+            assert_eq!(decide(told, panic.clone(), seen), end, "{told:?} {panic:?} {seen:?}");
         }
     }
 
     #[test]
-    fn the_last_shutdown_among_the_events_counts() {
-        assert_eq!(shutdown_reason(EVENTS_OF_A_REBOOT).as_deref(), Some("guest-reset"));
+    fn the_last_shutdown_among_the_events_of_qemu_counts() {
+        assert_eq!(last_event_of_qemu(EVENTS_OF_A_REBOOT), Some(Told::Reset));
         let cut = &EVENTS_OF_A_REBOOT[7..];
-        assert_eq!(shutdown_reason(cut).as_deref(), Some("guest-reset"), "the beginning was cut off");
-        assert_eq!(shutdown_reason(&EVENTS_OF_A_REBOOT[..120]), None);
-        assert_eq!(shutdown_reason(b"\xff\n{\"event\":\"SHUTDOWN\"}\n[]\nnull").as_deref(), Some(""));
+        assert_eq!(last_event_of_qemu(cut), Some(Told::Reset), "the beginning was cut off");
+        assert_eq!(last_event_of_qemu(&EVENTS_OF_A_REBOOT[..120]), None);
+        let strange = b"\xff\n{\"event\":\"SHUTDOWN\"}\n[]\nnull";
+        assert_eq!(last_event_of_qemu(strange), Some(Told::Failed));
+    }
+
+    #[test]
+    fn the_last_line_of_firecrackers_log_counts() {
+        let begun = "2026-11-20T16:00:00 [0123:main] Running Firecracker v1.16.1\n";
+        let reset = "2026-11-20T16:00:09 [0123:main] Firecracker exiting successfully. exit_code=0\n\n";
+        let failed = "2026-11-20T16:00:09 [0123:main] Firecracker exiting with error. exit_code=148\n";
+        let last = |lines: &[&str]| last_word_of_firecracker(lines.concat().as_bytes());
+        assert_eq!(last(&[begun, reset]), Some(Told::Reset));
+        assert_eq!(last(&[begun, failed]), Some(Told::Failed));
+        assert_eq!(last(&[begun, reset, begun]), None, "a former boot's end is not this one's");
+        assert_eq!(last(&[]), None);
     }
 
     #[test]
@@ -168,8 +226,17 @@ mod tests {
         let former = "Kernel panic - not syncing: then\n";
         std::fs::write(place.path().join(CONSOLE_LOG), format!("{former}booted\n")).unwrap();
         std::fs::write(place.path().join(VMM_EVENTS), EVENTS_OF_A_REBOOT).unwrap();
+        let running = |console_start| Running {
+            vmm: ProcessIdentity { pid: 1, start_time: 2 },
+            vsock_backend: None,
+            vmm_name: VmmName::Qemu,
+            acceleration: Acceleration::Tcg,
+            boot_id: String::new(),
+            since: String::new(),
+            console_start,
+        };
         let start = former.len() as u64;
-        assert_eq!(of_guest(place.path(), start, Seen::Vmm), End::Rebooted);
-        assert_eq!(of_guest(place.path(), 0, Seen::Vmm), End::Panicked("then".to_owned()));
+        assert_eq!(of_guest(place.path(), &running(start), Seen::Vmm), End::Rebooted);
+        assert_eq!(of_guest(place.path(), &running(0), Seen::Vmm), End::Panicked("then".to_owned()));
     }
 }

@@ -1,14 +1,16 @@
 //! Pauses a VM and lets it go on.
 //!
-//! How a VMM is made to stand still is known here alone: QEMU by the signals that stop and continue a process, never
-//! by its own `stop`, after which one byte towards the guest ends its vsock for good. Under any VMM nothing opens a
+//! How a VMM is made to stand still is known here alone: Firecracker over its API; QEMU by the signals that stop and
+//! continue a process, never by its own `stop`, after which one byte towards the guest ends its vsock for good. Under any VMM nothing opens a
 //! connection into a paused guest, so the state is written first, then those are waited for who are on their way in.
 //!
 //! `Paused` is on record for as long as the guest may be standing still: a daemon that finds it so pauses it again.
 
+use super::driver::firecracker;
 use super::effect::{Effect, EffectError, perform};
 use super::state::{Action, Running, VmState};
 use super::view;
+use super::vmm::VmmName;
 use crate::Services;
 use crate::operation::Ended;
 use banger_protocol::daemon_api::vm::VmView;
@@ -68,27 +70,27 @@ pub(super) async fn pause_again(
     id: &VmId,
     running: &Running,
 ) -> Result<(), EffectError> {
-    if crate::process::stands_still(running.vmm) {
-        return Ok(());
-    }
-    freeze(services, id, running).await
+    let is_paused = match running.vmm_name {
+        VmmName::Firecracker => firecracker::is_paused(&services.state.vm(id)).await.unwrap_or(false),
+        VmmName::Qemu => crate::process::stands_still(running.vmm),
+    };
+    if is_paused { Ok(()) } else { freeze(services, id, running).await }
 }
 
 /// Makes a guest stand still; again is the same as once.
 async fn freeze(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
-    signal(services, id, running, ProcessSignalKind::Stop).await
+    let effect = match running.vmm_name {
+        VmmName::Firecracker => Effect::SetPaused(true),
+        VmmName::Qemu => Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Stop },
+    };
+    perform(services, id, effect).await.map(drop)
 }
 
 /// Lets a guest go on; again is the same as once.
 pub(super) async fn thaw(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
-    signal(services, id, running, ProcessSignalKind::Continue).await
-}
-
-async fn signal(
-    services: &Arc<Services>,
-    id: &VmId,
-    running: &Running,
-    signal: ProcessSignalKind,
-) -> Result<(), EffectError> {
-    perform(services, id, Effect::Signal { process: running.vmm, signal }).await.map(drop)
+    let effect = match running.vmm_name {
+        VmmName::Firecracker => Effect::SetPaused(false),
+        VmmName::Qemu => Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Continue },
+    };
+    perform(services, id, effect).await.map(drop)
 }

@@ -3,8 +3,7 @@
 use super::state::Action;
 use super::{create, view};
 use crate::Services;
-use crate::store::VmSpec;
-use banger_protocol::daemon_api::vm::{Create, Set, VmView};
+use banger_protocol::daemon_api::vm::{Check, Set, VmView};
 use banger_protocol::wire::{ErrorKind, RpcError};
 
 /// Changes a VM that is not running; the same limits hold as when it was made.
@@ -18,15 +17,9 @@ pub(crate) async fn set(services: &Services, request: &Set) -> Result<VmView, Rp
     let _lock = services.locks.lock(&id).await;
     let vm = view::must_find(services, &id)?;
     view::allow(&vm, Action::Set)?;
-    let wanted = Create { vcpu: request.vcpu, memory: request.memory, ..Create::default() };
-    let decided = create::decide_spec(
-        &wanted,
-        (vm.spec.vcpu, vm.spec.memory),
-        create::host_cpus(),
-        create::host_memory(),
-    )?;
-    // The rest of it is as it was.
-    let spec = VmSpec { vcpu: decided.vcpu, memory: decided.memory };
+    // Its disk is as large as it is.
+    let wanted = Check { name: None, vcpu: request.vcpu, memory: request.memory, disk_size: None };
+    let spec = create::decide_spec(&wanted, vm.spec.clone(), create::host_cpus(), create::host_memory())?;
     services.store.set_vm_spec(&id, &spec)?;
     Ok(view::of(&view::must_find(services, &id)?))
 }

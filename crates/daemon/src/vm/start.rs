@@ -1,33 +1,29 @@
 //! Starts a VM. This file decides the order of the steps; each of them is an effect or a wait.
 //!
-//! preflight → folder → config drive → root disk → work disk → network, tap → vsock backend, VMM → agent → usable
+//! preflight → folder, the VMM's beginning → config drive → root disk → work disk → network, tap → VMM → agent → usable
 //!
 //! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
 //! between, [`release`] takes it all down again and the state says what it was.
 
 use super::boot::{BootError, Notices, last_words};
 use super::disks::{Circumstances, RootDisk};
+use super::driver::{self, DriverError, Launched, Parts};
 use super::effect::{Effect, EffectError, perform};
 use super::keys::KeyError;
 use super::release::{Depth, ReleaseError, release};
 use super::shared_files::{SharedFileError, SharedFiles};
 use super::state::{Action, Running, VmState};
-use super::vmm::{NoVmm, Vmm};
-use super::vsock_backend::{BackendSilent, wait_until_listening};
-use super::{config_drive, folder, keys, view, vmm, watch};
+use super::vmm::{self, NoVmm};
+use super::{config_drive, folder, keys, view, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
 use crate::store::{KernelRecord, StoreError, VmRecord};
 use banger_protocol::daemon_api::vm::{StageTiming, VmView};
 use banger_protocol::guest_api::Notice;
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{
-    Acceleration, CONSOLE_LOG, Disk, DiskRole, MacAddress, ProcessIdentity, Program, QemuSpec,
-};
+use banger_protocol::root_api::{CONSOLE_LOG, ProcessIdentity};
 use banger_protocol::wire::{ErrorKind, RpcError};
-use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,7 +41,7 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Effect(#[from] EffectError),
     #[error(transparent)]
-    Backend(BackendSilent),
+    Driver(#[from] DriverError),
     #[error("it did not come up")]
     Boot(#[source] BootError),
     #[error(transparent)]
@@ -123,7 +119,7 @@ async fn bring_up(
 ) -> Result<Running, StartError> {
     let id = &vm.id;
     stages.begin("preflight")?;
-    let driver = vmm::choose(&services.host, services.config.vmm).map_err(StartError::NoVmm)?;
+    let vmm = vmm::choose(&services.host, services.config.vmm).map_err(StartError::NoVmm)?;
     let files = SharedFiles::find(services, vm);
     let kernel = services.store.find::<KernelRecord>(vm.kernel.as_str())?;
     let root = RootDisk::choose(Circumstances::look(services, id, kernel.as_ref()));
@@ -134,34 +130,29 @@ async fn bring_up(
 
     stages.begin("disks")?;
     perform(services, id, Effect::MakeFolder).await?;
+    let folder = services.state.vm(id);
+    // First, so that it comes up while everything else is made.
+    let begun = driver::begin(services, vmm, vm).await?;
     perform(services, id, Effect::WriteConfigDrive(drive)).await?;
     perform(services, id, root.prepare(&files.rootfs)).await?;
     stages.check()?;
-    let work = Effect::CloneDisk { from: files.work_seed.clone(), name: DiskRole::Work.file_name() };
-    perform(services, id, work).await?;
+    let (seed, size) = (files.work_seed.clone(), vm.spec.disk_size);
+    perform(services, id, Effect::MakeWorkDisk { seed, size }).await?;
 
     stages.begin("network")?;
     perform(services, id, Effect::EnsureNetwork).await?;
     perform(services, id, Effect::CreateTap).await?;
 
     stages.begin("vmm")?;
-    let folder = services.state.vm(id);
     let console_start = folder::length(&folder, CONSOLE_LOG);
     let mut notices = Notices::listen(&folder).map_err(StartError::Folder)?;
-    let descriptor = || File::open(&folder).map(OwnedFd::from).map_err(StartError::Folder);
-    let start = |program, descriptors| Effect::StartProcess { program, descriptors };
-    let backend = perform(services, id, start(Program::VsockBackend, vec![descriptor()?])).await?;
-    let backend = backend.expect("starting a process tells which one it is");
-    wait_until_listening(backend).await.map_err(StartError::Backend)?;
-    let program = qemu(vm, &driver, disks);
-    let descriptors = std::iter::once(descriptor()?).chain(shared).collect();
-    let vmm = perform(services, id, start(program, descriptors)).await?;
-    let vmm = vmm.expect("starting a process tells which one it is");
+    let launched = driver::launch(services, vmm, vm, begun, Parts { disks, shared }).await?;
+    let Launched { vmm: vmm_process, vsock_backend } = launched;
 
-    let processes: Vec<ProcessIdentity> = vec![vmm, backend];
+    let processes: Vec<ProcessIdentity> = std::iter::once(vmm_process).chain(vsock_backend).collect();
     stages.begin("agent")?;
     let boot_id = loop {
-        let notice = notices.wait("its agent", &processes, driver.acceleration());
+        let notice = notices.wait("its agent", &processes, vmm.acceleration());
         if let Notice::Agent { boot_id, .. } = stages.unless_cancelled(notice).await? {
             break boot_id;
         }
@@ -169,47 +160,21 @@ async fn bring_up(
     if !early {
         stages.begin("usable")?;
         loop {
-            let notice = notices.wait("its own start-up", &processes, driver.acceleration());
+            let notice = notices.wait("its own start-up", &processes, vmm.acceleration());
             if let Notice::Usable { .. } = stages.unless_cancelled(notice).await? {
                 break;
             }
         }
     }
     Ok(Running {
-        vmm,
-        vsock_backend: Some(backend),
-        driver: driver.name().to_owned(),
-        acceleration: driver.acceleration(),
+        vmm: vmm_process,
+        vsock_backend,
+        vmm_name: vmm.name(),
+        acceleration: vmm.acceleration(),
         boot_id,
         since: crate::store::now(),
         console_start,
     })
-}
-
-fn qemu(vm: &VmRecord, driver: &Vmm, disks: Vec<Disk>) -> Program {
-    Program::Qemu(QemuSpec {
-        acceleration: driver.acceleration(),
-        vcpu: vm.spec.vcpu,
-        memory: vm.spec.memory,
-        kernel_command_line: command_line(driver.acceleration(), disks.iter().map(|disk| disk.role)),
-        disks,
-        mac: MacAddress::of_guest(vm.address),
-    })
-}
-
-/// A quiet console (each line costs an exit), a VMM that ends with its guest, `eth0` for the only interface. The
-/// self-tests of the kernel's ciphers and its protections against the processor it does not have are left out, and
-/// an image's cloud-init has nothing to ask anybody.
-fn command_line(acceleration: Acceleration, disks: impl Iterator<Item = DiskRole>) -> String {
-    let disks: Vec<&str> = disks.map(DiskRole::as_str).collect();
-    let emulated = match acceleration {
-        Acceleration::Kvm => "",
-        Acceleration::Tcg => " mitigations=off",
-    };
-    format!(
-        "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cloud-init=disabled cryptomgr.notests{emulated} banger.disks={}",
-        disks.join(",")
-    )
 }
 
 /// Tells how far a start is, keeps the time each stage took, and notices a cancel between two of them.
@@ -274,20 +239,21 @@ fn explain(
 ) -> RpcError {
     let mut causes = vec![error.to_string()];
     causes.extend(RpcError::from_error(ErrorKind::OperationFailed, error).causes);
-    if matches!(error, StartError::Boot(_) | StartError::Backend(_)) {
+    if matches!(error, StartError::Boot(_) | StartError::Driver(_)) {
         causes.extend(last_words);
     }
     if let Some(left_behind) = left_behind {
         causes.push(RpcError::from_error(ErrorKind::OperationFailed, &left_behind).to_string());
     }
     let hint = match error {
-        StartError::NoVmm(error) => Some(error.hint().to_owned()),
+        StartError::NoVmm(error) => Some(error.hint()),
         StartError::Effect(error) => error.hint.clone(),
+        StartError::Driver(DriverError::Effect(error)) if error.hint.is_some() => error.hint.clone(),
         StartError::SharedFile(_) => Some(format!(
             "make it again: `banger image delete {}` and `banger kernel rm {}`, then pull them",
             vm.image, vm.kernel
         )),
-        StartError::Boot(_) | StartError::Backend(_) => Some(format!(
+        StartError::Boot(_) | StartError::Driver(_) => Some(format!(
             "`banger vm logs {0}` shows its console; `banger vm delete {0}` removes it",
             vm.name
         )),
@@ -297,16 +263,4 @@ fn explain(
     };
     let message = format!("VM `{}` did not start", vm.name);
     RpcError { causes, hint, ..RpcError::new(ErrorKind::OperationFailed, message) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_guest_is_told_its_disks_in_the_order_it_gets_them() {
-        let roles = [DiskRole::Root, DiskRole::Work];
-        assert!(command_line(Acceleration::Kvm, roles.into_iter()).ends_with(" banger.disks=root,work"));
-        assert!(!command_line(Acceleration::Kvm, roles.into_iter()).contains("mitigations"));
-    }
 }

@@ -19,6 +19,7 @@
 //! `Starting` and `Stopping` are intentions written down before anything is done, so that a daemon which finds
 //! them at its own start knows that somebody was interrupted and releases what there is.
 
+use super::vmm::VmmName;
 use banger_protocol::daemon_api::vm::State as StateName;
 use banger_protocol::names::VmName;
 use banger_protocol::root_api::{Acceleration, ProcessIdentity};
@@ -52,8 +53,8 @@ pub(crate) struct Running {
     pub vmm: ProcessIdentity,
     /// QEMU's vsock backend; the guest cannot outlive it.
     pub vsock_backend: Option<ProcessIdentity>,
-    /// The VMM's name, for people.
-    pub driver: String,
+    #[serde(rename = "driver")]
+    pub vmm_name: VmmName,
     pub acceleration: Acceleration,
     pub boot_id: String,
     /// RFC 3339, UTC.
@@ -218,7 +219,7 @@ mod tests {
         let running = Running {
             vmm: ProcessIdentity { pid: 1, start_time: 2 },
             vsock_backend: Some(ProcessIdentity { pid: 3, start_time: 4 }),
-            driver: "QEMU".to_owned(),
+            vmm_name: VmmName::Qemu,
             acceleration: Acceleration::Tcg,
             boot_id: "b".to_owned(),
             since: "s".to_owned(),

@@ -19,11 +19,12 @@ pub(crate) fn of(vm: &VmRecord) -> VmView {
         address: vm.address,
         vcpu: vm.spec.vcpu,
         memory: vm.spec.memory,
+        disk_size: vm.spec.disk_size,
         created: vm.created.clone(),
         lease: vm.lease.is_some(),
         running: vm.state.running().map(|running| RunningView {
             pid: running.vmm.pid,
-            vmm: running.driver.clone(),
+            vmm: running.vmm_name.as_str().to_owned(),
             acceleration: running.acceleration,
             boot_id: running.boot_id.clone(),
             since: running.since.clone(),

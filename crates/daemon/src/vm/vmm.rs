@@ -4,17 +4,30 @@
 //! paravirtual one, a VM can be made and its kernel then hangs. What tells them apart is real hardware
 //! virtualisation: the processor's `vmx` or `svm` flag, or `kvm_intel` or `kvm_amd` loaded.
 
-use crate::config::VmmChoice;
+use crate::config::{Config, VmmChoice};
+use banger_firecracker::{Verdict, Version, judge};
 use banger_protocol::root_api::Acceleration;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// What this host offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
     pub qemu: Option<PathBuf>,
     pub vsock_backend: Option<PathBuf>,
+    pub firecracker: Option<Firecracker>,
     pub kvm: Kvm,
+}
+
+/// A Firecracker that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Firecracker {
+    pub path: PathBuf,
+    /// `None` when it does not run or does not say.
+    pub version: Option<Version>,
 }
 
 /// What was found out about KVM.
@@ -23,6 +36,8 @@ pub(crate) enum Kvm {
     Usable,
     NoDevice,
     NotPermitted,
+    /// We are root and may open the device; the users that our VMs run as may not.
+    RootOnly,
     /// The device opens, and the processor has nothing behind it that an ordinary guest could use.
     NoHardware,
 }
@@ -34,6 +49,7 @@ impl Kvm {
             Self::Usable => "usable",
             Self::NoDevice => "there is no /dev/kvm",
             Self::NotPermitted => "/dev/kvm may not be opened by this user",
+            Self::RootOnly => "/dev/kvm is root's alone, and VMs run as users of their own",
             Self::NoHardware => {
                 "/dev/kvm opens, but the processor has no hardware virtualisation for ordinary guests"
             }
@@ -47,6 +63,9 @@ impl Kvm {
             Self::NotPermitted => {
                 Some("add yourself to the group of /dev/kvm: `sudo usermod -aG kvm $USER`, then log in again")
             }
+            Self::RootOnly => {
+                Some("give it to a group, as distributions do: `chgrp kvm /dev/kvm && chmod 0660 /dev/kvm`")
+            }
             Self::NoHardware => {
                 Some("this host is probably a VM itself: guests are emulated, slowly but correctly")
             }
@@ -55,21 +74,44 @@ impl Kvm {
 }
 
 /// The VMM to use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vmm {
-    Qemu { acceleration: Acceleration },
+    /// Always with KVM: it knows nothing else.
+    Firecracker,
+    Qemu {
+        acceleration: Acceleration,
+    },
 }
 
 impl Vmm {
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) fn name(self) -> VmmName {
         match self {
-            Self::Qemu { .. } => "QEMU",
+            Self::Firecracker => VmmName::Firecracker,
+            Self::Qemu { .. } => VmmName::Qemu,
         }
     }
 
-    pub(crate) fn acceleration(&self) -> Acceleration {
+    pub(crate) fn acceleration(self) -> Acceleration {
         match self {
-            Self::Qemu { acceleration } => *acceleration,
+            Self::Firecracker => Acceleration::Kvm,
+            Self::Qemu { acceleration } => acceleration,
+        }
+    }
+}
+
+/// Which program runs a guest. Written in records as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum VmmName {
+    Firecracker,
+    #[serde(rename = "QEMU")]
+    Qemu,
+}
+
+impl VmmName {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Firecracker => "Firecracker",
+            Self::Qemu => "QEMU",
         }
     }
 }
@@ -81,23 +123,49 @@ pub(crate) enum NoVmm {
     NoQemu,
     #[error("there is no vhost-device-vsock on this host, which QEMU needs to reach its guests")]
     NoVsockBackend,
+    #[error("there is no firecracker on this host, which the settings ask for")]
+    NoFirecracker,
+    #[error("{path} is Firecracker {found}: too old for this kernel's devices")]
+    OldFirecracker { path: String, found: Version },
+    #[error("{path} does not say which version of Firecracker it is")]
+    StrangeFirecracker { path: String },
 }
 
 impl NoVmm {
-    pub(crate) fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> String {
         match self {
-            Self::NoQemu => {
-                "install it: `sudo apt install qemu-system-x86` on Debian, `sudo dnf install qemu-system-x86-core` on Fedora, `sudo pacman -S qemu-system-x86` on Arch"
+            Self::NoQemu => "install it: `sudo apt install qemu-system-x86` on Debian, `sudo dnf install qemu-system-x86-core` on Fedora, `sudo pacman -S qemu-system-x86` on Arch".to_owned(),
+            Self::NoVsockBackend => {
+                "install it: `cargo install vhost-device-vsock --version 0.3.0`".to_owned()
             }
-            Self::NoVsockBackend => "install it: `cargo install vhost-device-vsock --version 0.3.0`",
+            Self::NoFirecracker | Self::OldFirecracker { .. } | Self::StrangeFirecracker { .. } => format!(
+                "put Firecracker {} or newer into the PATH or name it in config.toml as `firecracker_bin`, or use QEMU: `vmm = \"qemu\"`",
+                banger_firecracker::LEAST
+            ),
         }
     }
 }
 
-/// The VMM for this host. QEMU is the only one so far, so both choices end there.
+/// The VMM for this host: Firecracker where there is one that KVM can carry, else QEMU. A VMM that the settings name
+/// is taken at their word: whether KVM serves Firecracker is then for Firecracker to say.
 pub(crate) fn choose(host: &Host, choice: VmmChoice) -> Result<Vmm, NoVmm> {
     match choice {
+        VmmChoice::Auto if host.kvm == Kvm::Usable && choose_firecracker(host).is_ok() => {
+            Ok(Vmm::Firecracker)
+        }
         VmmChoice::Auto | VmmChoice::Qemu => choose_qemu(host),
+        VmmChoice::Firecracker => choose_firecracker(host),
+    }
+}
+
+/// What keeps Firecracker from being used here, if anything does.
+pub(crate) fn choose_firecracker(host: &Host) -> Result<Vmm, NoVmm> {
+    let Some(Firecracker { path, version }) = &host.firecracker else { return Err(NoVmm::NoFirecracker) };
+    let path = path.display().to_string();
+    match version {
+        None => Err(NoVmm::StrangeFirecracker { path }),
+        Some(found) if judge(*found) == Verdict::TooOld => Err(NoVmm::OldFirecracker { path, found: *found }),
+        Some(_) => Ok(Vmm::Firecracker),
     }
 }
 
@@ -114,16 +182,26 @@ fn choose_qemu(host: &Host) -> Result<Vmm, NoVmm> {
 
 impl Host {
     /// Looks for programs, those that are configured and then those beside our own first, and at the processor.
-    pub(crate) fn look(qemu: Option<&Path>, vsock_backend: Option<&Path>) -> Self {
-        let program = |configured: Option<&Path>, name| {
-            configured.map(Path::to_owned).filter(|path| path.is_file()).or_else(|| find(name))
+    pub(crate) fn look(config: &Config) -> Self {
+        let program = |configured: &Option<PathBuf>, name| {
+            configured.clone().filter(|path| path.is_file()).or_else(|| find(name))
         };
+        let firecracker = program(&config.firecracker_bin, "firecracker");
         Self {
-            qemu: program(qemu, "qemu-system-x86_64"),
-            vsock_backend: program(vsock_backend, "vhost-device-vsock"),
+            qemu: program(&config.qemu_bin, "qemu-system-x86_64"),
+            vsock_backend: program(&config.vsock_backend_bin, "vhost-device-vsock"),
+            firecracker: firecracker.map(|path| Firecracker { version: ask_for_version(&path), path }),
             kvm: look_at_kvm(),
         }
     }
+}
+
+/// What `firecracker --version` says.
+fn ask_for_version(firecracker: &Path) -> Option<Version> {
+    #[expect(clippy::disallowed_methods, reason = "an absolute path, a cleared environment, no input")]
+    let mut command = Command::new(firecracker);
+    let answer = command.arg("--version").env_clear().stdin(Stdio::null()).stderr(Stdio::null()).output();
+    Version::parse(&String::from_utf8_lossy(&answer.ok()?.stdout)).ok()
 }
 
 /// A program beside this one, in banger's own folder, or in the PATH.
@@ -142,17 +220,26 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 fn look_at_kvm() -> Kvm {
     let opened = File::options().read(true).write(true).open("/dev/kvm");
+    let for_vms = !rustix::process::geteuid().is_root()
+        || opened.as_ref().is_ok_and(|device| device.metadata().is_ok_and(|found| opens_to_vms(&found)));
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let module = ["kvm_intel", "kvm_amd"].iter().any(|name| Path::new("/sys/module").join(name).exists());
-    judge_kvm(&opened, has_virtualisation_flag(&cpuinfo) || module)
+    judge_kvm(&opened, for_vms, has_virtualisation_flag(&cpuinfo) || module)
 }
 
-fn judge_kvm(opened: &std::io::Result<File>, hardware: bool) -> Kvm {
+/// Whether users without rights open the device: all of them, or those of its group, which the helper leaves to VMs.
+fn opens_to_vms(device: &std::fs::Metadata) -> bool {
+    let (mode, group) = (device.mode(), device.gid());
+    mode & 0o006 == 0o006 || (group != 0 && mode & 0o060 == 0o060)
+}
+
+fn judge_kvm(opened: &std::io::Result<File>, for_vms: bool, hardware: bool) -> Kvm {
     match opened {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Kvm::NotPermitted,
         Err(_) => Kvm::NoDevice,
-        Ok(_) if hardware => Kvm::Usable,
-        Ok(_) => Kvm::NoHardware,
+        Ok(_) if !hardware => Kvm::NoHardware,
+        Ok(_) if !for_vms => Kvm::RootOnly,
+        Ok(_) => Kvm::Usable,
     }
 }
 
@@ -169,21 +256,66 @@ mod tests {
     use std::io;
 
     fn host(kvm: Kvm) -> Host {
-        Host { qemu: Some("/q".into()), vsock_backend: Some("/v".into()), kvm }
+        Host { qemu: Some("/q".into()), vsock_backend: Some("/v".into()), firecracker: None, kvm }
+    }
+
+    fn with_firecracker(kvm: Kvm, version: &str) -> Host {
+        let version = Version::parse(&format!("Firecracker v{version}")).ok();
+        Host { firecracker: Some(Firecracker { path: "/f".into(), version }), ..host(kvm) }
+    }
+
+    #[test]
+    fn firecracker_is_taken_where_kvm_carries_it() {
+        let emulated = Ok(Vmm::Qemu { acceleration: Acceleration::Tcg });
+        let accelerated = Ok(Vmm::Qemu { acceleration: Acceleration::Kvm });
+        let auto = |host: &Host| choose(host, VmmChoice::Auto);
+        assert_eq!(auto(&with_firecracker(Kvm::Usable, "1.16.1")), Ok(Vmm::Firecracker));
+        assert_eq!(auto(&with_firecracker(Kvm::Usable, "9.0.0")), Ok(Vmm::Firecracker));
+        assert_eq!(auto(&with_firecracker(Kvm::NoHardware, "1.16.1")), emulated);
+        for useless in ["1.7.0", "strange"] {
+            assert_eq!(auto(&with_firecracker(Kvm::Usable, useless)), accelerated, "{useless}");
+        }
+        assert_eq!(choose(&with_firecracker(Kvm::Usable, "1.16.1"), VmmChoice::Qemu), accelerated);
+    }
+
+    #[test]
+    fn a_firecracker_that_was_asked_for_is_not_replaced_by_qemu() {
+        let asked = |host: &Host| choose(host, VmmChoice::Firecracker);
+        assert_eq!(asked(&with_firecracker(Kvm::NoHardware, "1.8.0")), Ok(Vmm::Firecracker));
+        assert_eq!(asked(&host(Kvm::Usable)), Err(NoVmm::NoFirecracker));
+        let old = asked(&with_firecracker(Kvm::Usable, "1.7.9"));
+        assert!(matches!(old, Err(NoVmm::OldFirecracker { .. })), "{old:?}");
+        let strange = asked(&with_firecracker(Kvm::Usable, "?"));
+        assert!(matches!(strange, Err(NoVmm::StrangeFirecracker { .. })), "{strange:?}");
     }
 
     #[test]
     fn a_device_that_opens_is_not_enough_for_kvm() {
         let opened = || File::open("/dev/null");
-        assert_eq!(judge_kvm(&opened(), true), Kvm::Usable);
-        assert_eq!(judge_kvm(&opened(), false), Kvm::NoHardware);
-        assert_eq!(judge_kvm(&Err(io::ErrorKind::PermissionDenied.into()), true), Kvm::NotPermitted);
-        assert_eq!(judge_kvm(&Err(io::ErrorKind::NotFound.into()), true), Kvm::NoDevice);
+        assert_eq!(judge_kvm(&opened(), true, true), Kvm::Usable);
+        assert_eq!(judge_kvm(&opened(), true, false), Kvm::NoHardware);
+        assert_eq!(judge_kvm(&opened(), false, true), Kvm::RootOnly);
+        assert_eq!(judge_kvm(&Err(io::ErrorKind::PermissionDenied.into()), true, true), Kvm::NotPermitted);
+        assert_eq!(judge_kvm(&Err(io::ErrorKind::NotFound.into()), true, true), Kvm::NoDevice);
+    }
+
+    #[test]
+    fn a_device_of_mode_0600_is_not_open_to_vms() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kvm");
+        let opens = |mode| {
+            let file = File::create(&path).unwrap();
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            opens_to_vms(&file.metadata().unwrap())
+        };
+        assert!(opens(0o666));
+        assert!(!opens(0o600));
+        assert!(!opens(0o604));
     }
 
     #[test]
     fn only_usable_kvm_accelerates() {
-        for kvm in [Kvm::NoDevice, Kvm::NotPermitted, Kvm::NoHardware] {
+        for kvm in [Kvm::NoDevice, Kvm::NotPermitted, Kvm::RootOnly, Kvm::NoHardware] {
             assert_eq!(
                 choose(&host(kvm), VmmChoice::Auto),
                 Ok(Vmm::Qemu { acceleration: Acceleration::Tcg })

@@ -1,13 +1,15 @@
-//! Notices the end of a guest at once, and that it was not us; one that rebooted comes back. Meanwhile keeps its logs from filling the disk.
+//! Notices the end of a guest at once, and that it was not us; one that rebooted comes back. Meanwhile keeps its logs
+//! from filling the disk.
 
 use super::boot::first_end;
 use super::end::{self, End, Seen};
 use super::release::{Depth, release};
 use super::state::{Running, VmState};
-use super::{folder, reboot, view};
+use super::vmm::VmmName;
+use super::{folder, halt, reboot, view};
 use crate::Services;
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{CONSOLE_LOG, ProcessIdentity, VMM_EVENTS, VMM_LOG};
+use banger_protocol::root_api::{CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, VMM_EVENTS, VMM_LOG};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +27,17 @@ pub(super) fn spawn(services: &Arc<Services>, id: VmId, running: Running) {
     let services = services.clone();
     tokio::spawn(async move {
         let processes: Vec<ProcessIdentity> = running.processes().collect();
-        tokio::select! {
-            () = first_end(&processes) => {}
+        let halts = running.vmm_name == VmmName::Firecracker;
+        let folder = services.state.vm(&id);
+        let seen = tokio::select! {
+            () = first_end(&processes) => {
+                let vmm = tokio::time::timeout(VMM_ENDS, crate::process::ended(running.vmm)).await;
+                if vmm.is_ok() { Seen::Vmm } else { Seen::Backend }
+            }
+            () = halt::halted(&folder, running.console_start), if halts => Seen::Guest,
             never = keep_logs_short(&services, &id) => match never {},
-        }
-        let vmm_ended = tokio::time::timeout(VMM_ENDS, crate::process::ended(running.vmm)).await.is_ok();
-        note_end(&services, &id, &running, if vmm_ended { Seen::Vmm } else { Seen::Backend }).await;
+        };
+        note_end(&services, &id, &running, seen).await;
     });
 }
 
@@ -41,7 +48,7 @@ async fn keep_logs_short(services: &Services, id: &VmId) -> Infallible {
         look.tick().await;
         let folder = services.state.vm(id);
         let looked = tokio::task::spawn_blocking(move || {
-            [CONSOLE_LOG, VMM_LOG, VMM_EVENTS]
+            [CONSOLE_LOG, VMM_LOG, VMM_EVENTS, FIRECRACKER_LOG]
                 .map(|log| (log, folder::keep_only_the_end(&folder, log, KEPT_OF_A_LOG)))
         });
         for (log, outcome) in looked.await.into_iter().flatten() {
@@ -56,7 +63,7 @@ async fn keep_logs_short(services: &Services, id: &VmId) -> Infallible {
 
 /// Deals with a VM that has ended by itself. A stop, a delete or a restart that was quicker is left alone.
 pub(super) async fn note_end(services: &Arc<Services>, id: &VmId, running: &Running, seen: Seen) {
-    let end = end::of_guest(&services.state.vm(id), running.console_start, seen);
+    let end = end::of_guest(&services.state.vm(id), running, seen);
     if end == End::Rebooted {
         return reboot::begin(services, id, running);
     }

@@ -1,9 +1,8 @@
 //! Coming up, and telling the host about it.
 
-use super::Guest;
 use super::phase::Phase;
+use super::{Guest, Order};
 use crate::behaviour::{Boot, GO};
-use crate::qemu::Order;
 use banger_protocol::guest_api::{NOTICE_PORT, Notice};
 use rustix::fs::inotify;
 use std::io::{self, Write as _};
@@ -44,9 +43,11 @@ fn connect(host_socket: &Path) -> io::Result<UnixStream> {
 
 /// A host that does not listen misses it.
 fn come_up(guest: &Guest, mut host: io::Result<UnixStream>, before_usable: impl FnOnce()) {
+    guest.hold.pass();
     guest.phases.enter(Phase::Agent);
     tell(&mut host, &Notice::Agent { boot_id: guest.boot_id.clone(), uptime_ms: 1 });
     before_usable();
+    guest.hold.pass();
     guest.phases.enter(Phase::Usable);
     tell(&mut host, &Notice::Usable { uptime_ms: 2 });
 }

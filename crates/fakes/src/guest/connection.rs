@@ -1,11 +1,10 @@
 //! One connection of the host: the socket's greeting, then the agent's one request.
 
-use super::Guest;
 use super::copy;
 use super::exec;
 use super::phase::Phase;
+use super::{Guest, Order};
 use crate::behaviour::{Answers, Sync};
-use crate::qemu::Order;
 use banger_protocol::VERSION;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
 use banger_protocol::guest_api::{AGENT_PORT, Health, Listener, Request};
@@ -26,6 +25,7 @@ pub(super) fn serve(mut stream: UnixStream, guest: &Guest) {
 }
 
 fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
+    guest.hold.pass();
     // As with a guest that has nobody listening on that port: the connection closes.
     let hears = guest.hears();
     if greeting(stream)? != format!("CONNECT {AGENT_PORT}") || !hears || guest.phases.now() < Phase::Agent {
@@ -39,6 +39,7 @@ fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
             return frame::write_json(stream, Kind::Error, &Failure { message: "not a request".to_owned() });
         }
     };
+    guest.hold.pass();
     match guest.behaviour.answers {
         Answers::Proper => answer(stream, guest, &request),
         Answers::Lies => lie(stream, &request),
@@ -78,7 +79,7 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
                 guest.order(Order::Panic);
                 Ok(())
             }
-            _ => exec::run(stream, exec),
+            _ => exec::run(stream, exec, &guest.hold),
         },
         Request::Dial { port: ECHO } => {
             frame::write(stream, Kind::Started, &[])?;

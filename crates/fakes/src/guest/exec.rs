@@ -2,6 +2,7 @@
 //!
 //! Frames as a real agent sends them; of terminals and users there are none.
 
+use super::hold::Hold;
 use banger_protocol::guest_api::frame::{self, Kind};
 use banger_protocol::guest_api::{Exec, Exit};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -17,7 +18,7 @@ use std::thread;
 /// The host's end, one frame at a time.
 type Host = Arc<Mutex<UnixStream>>;
 
-pub(super) fn run(stream: &mut UnixStream, exec: &Exec) -> io::Result<()> {
+pub(super) fn run(stream: &mut UnixStream, exec: &Exec, hold: &Arc<Hold>) -> io::Result<()> {
     let mut child = match start(exec) {
         Ok(child) => child,
         Err(error) => {
@@ -33,14 +34,15 @@ pub(super) fn run(stream: &mut UnixStream, exec: &Exec) -> io::Result<()> {
     let (from, flag, group) = (stream.try_clone()?, ended.clone(), Pid::from_child(&child));
     thread::spawn(move || obey(from, stdin, &flag, group));
     let outputs = [
-        carry(child.stdout.take(), Kind::Stdout, host.clone()),
-        carry(child.stderr.take(), Kind::Stderr, host.clone()),
+        carry(child.stdout.take(), Kind::Stdout, host.clone(), hold.clone()),
+        carry(child.stderr.take(), Kind::Stderr, host.clone(), hold.clone()),
     ];
     let status = child.wait()?;
     ended.store(true, Ordering::SeqCst);
     for output in outputs {
         let _ = output.join();
     }
+    hold.pass();
     let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
     frame::write_json(&mut *host, Kind::Exit, &exit(status))
 }
@@ -63,11 +65,17 @@ fn exit(status: ExitStatus) -> Exit {
 }
 
 /// Sends an output's bytes until its end.
-fn carry(pipe: Option<impl Read + Send + 'static>, kind: Kind, host: Host) -> thread::JoinHandle<()> {
+fn carry(
+    pipe: Option<impl Read + Send + 'static>,
+    kind: Kind,
+    host: Host,
+    hold: Arc<Hold>,
+) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let Some(mut pipe) = pipe else { return };
         let mut buffer = vec![0; 32 * 1024];
         while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+            hold.pass();
             let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
             if frame::write(&mut *host, kind, &buffer[..length]).is_err() {
                 return;

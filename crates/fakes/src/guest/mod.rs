@@ -1,4 +1,4 @@
-//! The vsock backend's part, and the guest's behind it.
+//! The vsock backend's part, and the guest's behind it, which Firecracker has in its own process.
 //!
 //! ```text
 //! sockets made ──(the VMM connects)──▶ booting ──▶ agent ──▶ usable ──(the VMM is gone)──▶ ended
@@ -12,17 +12,45 @@ mod boot;
 mod connection;
 mod copy;
 mod exec;
+mod hold;
 mod phase;
 
 use crate::behaviour::{Behaviour, BehaviourError};
-use crate::qemu::Order;
 use banger_protocol::root_api::DiskRole;
+use hold::Hold;
 use phase::{Phase, Phases};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a guest does to its machine, as the byte it sends its VMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    PowerOff = b'P',
+    Reboot = b'R',
+    /// Which says so on the console and then reboots.
+    Panic = b'K',
+}
+
+impl Order {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::PowerOff, Self::Reboot, Self::Panic].into_iter().find(|order| *order as u8 == byte)
+    }
+
+    /// What the guest's kernel says on the console before.
+    pub(crate) fn last_words(self) -> &'static str {
+        match self {
+            Self::PowerOff => "[    9.0] reboot: Power down\n",
+            Self::Reboot => "[    9.0] reboot: Restarting system\n",
+            Self::Panic => {
+                "Kernel panic - not syncing: made to\n---[ end Kernel panic - not syncing: made to ]---\n"
+            }
+        }
+    }
+}
 
 /// Why there is no guest.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +88,12 @@ impl Sockets {
 
 /// The guest as its threads see it.
 #[derive(Debug)]
-struct Guest {
+pub(crate) struct Guest {
     behaviour: Behaviour,
     /// As the kernel makes one at each boot.
     boot_id: String,
     phases: Phases,
+    hold: Arc<Hold>,
     /// The VMM's end of the machine.
     machine: UnixStream,
     /// Whether somebody talked to it while its VMM stood still, after which a real one's vsock may be dead for good.
@@ -72,6 +101,37 @@ struct Guest {
 }
 
 impl Guest {
+    /// Boots a guest that the host reaches by way of this listener of that name.
+    pub(crate) fn start(
+        host: UnixListener,
+        name: PathBuf,
+        behaviour: Behaviour,
+        machine: UnixStream,
+    ) -> Arc<Self> {
+        let guest = Arc::new(Self {
+            behaviour,
+            boot_id: new_boot_id(),
+            phases: Phases::new(Phase::Booting),
+            hold: Arc::default(),
+            machine,
+            is_deaf: AtomicBool::new(false),
+        });
+        let (serving, booting) = (guest.clone(), guest.clone());
+        std::thread::spawn(move || {
+            for stream in host.incoming().flatten() {
+                let guest = serving.clone();
+                std::thread::spawn(move || connection::serve(stream, &guest));
+            }
+        });
+        std::thread::spawn(move || boot::boot(&booting, &name));
+        guest
+    }
+
+    /// Stops it where it is, or lets it go on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.hold.set(held);
+    }
+
     /// Whether connections are answered; from the first one on that comes while the VMM stands still they are not.
     fn hears(&self) -> bool {
         if stands_still(&self.machine) && !self.is_deaf.swap(true, Ordering::SeqCst) {
@@ -96,22 +156,8 @@ pub fn run(sockets: &Sockets) -> Result<(), GuestError> {
     let vhost = listen(&sockets.vhost)?;
     let (mut machine, _) = vhost.accept().map_err(GuestError::Accept)?;
     let behaviour = Behaviour::read(Path::new(DiskRole::Work.file_name())).map_err(GuestError::Behaviour)?;
-    let guest = Arc::new(Guest {
-        behaviour,
-        boot_id: new_boot_id(),
-        phases: Phases::new(Phase::Booting),
-        machine: machine.try_clone().map_err(GuestError::Accept)?,
-        is_deaf: AtomicBool::new(false),
-    });
-    let (serving, booting) = (guest.clone(), guest);
-    std::thread::spawn(move || {
-        for stream in host.incoming().flatten() {
-            let guest = serving.clone();
-            std::thread::spawn(move || connection::serve(stream, &guest));
-        }
-    });
-    let own_name = sockets.host.clone();
-    std::thread::spawn(move || boot::boot(&booting, &own_name));
+    let guest_end = machine.try_clone().map_err(GuestError::Accept)?;
+    Guest::start(host, sockets.host.clone(), behaviour, guest_end);
     // Ends with the VMM; the threads end with the process.
     let _ = machine.read(&mut [0]);
     Ok(())

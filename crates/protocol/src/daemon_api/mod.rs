@@ -36,6 +36,8 @@ requests! {
         /// Operations under way or not pruned yet.
         "operation.list" => OperationList(operation::List) -> Vec<operation::OperationView>,
 
+        /// Refuses what `vm.create` would refuse, as far as can be told without image and kernel.
+        "vm.check" => VmCheck(vm::Check) -> vm::Checked,
         /// Makes a VM and starts it. The operation's result is a [`vm::VmView`].
         "vm.create" => VmCreate(vm::Create) -> vm::Created,
         /// Starts a stopped VM. Result: [`vm::VmView`].

@@ -22,6 +22,9 @@ pub struct Create {
     pub vcpu: Option<u32>,
     #[serde(default)]
     pub memory: Option<ByteSize>,
+    /// Of the work disk, which is the guest's `/root`.
+    #[serde(default)]
+    pub disk_size: Option<ByteSize>,
     /// Delete the VM when the connection that asked for it ends, once it is up. While it is still coming up,
     /// the end of the connection removes it; a VM that failed to come up is kept with its log.
     #[serde(default)]
@@ -33,6 +36,25 @@ pub struct Create {
     #[serde(default)]
     pub early: bool,
 }
+
+/// What of a [`Create`] can be judged without its image and its kernel, which may have to be made first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    #[serde(default)]
+    pub name: Option<VmName>,
+    #[serde(default)]
+    pub vcpu: Option<u32>,
+    #[serde(default)]
+    pub memory: Option<ByteSize>,
+    #[serde(default)]
+    pub disk_size: Option<ByteSize>,
+}
+
+/// Nothing speaks against it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checked {}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +169,8 @@ pub struct VmView {
     pub vcpu: u32,
     /// Bytes.
     pub memory: ByteSize,
+    /// Bytes of the work disk.
+    pub disk_size: ByteSize,
     /// RFC 3339, UTC.
     pub created: String,
     /// Whether it goes with the connection that asked for it.

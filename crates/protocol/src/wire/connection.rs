@@ -68,7 +68,7 @@ impl LineBuffer {
     /// # Errors
     /// The socket's own, `WouldBlock` included.
     pub fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let mut chunk = [0_u8; 16 * 1024];
+        let mut chunk = [0_u8; 64 * 1024];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let got = loop {
@@ -80,10 +80,12 @@ impl LineBuffer {
             }
         };
         self.bytes.extend_from_slice(&chunk[..got]);
-        let before_end = self.bytes.len().saturating_sub(1);
-        let line_start = self.bytes[..before_end].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(received) = message {
+                // Looked for only now: a long line without descriptors comes in many pieces.
+                let before_end = self.bytes.len().saturating_sub(1);
+                let newline = self.bytes[..before_end].iter().rposition(|&b| b == b'\n');
+                let line_start = newline.map_or(0, |at| at + 1);
                 self.descriptors.extend(received.map(|descriptor| (line_start, descriptor)));
             }
         }

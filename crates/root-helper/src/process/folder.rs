@@ -3,9 +3,9 @@
 //! Once a VM has run, a guest that took over its VMM may have put anything into the folder. So no link is
 //! followed, only regular files with one name are given away, and nothing that is opened can make us wait.
 
-use crate::qemu;
 use banger_protocol::root_api::{
-    CONSOLE_LOG, Disk, DiskSource, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING, VMM_LOG, VSOCK_SOCKET,
+    API_SOCKET, CONSOLE_LOG, Disk, DiskSource, FIRECRACKER_LOG, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING,
+    VSOCK_SOCKET,
 };
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, openat, unlinkat};
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// What a VMM opens beside its disks, if it is there.
-const OPENED: [&str; 3] = [CONSOLE_LOG, VMM_GREETING, VMM_EVENTS];
+const OPENED: [&str; 4] = [CONSOLE_LOG, FIRECRACKER_LOG, VMM_GREETING, VMM_EVENTS];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
@@ -57,15 +57,27 @@ impl<'a> Folder<'a> {
         self.descriptor
     }
 
-    /// Opens the log that the VM's processes write to, at its end.
-    pub(crate) fn open_log(&self) -> Result<OwnedFd, FolderError> {
+    /// Opens one of the logs that the VM's processes write to, at its end; they may open it themselves too.
+    pub(crate) fn open_log(&self, name: &'static str) -> Result<OwnedFd, FolderError> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
-        self.open_ordinary(VMM_LOG, flags)?.ok_or(FolderError::NotOrdinary { name: VMM_LOG })
+        let log = self.open_ordinary(name, flags)?.ok_or(FolderError::NotOrdinary { name })?;
+        if let Some(uid) = self.uid {
+            self.give(&log, name, uid)?;
+        }
+        Ok(log)
     }
 
-    /// Removes the sockets of a former backend, whose names the next one needs.
+    fn give(&self, file: &OwnedFd, name: &'static str, uid: u32) -> Result<(), FolderError> {
+        fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid))).map_err(|errno| FolderError::File {
+            name,
+            what: "handed over",
+            source: errno.into(),
+        })
+    }
+
+    /// Removes the sockets of former processes, whose names the next ones need.
     pub(crate) fn remove_sockets(&self) -> Result<(), FolderError> {
-        for name in [VHOST_SOCKET, VSOCK_SOCKET] {
+        for name in [API_SOCKET, VHOST_SOCKET, VSOCK_SOCKET] {
             match unlinkat(self.descriptor, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(FolderError::File { name, what: "removed", source: errno.into() }),
@@ -74,23 +86,20 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    /// Makes the two files anew by which QEMU tells of its machine.
-    pub(crate) fn make_events(&self) -> Result<(), FolderError> {
-        for (name, content) in [(VMM_GREETING, qemu::GREETING), (VMM_EVENTS, &[][..])] {
-            let failed = |errno: Errno| FolderError::File { name, what: "made", source: errno.into() };
-            match unlinkat(self.descriptor, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed(errno)),
-            }
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let file = openat(self.descriptor, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-            File::from(file).write_all(content).map_err(|source| FolderError::File {
-                name,
-                what: "written",
-                source,
-            })?;
+    /// Makes a file anew that one VMM writes and nobody else.
+    pub(crate) fn make_anew(&self, name: &'static str, content: &[u8]) -> Result<(), FolderError> {
+        let failed = |errno: Errno| FolderError::File { name, what: "made", source: errno.into() };
+        match unlinkat(self.descriptor, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(errno)),
         }
-        Ok(())
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(self.descriptor, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+        File::from(file).write_all(content).map_err(|source| FolderError::File {
+            name,
+            what: "written",
+            source,
+        })
     }
 
     /// Gives the folder and the files in it that a process opens to the VM's own user id, where it has one.
@@ -102,9 +111,7 @@ impl<'a> Folder<'a> {
         let in_folder = disks.iter().filter(|disk| disk.source == DiskSource::Folder);
         for name in in_folder.map(|disk| disk.role.file_name()).chain(OPENED) {
             if let Some(file) = self.open_ordinary(name, OFlags::RDONLY)? {
-                let failed =
-                    |errno: Errno| FolderError::File { name, what: "handed over", source: errno.into() };
-                fchown(&file, owner, group).map_err(failed)?;
+                self.give(&file, name, uid)?;
             }
         }
         Ok(())

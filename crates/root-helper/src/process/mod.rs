@@ -3,6 +3,7 @@
 //! A process is known by its number together with its start time. Nothing here remembers one: what runs is
 //! found by looking ([`crate::inventory`]), so a helper that was killed and started again knows as much.
 
+mod files;
 mod folder;
 mod signal;
 mod start;

@@ -3,18 +3,24 @@
 //! Everything that can be refused is refused before the fork. The child waits until its start time is known, so
 //! that the answer names exactly the process that was started, and an exec that fails is an error here.
 
+use super::files::{self, Files};
 use super::folder::{Folder, FolderError};
+use crate::disks::{self, DiskError};
 use crate::inventory::{self, LookError};
+use crate::sys::claim;
 use crate::sys::spawn::{self, Launch, LaunchError};
-use crate::{Helper, confine, proc, qemu, tap};
+use crate::{Helper, confine, firecracker, proc, qemu, tap};
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{ProcessIdentity, ProcessStart, Program, QemuSpec};
+use banger_protocol::root_api::{
+    CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, ProcessStart, Program, Role, VMM_EVENTS, VMM_GREETING,
+    VMM_LOG,
+};
 use banger_protocol::wire::{ErrorKind, RpcError};
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::PoisonError;
 
@@ -32,6 +38,10 @@ pub(crate) enum StartError {
         #[source]
         source: FolderError,
     },
+    #[error("Firecracker was not started")]
+    Disks(#[source] DiskError),
+    #[error("Firecracker was not started: a shared disk may not be read by all users, as which VMs run")]
+    ClosedDisk,
     #[error("QEMU was not started")]
     Tap(#[source] tap::TapError),
     #[error("{program} was not started: it was not found out whether it runs")]
@@ -65,8 +75,9 @@ impl StartError {
     pub(crate) fn answer(&self) -> RpcError {
         let kind = match self {
             Self::NotInstalled { .. } => ErrorKind::Unavailable,
-            Self::Descriptors { .. } | Self::Spec(_) => ErrorKind::BadRequest,
-            Self::Folder { source: FolderError::NotAFolder | FolderError::NotOrdinary { .. }, .. } => {
+            Self::Descriptors { .. } | Self::Spec(_) | Self::Disks(_) => ErrorKind::BadRequest,
+            Self::ClosedDisk
+            | Self::Folder { source: FolderError::NotAFolder | FolderError::NotOrdinary { .. }, .. } => {
                 ErrorKind::Refused
             }
             Self::Tap(source) => source.answer().kind,
@@ -76,6 +87,7 @@ impl StartError {
         match self {
             Self::NotInstalled { hint, .. } => answer.with_hint(*hint),
             Self::Tap(source) => RpcError { hint: source.answer().hint, ..answer },
+            Self::ClosedDisk => answer.with_hint("give the image's files the mode 0644"),
             Self::Launch { path, source } if source.source.kind() == io::ErrorKind::PermissionDenied => {
                 answer.with_hint(format!(
                     "VMs run as users of their own: {path} and the folders above it must be open to all"
@@ -98,36 +110,67 @@ pub(crate) fn start(
         Program::VsockBackend => (1, &[][..]),
         Program::Qemu(spec) => {
             qemu::check(spec).map_err(StartError::Spec)?;
-            (3 + qemu::descriptor_disks(spec), spec.disks.as_slice())
+            (3 + disks::descriptors(&spec.disks), spec.disks.as_slice())
+        }
+        Program::Firecracker(spec) => {
+            disks::check(&spec.disks).map_err(StartError::Disks)?;
+            (3 + disks::descriptors(&spec.disks), spec.disks.as_slice())
         }
     };
     if descriptors.len() != expected {
         return Err(StartError::Descriptors { program: name, expected, got: descriptors.len() });
     }
-    let (folder, files) = descriptors.split_first().expect("at least the folder is expected");
-    let uid = helper.own_uids.then(|| confine::vm_uid(&vm));
+    let (folder, given) = descriptors.split_first().expect("at least the folder is expected");
+    let uid = helper.uid_of(&vm);
     let in_folder = |source| StartError::Folder { program: name, source };
     let folder = Folder::new(folder.as_fd(), uid).map_err(in_folder)?;
 
     let _one_at_a_time = helper.processes.lock().unwrap_or_else(PoisonError::into_inner);
-    let running =
-        inventory::processes_of(&vm).map_err(|source| StartError::Look { program: name, source })?;
-    if let Some(found) = running.iter().find(|process| process.role == program.role()) {
-        return Ok(found.process);
+    let log = |name| folder.open_log(name).map_err(in_folder);
+    let stderr = log(VMM_LOG)?;
+    // Looking at every process of the host costs milliseconds. Each of ours has this log open, and with it the claim,
+    // for as long as it lives: where nobody has claimed, nobody runs.
+    if !claim::take(stderr.as_fd(), place_of(program.role())).unwrap_or(false) {
+        let running =
+            inventory::processes_of(&vm).map_err(|source| StartError::Look { program: name, source })?;
+        if let Some(found) = running.iter().find(|process| process.role == program.role()) {
+            return Ok(found.process);
+        }
     }
-    let log = folder.open_log().map_err(in_folder)?;
-    if let Program::Qemu(_) = program {
-        folder.make_events().map_err(in_folder)?;
+    let anew = |name, content| folder.make_anew(name, content).map_err(in_folder);
+    match program {
+        Program::VsockBackend => {}
+        // By which it tells of its machine's end.
+        Program::Qemu(_) => {
+            anew(VMM_GREETING, qemu::GREETING)?;
+            anew(VMM_EVENTS, &[])?;
+        }
+        // It writes from the beginning of the file: the end of a former log would stay the end.
+        Program::Firecracker(_) => anew(FIRECRACKER_LOG, &[])?,
     }
     folder.hand_over(disks).map_err(in_folder)?;
-    let (arguments, files) = match &program {
+    let (arguments, files, stdout) = match &program {
         Program::VsockBackend => {
             folder.remove_sockets().map_err(in_folder)?;
-            (qemu::vsock_backend_arguments(), Vec::new())
+            (qemu::vsock_backend_arguments(), Files::default(), log(VMM_LOG)?)
         }
-        Program::Qemu(spec) => (qemu::arguments(spec), qemu_files(&vm, spec, files, uid)?),
+        Program::Qemu(spec) => (qemu::arguments(spec), files::of_qemu(&vm, spec, given, uid)?, log(VMM_LOG)?),
+        Program::Firecracker(spec) => {
+            folder.remove_sockets().map_err(in_folder)?;
+            // The guest's console.
+            let stdout = log(CONSOLE_LOG)?;
+            (firecracker::arguments(&vm), files::of_firecracker(spec, given, uid)?, stdout)
+        }
     };
-    launch(&Start { vm, program: &program, name, path, arguments, folder, log, files, uid })
+    launch(&Start { vm, program: &program, name, path, arguments, folder, stdout, stderr, files, uid })
+}
+
+/// The byte of the log that a role's process claims.
+const fn place_of(role: Role) -> u8 {
+    match role {
+        Role::Vmm => 0,
+        Role::VsockBackend => 1,
+    }
 }
 
 /// What is known when everything has been looked at.
@@ -138,29 +181,14 @@ struct Start<'a> {
     path: &'a str,
     arguments: Vec<String>,
     folder: Folder<'a>,
-    log: OwnedFd,
-    /// In the order of their numbers in the program, from 3.
-    files: Vec<Held<'a>>,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    files: Files<'a>,
     uid: Option<u32>,
 }
 
-/// A descriptor for the program: one that came with the request, or one made here.
-enum Held<'a> {
-    Lent(BorrowedFd<'a>),
-    Own(OwnedFd),
-}
-
-impl AsFd for Held<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Lent(descriptor) => *descriptor,
-            Self::Own(descriptor) => descriptor.as_fd(),
-        }
-    }
-}
-
 fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
-    let Start { vm, program, name, path, arguments, folder, log, files, uid } = start;
+    let Start { vm, program, name, path, arguments, folder, stdout, stderr, files, uid } = start;
     let failed = |what| move |source| StartError::Prepare { program: name, what, source };
     let text =
         |text: &str| CString::new(text).map_err(|error| failed("an argument has a NUL byte")(error.into()));
@@ -174,12 +202,15 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
     let program_file = rustix::fs::open(*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failed("its file cannot be opened")(errno.into()))?;
     let stdin = File::open("/dev/null").map_err(failed("/dev/null cannot be opened"))?;
-    let descriptors: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-    // The kernel and the initrd are opened again by their numbers, so they need a rule.
-    let reopened: Vec<_> =
-        files.iter().take(2).filter(|file| matches!(file, Held::Lent(_))).map(AsFd::as_fd).collect();
-    let landlock = confine::files(Path::new(path), folder.descriptor(), &reopened)
-        .map_err(|source| StartError::Confine { program: name, source })?;
+    let descriptors: Vec<_> = files.held.iter().map(AsFd::as_fd).collect();
+    let reopened = files.reopened();
+    let reach = confine::Reach {
+        program: Path::new(path),
+        folder: folder.descriptor(),
+        shared: &reopened,
+        taps: matches!(program, Program::Firecracker(_)),
+    };
+    let landlock = confine::files(&reach).map_err(|source| StartError::Confine { program: name, source })?;
     if landlock.is_none() {
         tracing::warn!(program = name, "this kernel has no landlock, the process is confined without it");
     }
@@ -192,7 +223,8 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
         environment: &environment,
         folder: folder.descriptor(),
         stdin: stdin.as_fd(),
-        output: log.as_fd(),
+        stdout: stdout.as_fd(),
+        stderr: stderr.as_fd(),
         descriptors: &descriptors,
         identity: uid.map(|uid| (uid, groups.as_slice())),
         landlock: landlock.as_ref().map(AsFd::as_fd),
@@ -214,6 +246,11 @@ fn find<'a>(helper: &'a Helper, program: &Program) -> Result<(&'static str, &'a 
             &helper.settings.vsock_backend,
             "cargo install vhost-device-vsock --version 0.3.0",
         ),
+        Program::Firecracker(_) => (
+            "Firecracker",
+            &helper.settings.firecracker,
+            "put the release's `firecracker` into the PATH, or use QEMU: `vmm = \"qemu\"` in config.toml",
+        ),
         Program::Qemu(_) => (
             "QEMU",
             &helper.settings.qemu,
@@ -223,48 +260,4 @@ fn find<'a>(helper: &'a Helper, program: &Program) -> Result<(&'static str, &'a 
     };
     let path = path.as_deref().ok_or(StartError::NotInstalled { program: name, hint })?;
     Ok((name, path))
-}
-
-/// Kernel, initrd, tap and shared disks in the order of [`qemu`]'s numbers.
-fn qemu_files<'a>(
-    vm: &VmId,
-    spec: &QemuSpec,
-    given: &'a [OwnedFd],
-    uid: Option<u32>,
-) -> Result<Vec<Held<'a>>, StartError> {
-    let unreadable =
-        |source| StartError::Prepare { program: "QEMU", what: "its kernel or initrd cannot be read", source };
-    let (boot, disks) = given.split_at(2);
-    let mut files = Vec::with_capacity(3 + qemu::descriptor_disks(spec));
-    for file in boot {
-        files.push(if uid.is_some() {
-            readable_by_all(file).map_err(unreadable)?
-        } else {
-            Held::Lent(file.as_fd())
-        });
-    }
-    files.push(Held::Own(tap::open(vm).map_err(StartError::Tap)?.into()));
-    files.extend(disks.iter().map(|disk| Held::Lent(disk.as_fd())));
-    Ok(files)
-}
-
-/// A file that any user can open by its number in `/proc/self/fd`: the file itself when its mode allows that,
-/// else a copy in memory.
-fn readable_by_all(file: &OwnedFd) -> io::Result<Held<'_>> {
-    if Mode::from_raw_mode(rustix::fs::fstat(file)?.st_mode).contains(Mode::ROTH) {
-        return Ok(Held::Lent(file.as_fd()));
-    }
-    let copy = rustix::fs::memfd_create("boot", MemfdFlags::CLOEXEC)?;
-    let length = rustix::fs::fstat(file)?.st_size.unsigned_abs();
-    let mut from = 0;
-    while from < length {
-        let left = usize::try_from(length - from).unwrap_or(usize::MAX);
-        if rustix::fs::sendfile(&copy, file, Some(&mut from), left)? == 0 {
-            break;
-        }
-    }
-    // Opened again for reading only: what the VMM holds cannot change the copy.
-    let number = std::os::fd::AsRawFd::as_raw_fd(&copy);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    Ok(Held::Own(rustix::fs::open(format!("/proc/self/fd/{number}"), flags, Mode::empty())?))
 }

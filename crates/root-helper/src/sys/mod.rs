@@ -1,6 +1,7 @@
 //! Every call into the kernel that the compiler cannot check.
 
 pub(crate) mod beside;
+pub(crate) mod claim;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod tun;

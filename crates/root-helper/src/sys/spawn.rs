@@ -26,8 +26,8 @@ pub(crate) struct Launch<'a> {
     /// Becomes its working directory.
     pub(crate) folder: BorrowedFd<'a>,
     pub(crate) stdin: BorrowedFd<'a>,
-    /// Becomes its standard output and standard error.
-    pub(crate) output: BorrowedFd<'a>,
+    pub(crate) stdout: BorrowedFd<'a>,
+    pub(crate) stderr: BorrowedFd<'a>,
     /// Become its descriptors 3, 4 and so on.
     pub(crate) descriptors: &'a [BorrowedFd<'a>],
     /// The user and group id it runs as, with these supplementary groups; the helper's own when absent.
@@ -75,7 +75,7 @@ pub(crate) fn fork(launch: &Launch<'_>) -> io::Result<Waiting> {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
-    let usual = [launch.stdin, launch.output, launch.output];
+    let usual = [launch.stdin, launch.stdout, launch.stderr];
     let numbered: Vec<RawFd> = usual.iter().chain(launch.descriptors).map(|fd| fd.as_raw_fd()).collect();
     let (control, childs_end) = UnixStream::pair()?;
     let plan = Plan {

@@ -30,6 +30,12 @@ pub(crate) fn persist(tun: &File) -> io::Result<()> {
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETPERSIST, yes) })
 }
 
+/// Says who may open the attached tap without a right over the network: this user and nobody else.
+pub(crate) fn give_to(tun: &File, uid: u32) -> io::Result<()> {
+    // SAFETY: TUNSETOWNER takes its argument by value.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOWNER, libc::c_ulong::from(uid)) })
+}
+
 fn check(outcome: libc::c_int) -> io::Result<()> {
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,0 +1,173 @@
+//! A VM's work disk: what the image has below `/root`, on a disk of the size that the user wants.
+//!
+//! ```text
+//! images/<name>/work-seed.ext4 ──(usual size)──────────────────────────────▶ vms/<id>/work.img
+//!              └──(another)──▶ resized ──▶ images/<name>/work-<MiB>M.ext4 ──▶
+//! ```
+//!
+//! The seed has the usual size already, nearly all of it holes, so copying it copies next to nothing. For another size
+//! a copy is resized once and kept beside the seed for the next VM. It is prepared in the VM's folder, which is removed
+//! with the VM, and renamed when it is complete.
+
+use crate::clone::{CloneError, clone_file, hint_for};
+use crate::vm::vmm::find;
+use banger_protocol::root_api::DiskRole;
+use banger_protocol::size::ByteSize;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const RESIZER: &str = "resize2fs";
+
+/// A work disk that was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkDiskError {
+    #[error(transparent)]
+    Clone(CloneError),
+    #[error("there is no {RESIZER} on this host, which makes disks of other sizes than the image's")]
+    NoResizer,
+    #[error("{RESIZER} could not be run")]
+    Run(#[source] io::Error),
+    #[error("what the image has in /root cannot be put on a disk of {size}: {said}")]
+    Resize { size: ByteSize, said: String },
+    #[error("{path}")]
+    File { path: String, source: io::Error },
+}
+
+impl WorkDiskError {
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Clone(error) => error.hint(),
+            Self::NoResizer => Some("install e2fsprogs, or leave --disk-size out".to_owned()),
+            Self::Resize { .. } => Some("choose a larger --disk-size".to_owned()),
+            Self::File { source, .. } | Self::Run(source) => hint_for(source),
+        }
+    }
+}
+
+/// Makes the work disk in a VM's folder, unless there is one.
+pub(super) fn make(folder: &Path, seed: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
+    let disk = folder.join(DiskRole::Work.file_name());
+    if disk.exists() {
+        return Ok(());
+    }
+    let from = if std::fs::metadata(seed).map_err(file(seed))?.len() == size.as_bytes() {
+        seed.to_owned()
+    } else {
+        prepared(folder, seed, size)?
+    };
+    clone_file(&from, &disk).map_err(WorkDiskError::Clone)
+}
+
+/// The seed on a disk of this size.
+fn prepared(folder: &Path, seed: &Path, size: ByteSize) -> Result<PathBuf, WorkDiskError> {
+    let prepared = seed.with_file_name(format!("work-{}M.ext4", size.as_mib()));
+    if prepared.exists() {
+        return Ok(prepared);
+    }
+    let unfinished = folder.join("work-resized.img");
+    clone_file(seed, &unfinished).map_err(WorkDiskError::Clone)?;
+    resize(&unfinished, size)?;
+    // Whoever prepared the same meanwhile has made the same.
+    std::fs::rename(&unfinished, &prepared).map_err(file(&prepared))?;
+    Ok(prepared)
+}
+
+/// Everything on the disk is ours: the seed was written by banger and no guest has had it.
+fn resize(disk: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
+    let resizer = find(RESIZER).ok_or(WorkDiskError::NoResizer)?;
+    #[expect(clippy::disallowed_methods, reason = "a tool of the host: absolute path, cleared environment")]
+    let mut command = Command::new(resizer);
+    command.env_clear().env("LC_MESSAGES", "C").current_dir("/").stdin(Stdio::null());
+    // The path is absolute and begins with no dash.
+    let output = command.arg(disk).arg(format!("{}M", size.as_mib())).output().map_err(WorkDiskError::Run)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(WorkDiskError::Resize { size, said: complaint(&said) });
+    }
+    // A file system that became smaller leaves the rest of its file.
+    let resized = File::options().write(true).open(disk).map_err(file(disk))?;
+    resized.set_len(size.as_bytes()).and_then(|()| resized.sync_all()).map_err(file(disk))
+}
+
+/// The line that says why. Pure.
+fn complaint(stderr: &str) -> String {
+    let said = stderr.lines().find_map(|line| line.strip_prefix("resize2fs: "));
+    said.or(stderr.lines().next()).unwrap_or("it did not say why").trim().to_owned()
+}
+
+fn file(path: &Path) -> impl FnOnce(io::Error) -> WorkDiskError {
+    let path = path.display().to_string();
+    move |source| WorkDiskError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banger_image::Watch;
+    use banger_image::layer::Layer;
+    use banger_image::rootfs;
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::AtomicBool;
+
+    /// A folder with an image's seed, and one for a VM.
+    fn place() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let (image, vm) = (place.path().join("image"), place.path().join("vm"));
+        std::fs::create_dir(&image).unwrap();
+        std::fs::create_dir(&vm).unwrap();
+        // An archive without entries: two blocks of zeros.
+        let archive = image.join("layer.tar");
+        std::fs::write(&archive, [0; 1024]).unwrap();
+        let (report, cancelled) = (|_| {}, AtomicBool::new(false));
+        let (watch, options) = (Watch::new(&report, &cancelled), rootfs::Options::default());
+        let archive = File::open(archive).unwrap();
+        let layer = Layer::open("empty", &archive, &image, &options.limits, watch).unwrap();
+        rootfs::build(&[layer], &options, &image, watch).unwrap();
+        (place, image.join(rootfs::WORK_SEED), vm)
+    }
+
+    #[test]
+    fn a_disk_of_the_seeds_size_is_a_copy_of_it_and_one_that_is_there_stays() {
+        let (_place, seed, vm) = place();
+        make(&vm, &seed, ByteSize::mib(8192)).unwrap();
+        let disk = vm.join("work.img");
+        assert_eq!(std::fs::metadata(&disk).unwrap().len(), 8 << 30);
+        std::fs::write(&disk, "the guest's").unwrap();
+        make(&vm, &seed, ByteSize::mib(8192)).unwrap();
+        assert_eq!(std::fs::read(&disk).unwrap(), b"the guest's");
+    }
+
+    #[test]
+    fn other_sizes_are_prepared_once_are_sound_and_take_no_space() {
+        let (_place, seed, vm) = place();
+        for mib in [256, 20 << 10] {
+            make(&vm, &seed, ByteSize::mib(mib)).unwrap();
+            let disk = vm.join("work.img");
+            let about = std::fs::metadata(&disk).unwrap();
+            assert_eq!(about.len(), mib << 20);
+            assert!(about.blocks() * 512 < 4 << 20, "{} bytes on disk", about.blocks() * 512);
+            #[expect(clippy::disallowed_methods, reason = "the judge of what was made")]
+            let check = Command::new("/usr/sbin/e2fsck").arg("-fn").arg(&disk).output().unwrap();
+            assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+            std::fs::remove_file(&disk).unwrap();
+
+            let prepared = seed.with_file_name(format!("work-{mib}M.ext4"));
+            let made = std::fs::metadata(&prepared).unwrap().ino();
+            make(&vm, &seed, ByteSize::mib(mib)).unwrap();
+            std::fs::remove_file(&disk).unwrap();
+            assert_eq!(std::fs::metadata(&prepared).unwrap().ino(), made, "it was prepared again");
+        }
+        assert_eq!(std::fs::read_dir(&vm).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_seed_that_does_not_fit_is_refused_in_the_resizers_words() {
+        let (_place, seed, vm) = place();
+        let error = make(&vm, &seed, ByteSize::mib(1)).unwrap_err();
+        assert!(matches!(&error, WorkDiskError::Resize { .. }), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--disk-size")));
+        assert!(!seed.with_file_name("work-1M.ext4").exists());
+    }
+}
