@@ -62,8 +62,6 @@ pub(crate) enum Effect {
         vmm: ProcessIdentity,
         machine: Machine,
     },
-    /// Makes a Firecracker's machine stand still, or lets it go on.
-    SetPaused(bool),
     /// Sends a signal to one of the VM's processes, if it still lives.
     Signal {
         process: ProcessIdentity,
@@ -89,10 +87,8 @@ impl Effect {
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
             Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
             Self::BootMachine { .. } => "boot the machine",
-            Self::Signal { signal: ProcessSignalKind::Stop, .. } | Self::SetPaused(true) => "pause the VM",
-            Self::Signal { signal: ProcessSignalKind::Continue, .. } | Self::SetPaused(false) => {
-                "resume the VM"
-            }
+            Self::Signal { signal: ProcessSignalKind::Stop, .. } => "pause the VM",
+            Self::Signal { signal: ProcessSignalKind::Continue, .. } => "resume the VM",
             Self::Signal { signal: ProcessSignalKind::Terminate | ProcessSignalKind::Kill, .. } => {
                 "tell the VMM to end"
             }
@@ -292,10 +288,6 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         Effect::BootMachine { vmm, machine } => {
             let booted = firecracker::boot(&folder, vmm, &machine);
             tokio::runtime::Handle::current().block_on(booted).map_err(Cause::Firecracker)?;
-        }
-        Effect::SetPaused(paused) => {
-            let set = firecracker::set_paused(&folder, paused);
-            tokio::runtime::Handle::current().block_on(set).map_err(Cause::Firecracker)?;
         }
         Effect::Signal { process, signal } => {
             helper.call_if_anything_lives(&ProcessSignal { vm: vm.clone(), process, signal })?;

@@ -1,17 +1,15 @@
 //! Pauses a VM and lets it go on.
 //!
-//! How a VMM is made to stand still is known here alone: Firecracker over its API; QEMU by the signals that stop and
-//! continue a process, never by its own `stop`, after which one byte towards the guest ends its vsock for good. Under
-//! any VMM nothing opens a connection into a paused guest, so the state is written first, then those are waited for who
-//! are on their way in.
+//! A VMM is made to stand still by the signals that stop and continue a process, whichever it is, and never by its own
+//! means: after QEMU's `stop` one byte towards the guest ends its vsock for good, and after a pause over Firecracker's
+//! API nothing arrives over vsock any more (decision 8). Nothing opens a connection into a paused guest, so the state is
+//! written first, then those are waited for who are on their way in.
 //!
 //! `Paused` is on record for as long as the guest may be standing still: a daemon that finds it so pauses it again.
 
-use super::driver::firecracker;
 use super::effect::{Effect, EffectError, perform};
 use super::state::{Action, Running, VmState};
 use super::view;
-use super::vmm::VmmName;
 use crate::Services;
 use crate::operation::Ended;
 use banger_protocol::daemon_api::vm::VmView;
@@ -76,11 +74,7 @@ pub(super) fn pause_again(services: &Arc<Services>, id: VmId, running: Running) 
             Ok(vm) if vm.state == VmState::Paused(running.clone()) => {}
             Ok(_) | Err(_) => return,
         }
-        let is_paused = match running.vmm_name {
-            VmmName::Firecracker => firecracker::is_paused(&services.state.vm(&id)).await.unwrap_or(false),
-            VmmName::Qemu => crate::process::stands_still(running.vmm),
-        };
-        if is_paused {
+        if crate::process::stands_still(running.vmm) {
             return;
         }
         if let Err(error) = freeze(&services, &id, &running).await {
@@ -91,20 +85,14 @@ pub(super) fn pause_again(services: &Arc<Services>, id: VmId, running: Running) 
 
 /// Makes a guest stand still; again is the same as once.
 async fn freeze(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
-    let effect = match running.vmm_name {
-        VmmName::Firecracker => Effect::SetPaused(true),
-        VmmName::Qemu => Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Stop },
-    };
-    perform(services, id, effect).await.map(drop)
+    let stop = Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Stop };
+    perform(services, id, stop).await.map(drop)
 }
 
 /// Lets a guest go on; again is the same as once.
 pub(super) async fn thaw(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
-    let effect = match running.vmm_name {
-        VmmName::Firecracker => Effect::SetPaused(false),
-        VmmName::Qemu => Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Continue },
-    };
-    perform(services, id, effect).await.map(drop)
+    let go_on = Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Continue };
+    perform(services, id, go_on).await.map(drop)
 }
 
 /// How long a VMM may take to let its guest go on before it is to be ended.

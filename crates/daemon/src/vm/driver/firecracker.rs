@@ -83,23 +83,6 @@ pub(in crate::vm) async fn boot(
     }
 }
 
-/// Whether the machine stands still.
-pub(in crate::vm) async fn is_paused(folder: &Path) -> Result<bool, FirecrackerError> {
-    let mut client = Client::connect(folder).await.map_err(FirecrackerError::Connect)?;
-    Ok(client.instance().await.map_err(FirecrackerError::Api)?.state == State::Paused)
-}
-
-/// Pauses or resumes the machine, unless it is so already.
-pub(in crate::vm) async fn set_paused(folder: &Path, paused: bool) -> Result<(), FirecrackerError> {
-    let mut client = Client::connect(folder).await.map_err(FirecrackerError::Connect)?;
-    let state = client.instance().await.map_err(FirecrackerError::Api)?.state;
-    match (state == State::Paused, paused) {
-        (false, true) => client.pause().await.map_err(FirecrackerError::Api),
-        (true, false) => client.resume().await.map_err(FirecrackerError::Api),
-        (false, false) | (true, true) => Ok(()),
-    }
-}
-
 /// The machine of a VM. Pure.
 fn machine(vm: &VmRecord, disks: &[Disk]) -> Machine {
     let drive = |(disk, path): (&Disk, String)| Drive {
