@@ -52,7 +52,8 @@ fn a_guest_is_paused_restarted_and_told_apart_by_how_it_ends() {
     });
     checks.check("restarted when it is down it runs, and a killed VMM is told from a power-off", || {
         ok(&sandbox, &["vm", "restart", "dev"]);
-        sandbox.kill("qemu-system-x86_64");
+        let firecracker = dev(&sandbox)["running"]["vmm"] == "Firecracker";
+        sandbox.kill(if firecracker { "firecracker" } else { "qemu-system-x86_64" });
         assert!(sandbox.becomes(|| dev(&sandbox)["state"] == "stopped"));
         assert_eq!(dev(&sandbox)["reason"], "its VMM was killed");
         ok(&sandbox, &["vm", "start", "dev"]);

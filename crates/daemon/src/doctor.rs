@@ -3,7 +3,7 @@
 use crate::Services;
 use crate::store::{ImageRecord, KernelRecord};
 use crate::vm::adopt::unrecorded_folders;
-use crate::vm::vmm::{Firecracker, Kvm, choose, choose_firecracker, find};
+use crate::vm::vmm::{Kvm, NoVmm, choose, find, find_firecracker};
 use banger_protocol::daemon_api::system::{DoctorReport, DoctorRow, Verdict};
 use banger_protocol::root_api::Acceleration;
 use banger_protocol::size::ByteSize;
@@ -40,7 +40,7 @@ fn kvm(services: &Services) -> DoctorRow {
 
 fn vmm(services: &Services) -> DoctorRow {
     let host = &services.host;
-    match choose(host, services.config.vmm) {
+    match choose(host, services.config.vmm, 1) {
         Ok(vmm) => {
             let how = match vmm.acceleration() {
                 Acceleration::Kvm => "with KVM",
@@ -55,16 +55,15 @@ fn vmm(services: &Services) -> DoctorRow {
 /// Firecracker is the fastest there is, and not needed.
 fn firecracker(services: &Services) -> DoctorRow {
     let subject = "Firecracker";
-    let host = &services.host;
-    match (choose_firecracker(host), &host.firecracker) {
-        (Ok(_), Some(Firecracker { path, version: Some(version) })) => {
+    match find_firecracker(&services.host) {
+        Ok((path, version)) => {
             let finding = format!("{version} at {}", path.display());
-            let advice = banger_firecracker::judge(*version).advice();
+            let advice = banger_firecracker::judge(version).advice();
             let verdict = if advice.is_some() { Verdict::Warn } else { Verdict::Pass };
             row(verdict, subject, finding, advice.as_deref())
         }
-        (Err(error), _) => row(Verdict::Warn, subject, error.to_string(), Some(&error.hint())),
-        (Ok(_), _) => unreachable!("one that can be used was found and said its version"),
+        Err(error @ NoVmm::NoFirecracker) => row(Verdict::Pass, subject, error.to_string(), None),
+        Err(error) => row(Verdict::Warn, subject, error.to_string(), Some(&error.hint())),
     }
 }
 
@@ -72,8 +71,16 @@ fn firecracker(services: &Services) -> DoctorRow {
 pub(crate) const TUN_HINT: &str =
     "guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, the mode every desktop has";
 
+fn open_tun() -> std::io::Result<File> {
+    File::options().read(true).write(true).open("/dev/net/tun")
+}
+
+pub(crate) fn tun_opens() -> bool {
+    open_tun().is_ok()
+}
+
 fn tun() -> DoctorRow {
-    match File::options().read(true).write(true).open("/dev/net/tun") {
+    match open_tun() {
         Ok(_) => row(Verdict::Pass, "/dev/net/tun", "opens", None),
         Err(error) => row(Verdict::Fail, "/dev/net/tun", error.to_string(), Some(TUN_HINT)),
     }

@@ -60,6 +60,37 @@ pub(crate) fn stands_still(process: ProcessIdentity) -> bool {
         && stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T "))
 }
 
+/// Sends SIGKILL to exactly this process, if it lives and is ours to signal.
+pub(crate) fn kill(process: ProcessIdentity) {
+    // Whether it ended is seen by those who wait for that.
+    if let Ok(Some(handle)) = open(process) {
+        let _ = rustix::process::pidfd_send_signal(handle, rustix::process::Signal::KILL);
+    }
+}
+
+/// What a process has used and holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub cpu: std::time::Duration,
+    /// Bytes in memory.
+    pub resident: u64,
+}
+
+/// What a process uses; `None` when it is gone.
+pub(crate) fn usage(process: ProcessIdentity) -> Option<Usage> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).ok()?;
+    let page = u64::try_from(rustix::param::page_size()).ok()?;
+    (start_time(&stat)? == process.start_time).then(|| parse_usage(&stat, page)).flatten()
+}
+
+/// Fields 14 and 15 in clock ticks, which are 1/100 s on Linux (USER_HZ), and 24 in pages (proc_pid_stat(5)).
+fn parse_usage(stat: &str, page: u64) -> Option<Usage> {
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    let cpu = std::time::Duration::from_millis((field(14)? + field(15)?) * 10);
+    Some(Usage { cpu, resident: field(24)? * page })
+}
+
 /// A handle on a process: readable once its last thread has ended. `None` when it is gone altogether.
 pub(crate) fn open(process: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
@@ -112,6 +143,17 @@ mod tests {
         ended(process).await.unwrap();
         assert!(!is_alive(process));
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_a_process_uses_is_read_behind_any_program_name() {
+        let stat = "42 (a) b (c) S 1 1 1 0 -1 4194560 1 2 3 4 50 25 7 8 20 0 1 0 777 123 3 0";
+        let usage = parse_usage(stat, 4096);
+        let cpu = std::time::Duration::from_millis(750);
+        assert_eq!(usage, Some(Usage { cpu, resident: 3 * 4096 }));
+        assert_eq!(parse_usage("42 (x) S 1", 4096), None);
+        let own = super::usage(identify(std::process::id()).unwrap()).unwrap();
+        assert!(own.resident > 100_000);
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use crate::operation::{Ended, Handle};
 use crate::serve::Client;
 use crate::store::VmRecord;
-use crate::vm::{connect, create, delete, kill, logs, pause, restart, set, start, stop, view};
+use crate::vm::{
+    connect, create, delete, health, kill, logs, pause, ports, restart, set, start, stats, stop, view,
+};
 use crate::{Services, doctor, image, kernel};
 use banger_protocol::daemon_api::DaemonCall;
 use banger_protocol::daemon_api::operation::OperationStarted;
@@ -112,6 +114,11 @@ pub(crate) async fn route(
         DaemonCall::VmShow(request) => {
             reply(client, id, view::find(s, &request.vm).map(|vm| view::of(&vm))).await
         }
+        DaemonCall::VmStats(request) => {
+            reply(client, id, block_in_place(|| stats::stats(s, &request.vm))).await
+        }
+        DaemonCall::VmHealth(request) => reply(client, id, health::health(s, &request.vm).await).await,
+        DaemonCall::VmPorts(request) => reply(client, id, ports::ports(s, &request.vm).await).await,
         DaemonCall::VmLogs(request) => reply(client, id, block_in_place(|| logs::logs(s, &request))).await,
         DaemonCall::VmConnect(request) => match connect::connect(s, &request.vm).await {
             Ok((vm, stream)) => client.reply(id, &Ok(Connected { id: vm }), &[stream.as_fd()]).await,

@@ -124,12 +124,12 @@ fn a_guest_answers_nobody_while_it_is_paused_and_everybody_afterwards() {
 }
 
 #[test]
-fn a_guest_that_turns_itself_off_ends_the_process() {
+fn a_guest_that_resets_its_machine_ends_the_process() {
     let mut vmm = Vmm::new("{}");
     vmm.start();
     assert_eq!(vmm.notices().take(2).count(), 2);
     let mut stream = accepted(vmm.agent());
-    let exec: Exec = serde_json::from_str(r#"{"argv":["poweroff"],"stdin":false}"#).unwrap();
+    let exec: Exec = serde_json::from_str(r#"{"argv":["reboot"],"stdin":false}"#).unwrap();
     frame::write_json(&mut stream, Kind::Request, &Request::Exec(exec)).unwrap();
     assert_eq!(vmm.child.wait().unwrap().code(), Some(0));
     assert!(vmm.path("api.sock").exists() && vmm.path("v.sock").exists());

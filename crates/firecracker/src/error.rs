@@ -68,6 +68,9 @@ impl ApiError {
     }
 }
 
+/// In characters. What was said becomes part of messages and records.
+const LONGEST_FAULT: usize = 400;
+
 /// What Firecracker said about a call it refused, fit for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -77,7 +80,7 @@ impl Fault {
     /// Control characters become spaces: whoever took over a VMM could write to a terminal with them.
     pub(crate) fn new(message: &str) -> Self {
         let printable: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Self(printable.trim().to_owned())
+        Self(printable.trim().chars().take(LONGEST_FAULT).collect())
     }
 }
 

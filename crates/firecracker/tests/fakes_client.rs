@@ -175,7 +175,7 @@ async fn a_call_that_is_not_answered_ends_and_so_does_the_next() {
     let server = Server::answers("");
     let mut client = server.client().await;
     let error = client.start().await.unwrap_err();
-    assert_eq!(error.to_string(), "Firecracker did not answer PUT /actions within 10 s");
+    assert_eq!(error.to_string(), "Firecracker did not answer PUT /actions within 60 s");
     assert!(client.instance().await.is_err());
 }
 
@@ -183,7 +183,7 @@ async fn a_call_that_is_not_answered_ends_and_so_does_the_next() {
 async fn waiting_for_a_socket_that_never_appears_ends() {
     let folder = tempfile::tempdir().unwrap();
     let error = Client::connect_when_up(folder.path()).await.unwrap_err();
-    assert_eq!(error.to_string(), "Firecracker did not open its API socket within 10 s");
+    assert_eq!(error.to_string(), "Firecracker did not open its API socket within 60 s");
     // One that was left behind is nobody's either.
     drop(std::os::unix::net::UnixListener::bind(folder.path().join(API_SOCKET)).unwrap());
     let error = Client::connect_when_up(folder.path()).await.unwrap_err();

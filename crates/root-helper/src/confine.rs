@@ -60,6 +60,7 @@ pub(crate) fn files(reach: &Reach<'_>) -> Result<Option<OwnedFd>, RulesetError> 
         | AccessFs::Truncate
         | AccessFs::MakeReg
         | AccessFs::MakeSock
+        | AccessFs::ResolveUnix
         | AccessFs::RemoveFile;
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
 

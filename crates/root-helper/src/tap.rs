@@ -62,7 +62,13 @@ pub(crate) fn create(vm: &VmId, uid: u32, bridge: &str) -> Result<bool, TapError
         return Err(TapError::NoBridge { name, bridge: bridge.to_owned() });
     };
     let (tap, made) = match find(&mut netlink, &name)? {
-        Some(tap) => (tap, false),
+        Some(tap) => {
+            let device = open_device(&name)?;
+            tun::attach(&device, &name)
+                .and_then(|()| tun::give_to(&device, uid))
+                .map_err(failed("was not given to its VM"))?;
+            (tap, false)
+        }
         None => {
             let device = open_device(&name)?;
             tun::attach(&device, &name)

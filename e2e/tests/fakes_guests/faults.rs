@@ -11,6 +11,9 @@ struct Flow {
     steps: &'static [&'static str],
 }
 
+/// What a VM is ended without when it cannot be done.
+const FORGIVEN: &str = "resume the VM";
+
 /// Stands for what a VMM begins with as soon as there is a folder, and for what it does when all is there.
 const BEGIN: &str = "begin";
 const LAUNCH: &str = "launch";
@@ -129,7 +132,8 @@ fn fail_every_step_under(vmm: FakeVmm, flow: &Flow, kind: &str) {
         let fault = format!("{kind}:{index}");
         let tried = sandbox.banger(flow.tried).env("BANGER_FAULT", &fault).run();
         let failed = tried.code() != Some(0);
-        match steps.get(index) {
+        match steps.get(index).copied() {
+            Some(FORGIVEN) if flow.tried[1] != "resume" => drop(tried.expect_success()),
             Some(step) => drop(tried.expect_failure(&[&format!("could not {step}"), "BANGER_FAULT"])),
             None => drop(tried.expect_success()),
         }
@@ -145,7 +149,7 @@ fn fail_every_step_under(vmm: FakeVmm, flow: &Flow, kind: &str) {
             ok(&sandbox, &["vm", "delete", "dev"]);
         }
         sandbox.assert_nothing_left();
-        if !failed {
+        if index >= steps.len() {
             return;
         }
     }

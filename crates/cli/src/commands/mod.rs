@@ -22,13 +22,16 @@ mod select;
 mod ssh_config;
 mod tip;
 mod version;
+mod vm_cp;
 mod vm_create;
 mod vm_delete;
 mod vm_exec;
+mod vm_health;
 mod vm_kill;
 mod vm_list;
 mod vm_logs;
 mod vm_pause;
+mod vm_ports;
 mod vm_prune;
 mod vm_restart;
 mod vm_resume;
@@ -37,6 +40,7 @@ mod vm_set;
 mod vm_show;
 mod vm_ssh;
 mod vm_start;
+mod vm_stats;
 mod vm_stop;
 
 use crate::failure::Outcome;
@@ -109,8 +113,12 @@ enum Vm {
     #[command(visible_alias = "ps", visible_alias = "ls")]
     List(vm_list::Args),
     Show(vm_show::Args),
+    Stats(vm_stats::Args),
+    Health(vm_health::Args),
+    Ports(vm_ports::Args),
     Exec(vm_exec::Args),
     Ssh(vm_ssh::Args),
+    Cp(vm_cp::Args),
     Logs(vm_logs::Args),
 }
 
@@ -194,8 +202,12 @@ impl Cli {
                 Vm::Set(args) => args.run(),
                 Vm::List(args) => args.run(),
                 Vm::Show(args) => args.run(),
+                Vm::Stats(args) => args.run(),
+                Vm::Health(args) => args.run(),
+                Vm::Ports(args) => args.run(),
                 Vm::Exec(args) => args.run(),
                 Vm::Ssh(args) => args.run(),
+                Vm::Cp(args) => args.run(),
                 Vm::Logs(args) => args.run(),
             },
             Command::Ps(args) => args.run(),

@@ -1,8 +1,9 @@
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
 use crate::printer;
-use banger_protocol::daemon_api::vm::Logs;
+use banger_protocol::daemon_api::vm::{Logs, Show};
 use banger_protocol::names::VmRef;
+use banger_protocol::wire::{ConnectionError, ErrorKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How often a followed log is looked at.
@@ -10,12 +11,13 @@ const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
 /// Print a VM's console.
 ///
-/// `banger vm logs dev` prints what its kernel and its init wrote at the last start; `-f` goes on until it ends.
+/// `banger vm logs dev` prints what its kernels and its init wrote so far; `-f` goes on with what they write next, over
+/// stops and starts, until Ctrl-C or the VM's deletion.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A name, an id or the beginning of an id.
     vm: String,
-    /// Go on as long as the VM may write more.
+    /// Go on with what it writes from now on.
     #[arg(short, long)]
     follow: bool,
 }
@@ -23,16 +25,29 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         let mut daemon = Daemon::connect()?;
+        // By its id from here on: another one may get its name.
+        let vm = VmRef(daemon.call(&Show { vm: VmRef(self.vm) })?.id.to_string());
         let mut offset = 0;
         loop {
-            let chunk = daemon.call(&Logs { vm: VmRef(self.vm.clone()), offset })?;
-            printer::foreign_data(&chunk.text)?;
-            if chunk.next_offset != offset {
-                offset = chunk.next_offset;
-            } else if self.follow && chunk.live {
-                wait(&daemon)?;
-            } else {
-                return Ok(0);
+            match daemon.call(&Logs { vm: vm.clone(), offset }) {
+                Ok(chunk) if chunk.next_offset != offset => {
+                    printer::foreign_data(&chunk.text)?;
+                    offset = chunk.next_offset;
+                }
+                Ok(_) if self.follow => wait(&daemon)?,
+                Ok(_) => return Ok(0),
+                Err(ConnectionError::Refused(refusal))
+                    if self.follow && refusal.kind == ErrorKind::NotFound =>
+                {
+                    return Ok(0);
+                }
+                // The daemon was stopped or killed; guests write on without one.
+                Err(ConnectionError::Closed | ConnectionError::Receive(_) | ConnectionError::Send(_))
+                    if self.follow =>
+                {
+                    daemon = Daemon::connect()?;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -16,6 +16,7 @@ use std::time::Instant;
 ///     banger vm run --rm -- make test    one command; its input, output and exit code are yours
 ///     banger vm run --rm                 a shell, and the VM is gone when you leave it
 ///     banger vm run --name dev           a shell in a VM that stays
+///     banger vm run -d --name dev        the VM alone, for later
 ///
 /// A VM that stays is entered again with `banger vm ssh` or `banger vm exec` and
 /// removed with `banger vm delete`.
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Remove the VM when the command ends, however it ends.
     #[arg(long)]
     rm: bool,
+    /// Only bring it up, and print its name.
+    #[arg(short, long, conflicts_with_all = ["rm", "command", "interactive", "tty", "env"])]
+    detach: bool,
     #[command(flatten)]
     machine: Machine,
     /// Accepted for habit's sake: standard input is always passed on.
@@ -49,6 +53,9 @@ impl Args {
                 "`{path}` cannot be brought into a VM: this version copies nothing"
             ))
             .with_hint("a command goes behind `--`: `banger vm run --rm -- CMD`"));
+        }
+        if self.detach {
+            return bring_up(self.machine);
         }
         let begun = Instant::now();
         let is_shell = self.command.is_empty();
@@ -79,6 +86,16 @@ impl Args {
         }
         outcome
     }
+}
+
+fn bring_up(machine: Machine) -> Outcome {
+    let begun = Instant::now();
+    let signals = Signals::take().map_err(|error| Failure::of(&error))?;
+    let mut daemon = Daemon::connect()?;
+    let vm = machine.make(&mut daemon, &signals, Purpose::Keep)?;
+    remark_ready(&vm, begun);
+    printer::line(&vm.name)?;
+    Ok(0)
 }
 
 fn remark_ready(vm: &VmView, begun: Instant) {

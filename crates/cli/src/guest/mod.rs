@@ -11,11 +11,13 @@
 //! What the guest sends is bytes for the user's own files or terminal and is passed through unread; everything
 //! else it says is held to the protocol.
 
+mod copy;
 mod dial;
 mod input;
 mod session;
 mod terminal;
 
+pub(crate) use copy::{CopyError, copy_in, copy_out};
 pub(crate) use dial::{DialError, dial, pass_both_ways, uptime};
 pub(crate) use session::{SessionError, run};
 pub(crate) use terminal::stdin_is_terminal;

@@ -129,7 +129,16 @@ fn receive(agent: UnixStream, window: &Window) -> Result<u8, SessionError> {
                 let failure = serde_json::from_slice(&payload).map_err(SessionError::Malformed)?;
                 return Err(SessionError::Refused(failure));
             }
-            Kind::Request | Kind::Stdin | Kind::StdinEnd | Kind::Signal | Kind::Resize | Kind::Reply => {
+            Kind::Request
+            | Kind::Stdin
+            | Kind::StdinEnd
+            | Kind::Signal
+            | Kind::Resize
+            | Kind::Reply
+            | Kind::Entry
+            | Kind::Data
+            | Kind::Hole
+            | Kind::Done => {
                 return Err(SessionError::Protocol(kind));
             }
         };

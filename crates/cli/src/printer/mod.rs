@@ -7,10 +7,12 @@
 #![expect(clippy::print_stderr, reason = "this is the module that talks to the user")]
 
 mod age;
+mod amount;
 mod progress;
 mod table;
 
 pub(crate) use age::age;
+pub(crate) use amount::{duration, rounded};
 pub(crate) use progress::Progress;
 pub(crate) use table::table;
 

@@ -17,5 +17,5 @@ pub(crate) fn table<const COLUMNS: usize>(
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
-    data(&format!("{}\n", table.trim_fmt()))
+    data(&super::harmless(&format!("{}\n", table.trim_fmt())))
 }

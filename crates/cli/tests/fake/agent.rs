@@ -1,11 +1,13 @@
 //! The agent's side of one connection.
 
+use banger_copy::{Destination, Entry, MODES_FROM_HOST, Modified, Receiver, Step, What, send};
 use banger_protocol::guest_api::frame::{self, Kind};
-use banger_protocol::guest_api::{Exec, Exit, Request, Terminal};
+use banger_protocol::guest_api::{Copied, Exec, Exit, Request, Terminal};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -33,7 +35,44 @@ pub(super) fn serve(mut stream: UnixStream, on_terminal: impl FnOnce(String)) {
             let failure = frame::Failure { message: "connection refused".into() };
             frame::write_json(&mut stream, Kind::Error, &failure).unwrap();
         }
+        Request::CopyOut { path } if path == "endless" => {
+            let modified = Modified { seconds: 0, nanoseconds: 0 };
+            let endless =
+                Entry { path: Vec::new(), mode: 0o644, modified, what: What::File { size: 1 << 60 } };
+            frame::write(&mut stream, Kind::Entry, &endless.encode()).unwrap();
+            while frame::write(&mut stream, Kind::Data, &[7; 1000]).is_ok() {}
+        }
+        Request::CopyOut { path } => {
+            let sent = send(Path::new(&path), |kind, payload| frame::write(&mut stream, kind, payload));
+            answer(&mut stream, sent.map(|sent| sent.entries).map_err(|error| error.to_string()));
+        }
+        Request::CopyIn { path, name } => {
+            let destination = Destination { path: path.into(), name: name.map(Into::into) };
+            let mut receiver = Receiver::new(destination, MODES_FROM_HOST);
+            while let Ok(Some(frame)) = frame::read(&mut stream) {
+                match receiver.take(frame.kind, &frame.payload) {
+                    Ok(Step::More) => {}
+                    Ok(Step::Done) => return answer(&mut stream, Ok(receiver.entries())),
+                    Err(error) => {
+                        answer(&mut stream, Err(error.to_string()));
+                        while let Ok(Some(_)) = frame::read(&mut stream) {}
+                    }
+                }
+            }
+        }
         other => panic!("the command asked the agent for {other:?}"),
+    }
+}
+
+fn answer(stream: &mut UnixStream, outcome: Result<u64, String>) {
+    match outcome {
+        Ok(entries) => {
+            let copied = Copied { entries, skipped: 0, first_skipped: None };
+            let _ = frame::write_json(stream, Kind::Reply, &copied);
+        }
+        Err(message) => {
+            let _ = frame::write_json(stream, Kind::Error, &frame::Failure { message });
+        }
     }
 }
 

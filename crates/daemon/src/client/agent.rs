@@ -3,15 +3,21 @@
 //! The socket speaks Firecracker's host side: `CONNECT <port>\n`, answered with `OK <n>\n`, after which the
 //! connection is the guest's. Everything that comes back from here was said by the guest.
 
-use banger_protocol::guest_api::frame::{self, Kind, ReadFrameError};
-use banger_protocol::guest_api::{AGENT_PORT, Health, Request};
+use banger_protocol::guest_api::frame::{self, Frame, Kind, ReadFrameError};
+use banger_protocol::guest_api::{AGENT_PORT, Exec, Exit, Health, Listener, Request};
 use banger_protocol::root_api::VSOCK_SOCKET;
 use rustix::fs::{FileType, Mode, OFlags};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+
+/// Frames that are read of a command that should print a word.
+const MOST_FRAMES: usize = 16;
+/// How an answer of a web server begins (RFC 9112, 4).
+const HTTP: [u8; 5] = *b"HTTP/";
 
 /// Why the guest's agent gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,54 @@ fn ask<R: serde::de::DeserializeOwned>(
 /// Asks who is there, without waiting for the guest to be usable.
 pub(crate) fn health(folder: &Path, limit: Duration) -> Result<Health, AgentError> {
     ask(folder, &Request::Health, limit)
+}
+
+/// Where something listens in the guest.
+pub(crate) fn ports(folder: &Path, limit: Duration) -> Result<Vec<Listener>, AgentError> {
+    ask(folder, &Request::Ports, limit)
+}
+
+/// Runs a short command as root and returns the beginning of what it printed; `None` when there is no such program.
+pub(crate) fn output(folder: &Path, argv: &[&str], limit: Duration) -> Result<Option<Vec<u8>>, AgentError> {
+    let mut stream = connect(folder, limit)?;
+    set_limit(&stream, Some(limit))?;
+    let exec = Exec {
+        argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+        env: BTreeMap::new(),
+        cwd: None,
+        user: None,
+        terminal: None,
+        stdin: false,
+    };
+    frame::write_json(&mut stream, Kind::Request, &Request::Exec(exec)).map_err(AgentError::Send)?;
+    let mut printed = Vec::new();
+    for _ in 0..MOST_FRAMES {
+        match frame::read(&mut stream).map_err(AgentError::Receive)? {
+            Some(Frame { kind: Kind::Started | Kind::Stderr | Kind::StdinCredit, .. }) => {}
+            Some(Frame { kind: Kind::Stdout, payload }) => printed.extend(payload),
+            Some(Frame { kind: Kind::Exit, payload }) => {
+                let exit = serde_json::from_slice(&payload).map_err(|_| AgentError::Unexpected)?;
+                return Ok((!matches!(exit, Exit::NotStarted { .. })).then_some(printed));
+            }
+            _ => return Err(AgentError::Unexpected),
+        }
+    }
+    Err(AgentError::Unexpected)
+}
+
+/// Whether a port on the guest's loopback answers as a web server does.
+pub(crate) fn speaks_http(folder: &Path, port: u16, host: &str, limit: Duration) -> Result<bool, AgentError> {
+    let mut stream = connect(folder, limit)?;
+    set_limit(&stream, Some(limit))?;
+    frame::write_json(&mut stream, Kind::Request, &Request::Dial { port }).map_err(AgentError::Send)?;
+    match frame::read(&mut stream).map_err(AgentError::Receive)? {
+        Some(Frame { kind: Kind::Started, .. }) => {}
+        _ => return Ok(false),
+    }
+    let question = format!("HEAD / HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(question.as_bytes()).map_err(AgentError::Send)?;
+    let mut answer = [0; HTTP.len()];
+    Ok(stream.read_exact(&mut answer).is_ok() && answer == HTTP)
 }
 
 /// Has the guest write everything to its disks.

@@ -81,9 +81,7 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
                 tracing::info!(vm = %vm.id, name = %vm.name, pid = running.vmm.pid, "adopted");
                 watch::spawn(services, vm.id.clone(), running.clone());
                 if let VmState::Paused(_) = vm.state {
-                    if let Err(error) = pause::pause_again(services, &vm.id, running).await {
-                        tracing::error!(vm = %vm.id, ?error, "a paused VM may have gone on");
-                    }
+                    pause::pause_again(services, vm.id.clone(), running.clone());
                 } else {
                     check_agent(services, vm.id.clone(), running.boot_id.clone());
                 }

@@ -35,9 +35,11 @@ pub(super) async fn ask<R: Send + 'static>(
     match tokio::task::spawn_blocking(move || asking(&folder)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
+            let mut told = RpcError::from_error(ErrorKind::Unavailable, &error);
             let message = format!("VM `{}` cannot be reached", vm.name);
-            let error = RpcError { message, ..RpcError::from_error(ErrorKind::Unavailable, &error) };
-            Err(error.with_hint(format!("`banger vm logs {}` shows its console", vm.name)))
+            let why = std::mem::replace(&mut told.message, message);
+            told.causes.insert(0, why);
+            Err(told.with_hint(format!("`banger vm logs {}` shows its console", vm.name)))
         }
         Err(_) => Err(RpcError::new(ErrorKind::OperationFailed, "the connection broke off")),
     }

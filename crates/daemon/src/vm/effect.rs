@@ -62,8 +62,6 @@ pub(crate) enum Effect {
         vmm: ProcessIdentity,
         machine: Machine,
     },
-    /// Makes a Firecracker's machine stand still, or lets it go on.
-    SetPaused(bool),
     /// Sends a signal to one of the VM's processes, if it still lives.
     Signal {
         process: ProcessIdentity,
@@ -89,10 +87,8 @@ impl Effect {
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
             Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
             Self::BootMachine { .. } => "boot the machine",
-            Self::Signal { signal: ProcessSignalKind::Stop, .. } | Self::SetPaused(true) => "pause the VM",
-            Self::Signal { signal: ProcessSignalKind::Continue, .. } | Self::SetPaused(false) => {
-                "resume the VM"
-            }
+            Self::Signal { signal: ProcessSignalKind::Stop, .. } => "pause the VM",
+            Self::Signal { signal: ProcessSignalKind::Continue, .. } => "resume the VM",
             Self::Signal { signal: ProcessSignalKind::Terminate | ProcessSignalKind::Kill, .. } => {
                 "tell the VMM to end"
             }
@@ -239,8 +235,8 @@ pub(crate) async fn perform(
 /// Effects at one time. More of them only wait for each other, in the kernel and each with a thread of ours.
 static TURNS: Semaphore = Semaphore::const_new(8);
 
-/// A killed VMM gives back all its memory before it is gone.
-const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+/// A killed VMM gives back all its memory before it is gone. Where KVM is emulated itself and busy, 20 s were too few.
+const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[derive(Default)]
 struct Outcome {
@@ -293,10 +289,6 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
             let booted = firecracker::boot(&folder, vmm, &machine);
             tokio::runtime::Handle::current().block_on(booted).map_err(Cause::Firecracker)?;
         }
-        Effect::SetPaused(paused) => {
-            let set = firecracker::set_paused(&folder, paused);
-            tokio::runtime::Handle::current().block_on(set).map_err(Cause::Firecracker)?;
-        }
         Effect::Signal { process, signal } => {
             helper.call_if_anything_lives(&ProcessSignal { vm: vm.clone(), process, signal })?;
         }
@@ -304,11 +296,17 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
             let found =
                 helper.call_if_anything_lives(&ProcessKillAll { vm: vm.clone() })?.unwrap_or_default();
             let mut killed: Vec<ProcessIdentity> = found.into_iter().map(|found| found.process).collect();
-            // One that is ending by itself is no longer found by its environment, and still holds the disks.
+            // One that is ending by itself is no longer found by its environment, and still holds the disks; neither is
+            // one that a guest has taken over and that has written something else there.
             if let Some(running) =
                 services.store.vm(vm).ok().flatten().as_ref().and_then(|vm| vm.state.running())
             {
-                killed.extend(running.processes());
+                for process in
+                    running.processes().filter(|process| !killed.contains(process)).collect::<Vec<_>>()
+                {
+                    crate::process::kill(process);
+                    killed.push(process);
+                }
             }
             return Ok(Outcome { killed, ..Outcome::default() });
         }

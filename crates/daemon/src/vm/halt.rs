@@ -18,14 +18,19 @@ use tokio::io::unix::AsyncFd;
 const LAST: [&str; 2] = ["reboot: System halted", "reboot: Power down"];
 /// Bytes of the console's end that hold its last line.
 const END: u64 = 256;
+/// How often a guest is looked at that cannot be watched.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A guest that talks without end is looked at no more often than this.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Ends when the guest has halted. `console_start` is where this boot's console begins.
 pub(super) async fn halted(folder: &Path, console_start: u64) {
+    // The kernel has a limited number of watches for each user, who may have others: then it is looked now and then.
     if let Err(error) = watch(folder, console_start).await {
-        tracing::warn!(folder = %folder.display(), %error, "a guest's halt will not be noticed");
-        std::future::pending::<()>().await;
+        tracing::info!(folder = %folder.display(), %error, "a guest's console is not watched, only looked at");
+        while !has_halted(folder, console_start).unwrap_or(false) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
@@ -41,7 +46,7 @@ async fn watch(folder: &Path, console_start: u64) -> io::Result<()> {
     let changes = AsyncFd::with_interest(changes, tokio::io::Interest::READABLE)?;
     loop {
         // Looked at first: it may have halted before the watch was there.
-        if says_halted(&folder::end_of_from(folder, CONSOLE_LOG, console_start, END)?) {
+        if has_halted(folder, console_start)? {
             return Ok(());
         }
         let mut ready = changes.readable().await?;
@@ -49,6 +54,10 @@ async fn watch(folder: &Path, console_start: u64) -> io::Result<()> {
         ready.clear_ready();
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn has_halted(folder: &Path, console_start: u64) -> io::Result<bool> {
+    Ok(says_halted(&folder::end_of_from(folder, CONSOLE_LOG, console_start, END)?))
 }
 
 /// Takes what has been told so far: that there is something is enough.

@@ -33,9 +33,9 @@ pub(crate) async fn kill(services: &Arc<Services>, id: &VmId, signal: KillSignal
 /// Has the VMM end itself, and waits a while for that. What does not listen is killed with the rest.
 async fn ask_vmm(services: &Arc<Services>, vm: &VmRecord, running: &Running) -> Result<(), RpcError> {
     let failed = |e: super::effect::EffectError| e.answer("killed", &vm.name);
-    if let VmState::Paused(_) = vm.state {
-        // A process that stands still does not hear a signal.
-        pause::thaw(services, &vm.id, running).await.map_err(failed)?;
+    // A process that stands still does not hear a signal.
+    if matches!(vm.state, VmState::Paused(_)) && !pause::thaw_or_tell(services, &vm.id, running).await {
+        return Ok(());
     }
     let tell = Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Terminate };
     perform(services, &vm.id, tell).await.map_err(failed)?;

@@ -1,16 +1,15 @@
 //! Pauses a VM and lets it go on.
 //!
-//! How a VMM is made to stand still is known here alone: Firecracker over its API; QEMU by the signals that stop and
-//! continue a process, never by its own `stop`, after which one byte towards the guest ends its vsock for good. Under any VMM nothing opens a
-//! connection into a paused guest, so the state is written first, then those are waited for who are on their way in.
+//! A VMM is made to stand still by the signals that stop and continue a process, whichever it is, and never by its own
+//! means: after QEMU's `stop` one byte towards the guest ends its vsock for good, and after a pause over Firecracker's
+//! API nothing arrives over vsock any more (decision 8). Nothing opens a connection into a paused guest, so the state is
+//! written first, then those are waited for who are on their way in.
 //!
 //! `Paused` is on record for as long as the guest may be standing still: a daemon that finds it so pauses it again.
 
-use super::driver::firecracker;
 use super::effect::{Effect, EffectError, perform};
 use super::state::{Action, Running, VmState};
 use super::view;
-use super::vmm::VmmName;
 use crate::Services;
 use crate::operation::Ended;
 use banger_protocol::daemon_api::vm::VmView;
@@ -18,6 +17,7 @@ use banger_protocol::ids::VmId;
 use banger_protocol::root_api::ProcessSignalKind;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Pauses a VM, as an operation; one that is paused is left as it is.
 pub(crate) async fn pause(services: &Arc<Services>, id: &VmId) -> Result<VmView, Ended> {
@@ -35,15 +35,15 @@ pub(crate) async fn pause(services: &Arc<Services>, id: &VmId) -> Result<VmView,
         let _shut = services.doors.shut(id).await;
         freeze(services, id, &running).await
     };
+    if !crate::process::is_alive(running.vmm) {
+        let message = format!("VM `{}` ended before it could be paused", vm.name);
+        return Err(RpcError::new(ErrorKind::NotRunning, message).into());
+    }
     if let Err(error) = frozen {
         if thaw(services, id, &running).await.is_ok() {
             store(VmState::Running(running))?;
         }
         return Err(error.answer("paused", &vm.name).into());
-    }
-    if !crate::process::is_alive(running.vmm) {
-        let message = format!("VM `{}` ended before it could be paused", vm.name);
-        return Err(RpcError::new(ErrorKind::NotRunning, message).into());
     }
     tracing::info!(vm = %id, name = %vm.name, "paused");
     Ok(view::of(&view::must_find(services, id)?))
@@ -64,33 +64,52 @@ pub(crate) async fn resume(services: &Arc<Services>, id: &VmId) -> Result<VmView
     Ok(view::of(&view::must_find(services, id)?))
 }
 
-/// Makes sure that a VM on record as paused is: the daemon that wrote it down may not have got to it.
-pub(super) async fn pause_again(
-    services: &Arc<Services>,
-    id: &VmId,
-    running: &Running,
-) -> Result<(), EffectError> {
-    let is_paused = match running.vmm_name {
-        VmmName::Firecracker => firecracker::is_paused(&services.state.vm(id)).await.unwrap_or(false),
-        VmmName::Qemu => crate::process::stands_still(running.vmm),
-    };
-    if is_paused { Ok(()) } else { freeze(services, id, running).await }
+/// Makes sure that a VM on record as paused is: the daemon that wrote it down may not have got to it. In the
+/// background, because a VMM may not answer.
+pub(super) fn pause_again(services: &Arc<Services>, id: VmId, running: Running) {
+    let services = services.clone();
+    tokio::spawn(async move {
+        let _lock = services.locks.lock(&id).await;
+        match view::must_find(&services, &id) {
+            Ok(vm) if vm.state == VmState::Paused(running.clone()) => {}
+            Ok(_) | Err(_) => return,
+        }
+        if crate::process::stands_still(running.vmm) {
+            return;
+        }
+        if let Err(error) = freeze(&services, &id, &running).await {
+            tracing::error!(vm = %id, ?error, "a paused VM may have gone on");
+        }
+    });
 }
 
 /// Makes a guest stand still; again is the same as once.
 async fn freeze(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
-    let effect = match running.vmm_name {
-        VmmName::Firecracker => Effect::SetPaused(true),
-        VmmName::Qemu => Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Stop },
-    };
-    perform(services, id, effect).await.map(drop)
+    let stop = Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Stop };
+    perform(services, id, stop).await.map(drop)
 }
 
 /// Lets a guest go on; again is the same as once.
 pub(super) async fn thaw(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
-    let effect = match running.vmm_name {
-        VmmName::Firecracker => Effect::SetPaused(false),
-        VmmName::Qemu => Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Continue },
-    };
-    perform(services, id, effect).await.map(drop)
+    let go_on = Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Continue };
+    perform(services, id, go_on).await.map(drop)
+}
+
+/// How long a VMM may take to let its guest go on before it is to be ended.
+const THAW_LIMIT: Duration = Duration::from_secs(2);
+
+/// Lets a guest go on that is about to be ended, which a VMM that does not answer keeps nobody from; says whether it
+/// goes on.
+pub(super) async fn thaw_or_tell(services: &Arc<Services>, id: &VmId, running: &Running) -> bool {
+    match tokio::time::timeout(THAW_LIMIT, thaw(services, id, running)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(vm = %id, ?error, "a paused guest is ended without having gone on");
+            false
+        }
+        Err(_) => {
+            tracing::warn!(vm = %id, "the VMM of a paused guest does not answer");
+            false
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Brings a guest back that rebooted, which ends its VMM like everything else it can do to itself.
 
 use super::release::{Depth, release};
-use super::state::Running;
+use super::state::{Running, VmState};
 use super::{start, view};
 use crate::Services;
 use crate::operation::{Ended, Handle};
@@ -15,7 +15,13 @@ use std::sync::Arc;
 /// Until that has got to it the VM is on record as running: a daemon that ends before finds it so, and its successor
 /// comes here again.
 pub(super) fn begin(services: &Arc<Services>, id: &VmId, running: &Running) {
-    let Ok(vm) = view::must_find(services, id) else { return };
+    let vm = match view::must_find(services, id) {
+        Ok(vm) => vm,
+        Err(error) => {
+            tracing::error!(vm = %id, %error, "a guest that rebooted was not brought back");
+            return;
+        }
+    };
     let (again, id, running) = (services.clone(), id.clone(), running.clone());
     services.operations.start("vm.start", vm.name.to_string(), |handle| async move {
         tracing::info!(vm = %id, "the guest rebooted");
@@ -38,8 +44,12 @@ async fn come_back(
     if !vm.state.is_up_as(running) {
         return Ok(view::of(&vm));
     }
-    release(services, id, Depth::Runtime)
-        .await
-        .map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
+    if let Err(error) = release(services, id, Depth::Runtime).await {
+        let error = RpcError::from_error(ErrorKind::OperationFailed, &error);
+        // Nobody watches it any more: on record as running it would stay so.
+        let reason = format!("the guest rebooted and could not be started again: {error}");
+        services.store.set_vm_state(id, &VmState::Failed { reason }).map_err(RpcError::from)?;
+        return Err(error.into());
+    }
     start::start_locked(services, &vm, false, handle).await
 }

@@ -30,13 +30,16 @@ pub(crate) async fn stop(services: &Arc<Services>, id: &VmId) -> Result<VmView, 
 /// Flushes the guest and ends it. One that is paused goes on for that long. The caller holds the VM's lock.
 pub(super) async fn bring_down(services: &Arc<Services>, vm: &VmRecord) -> Result<(), RpcError> {
     let id = &vm.id;
-    if let VmState::Paused(running) = &vm.state {
-        // Still on record as paused: a daemon that ends here has its successor pause it again.
-        pause::thaw(services, id, running).await.map_err(|e| e.answer("stopped", &vm.name))?;
-    }
+    // Still on record as paused: a daemon that ends here has its successor pause it again.
+    let stands_still = match &vm.state {
+        VmState::Paused(running) => !pause::thaw_or_tell(services, id, running).await,
+        _ => false,
+    };
     if let Some(running) = vm.state.running() {
         services.store.set_vm_state(id, &VmState::Stopping(running.clone()))?;
-        flush(services, id).await;
+        if !stands_still {
+            flush(services, id).await;
+        }
     }
     end(services, vm, "stopped on request").await
 }

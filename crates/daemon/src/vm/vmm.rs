@@ -7,11 +7,18 @@
 use crate::config::{Config, VmmChoice};
 use banger_firecracker::{Verdict, Version, judge};
 use banger_protocol::root_api::Acceleration;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The API refuses more (`MAX_SUPPORTED_VCPUS` in src/vmm/src/vmm_config/machine_config.rs).
+const MOST_VCPUS_OF_FIRECRACKER: u32 = 32;
+/// How long a program may take to say its version.
+const VERSION_LIMIT: Duration = Duration::from_secs(2);
 
 /// What this host offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,8 +130,10 @@ pub(crate) enum NoVmm {
     NoQemu,
     #[error("there is no vhost-device-vsock on this host, which QEMU needs to reach its guests")]
     NoVsockBackend,
-    #[error("there is no firecracker on this host, which the settings ask for")]
+    #[error("there is no firecracker on this host")]
     NoFirecracker,
+    #[error("Firecracker's machines have at most {MOST_VCPUS_OF_FIRECRACKER} virtual processors, not {0}")]
+    TooManyVcpus(u32),
     #[error("{path} is Firecracker {found}: too old for this kernel's devices")]
     OldFirecracker { path: String, found: Version },
     #[error("{path} does not say which version of Firecracker it is")]
@@ -138,6 +147,7 @@ impl NoVmm {
             Self::NoVsockBackend => {
                 "install it: `cargo install vhost-device-vsock --version 0.3.0`".to_owned()
             }
+            Self::TooManyVcpus(_) => "let QEMU run it: `vmm = \"auto\"` in config.toml".to_owned(),
             Self::NoFirecracker | Self::OldFirecracker { .. } | Self::StrangeFirecracker { .. } => format!(
                 "put Firecracker {} or newer into the PATH or name it in config.toml as `firecracker_bin`, or use QEMU: `vmm = \"qemu\"`",
                 banger_firecracker::LEAST
@@ -148,24 +158,26 @@ impl NoVmm {
 
 /// The VMM for this host: Firecracker where there is one that KVM can carry, else QEMU. A VMM that the settings name
 /// is taken at their word: whether KVM serves Firecracker is then for Firecracker to say.
-pub(crate) fn choose(host: &Host, choice: VmmChoice) -> Result<Vmm, NoVmm> {
+pub(crate) fn choose(host: &Host, choice: VmmChoice, vcpu: u32) -> Result<Vmm, NoVmm> {
+    let carries_firecracker = host.kvm == Kvm::Usable && vcpu <= MOST_VCPUS_OF_FIRECRACKER;
     match choice {
-        VmmChoice::Auto if host.kvm == Kvm::Usable && choose_firecracker(host).is_ok() => {
-            Ok(Vmm::Firecracker)
-        }
+        VmmChoice::Auto if carries_firecracker && find_firecracker(host).is_ok() => Ok(Vmm::Firecracker),
         VmmChoice::Auto | VmmChoice::Qemu => choose_qemu(host),
-        VmmChoice::Firecracker => choose_firecracker(host),
+        VmmChoice::Firecracker if vcpu > MOST_VCPUS_OF_FIRECRACKER => Err(NoVmm::TooManyVcpus(vcpu)),
+        VmmChoice::Firecracker => find_firecracker(host).map(|_| Vmm::Firecracker),
     }
 }
 
-/// What keeps Firecracker from being used here, if anything does.
-pub(crate) fn choose_firecracker(host: &Host) -> Result<Vmm, NoVmm> {
+/// The Firecracker that could be used here, or what keeps it from that.
+pub(crate) fn find_firecracker(host: &Host) -> Result<(&Path, Version), NoVmm> {
     let Some(Firecracker { path, version }) = &host.firecracker else { return Err(NoVmm::NoFirecracker) };
-    let path = path.display().to_string();
+    let shown = path.display().to_string();
     match version {
-        None => Err(NoVmm::StrangeFirecracker { path }),
-        Some(found) if judge(*found) == Verdict::TooOld => Err(NoVmm::OldFirecracker { path, found: *found }),
-        Some(_) => Ok(Vmm::Firecracker),
+        None => Err(NoVmm::StrangeFirecracker { path: shown }),
+        Some(found) if judge(*found) == Verdict::TooOld => {
+            Err(NoVmm::OldFirecracker { path: shown, found: *found })
+        }
+        Some(found) => Ok((path, *found)),
     }
 }
 
@@ -196,12 +208,24 @@ impl Host {
     }
 }
 
-/// What `firecracker --version` says.
+/// What `firecracker --version` says. One that says nothing is given up: the daemon waits for this.
 fn ask_for_version(firecracker: &Path) -> Option<Version> {
     #[expect(clippy::disallowed_methods, reason = "an absolute path, a cleared environment, no input")]
     let mut command = Command::new(firecracker);
-    let answer = command.arg("--version").env_clear().stdin(Stdio::null()).stderr(Stdio::null()).output();
-    Version::parse(&String::from_utf8_lossy(&answer.ok()?.stdout)).ok()
+    command.arg("--version").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let stdout = child.stdout.take()?;
+    let mut readable = [PollFd::new(&stdout, PollFlags::IN)];
+    let limit = Timespec::try_from(VERSION_LIMIT).ok()?;
+    let mut said = [0; 256];
+    let length = match poll(&mut readable, Some(&limit)) {
+        Ok(1..) => rustix::io::read(&stdout, &mut said).unwrap_or(0),
+        Ok(0) | Err(_) => 0,
+    };
+    // It has said what it has to say, or will not.
+    let _ = child.kill();
+    let _ = child.wait();
+    Version::parse(&String::from_utf8_lossy(&said[..length])).ok()
 }
 
 /// A program beside this one, in banger's own folder, or in the PATH.
@@ -268,19 +292,42 @@ mod tests {
     fn firecracker_is_taken_where_kvm_carries_it() {
         let emulated = Ok(Vmm::Qemu { acceleration: Acceleration::Tcg });
         let accelerated = Ok(Vmm::Qemu { acceleration: Acceleration::Kvm });
-        let auto = |host: &Host| choose(host, VmmChoice::Auto);
+        let auto = |host: &Host| choose(host, VmmChoice::Auto, 2);
         assert_eq!(auto(&with_firecracker(Kvm::Usable, "1.16.1")), Ok(Vmm::Firecracker));
         assert_eq!(auto(&with_firecracker(Kvm::Usable, "9.0.0")), Ok(Vmm::Firecracker));
         assert_eq!(auto(&with_firecracker(Kvm::NoHardware, "1.16.1")), emulated);
         for useless in ["1.7.0", "strange"] {
             assert_eq!(auto(&with_firecracker(Kvm::Usable, useless)), accelerated, "{useless}");
         }
-        assert_eq!(choose(&with_firecracker(Kvm::Usable, "1.16.1"), VmmChoice::Qemu), accelerated);
+        assert_eq!(choose(&with_firecracker(Kvm::Usable, "1.16.1"), VmmChoice::Qemu, 2), accelerated);
+    }
+
+    #[test]
+    fn a_machine_too_large_for_firecracker_is_qemus() {
+        let host = with_firecracker(Kvm::Usable, "1.16.1");
+        assert_eq!(choose(&host, VmmChoice::Auto, 32), Ok(Vmm::Firecracker));
+        assert_eq!(choose(&host, VmmChoice::Auto, 33), Ok(Vmm::Qemu { acceleration: Acceleration::Kvm }));
+        assert_eq!(choose(&host, VmmChoice::Firecracker, 33), Err(NoVmm::TooManyVcpus(33)));
+    }
+
+    #[test]
+    fn a_program_that_does_not_say_its_version_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("firecracker");
+        let says = |script: &str| {
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&program, mode).unwrap();
+            ask_for_version(&program).map(|version| version.to_string())
+        };
+        assert_eq!(says("echo Firecracker v1.16.1; sleep 60").as_deref(), Some("1.16.1"));
+        assert_eq!(says("exec sleep 60"), None);
+        assert_eq!(says("exit 1"), None);
     }
 
     #[test]
     fn a_firecracker_that_was_asked_for_is_not_replaced_by_qemu() {
-        let asked = |host: &Host| choose(host, VmmChoice::Firecracker);
+        let asked = |host: &Host| choose(host, VmmChoice::Firecracker, 2);
         assert_eq!(asked(&with_firecracker(Kvm::NoHardware, "1.8.0")), Ok(Vmm::Firecracker));
         assert_eq!(asked(&host(Kvm::Usable)), Err(NoVmm::NoFirecracker));
         let old = asked(&with_firecracker(Kvm::Usable, "1.7.9"));
@@ -317,21 +364,21 @@ mod tests {
     fn only_usable_kvm_accelerates() {
         for kvm in [Kvm::NoDevice, Kvm::NotPermitted, Kvm::RootOnly, Kvm::NoHardware] {
             assert_eq!(
-                choose(&host(kvm), VmmChoice::Auto),
+                choose(&host(kvm), VmmChoice::Auto, 2),
                 Ok(Vmm::Qemu { acceleration: Acceleration::Tcg })
             );
         }
         assert_eq!(
-            choose(&host(Kvm::Usable), VmmChoice::Qemu),
+            choose(&host(Kvm::Usable), VmmChoice::Qemu, 2),
             Ok(Vmm::Qemu { acceleration: Acceleration::Kvm })
         );
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        assert_eq!(choose(&Host { qemu: None, ..host(Kvm::Usable) }, VmmChoice::Auto), Err(NoVmm::NoQemu));
+        assert_eq!(choose(&Host { qemu: None, ..host(Kvm::Usable) }, VmmChoice::Auto, 2), Err(NoVmm::NoQemu));
         assert_eq!(
-            choose(&Host { vsock_backend: None, ..host(Kvm::Usable) }, VmmChoice::Auto),
+            choose(&Host { vsock_backend: None, ..host(Kvm::Usable) }, VmmChoice::Auto, 2),
             Err(NoVmm::NoVsockBackend)
         );
     }

@@ -40,6 +40,9 @@ impl WorkDiskError {
         match self {
             Self::Clone(error) => error.hint(),
             Self::NoResizer => Some("install e2fsprogs, or leave --disk-size out".to_owned()),
+            Self::Resize { said, .. } if said.contains("No space left") => {
+                Some("free some space on the disk that holds banger's state".to_owned())
+            }
             Self::Resize { .. } => Some("choose a larger --disk-size".to_owned()),
             Self::File { source, .. } | Self::Run(source) => hint_for(source),
         }
@@ -68,7 +71,11 @@ fn prepared(folder: &Path, seed: &Path, size: ByteSize) -> Result<PathBuf, WorkD
     }
     let unfinished = folder.join("work-resized.img");
     clone_file(seed, &unfinished).map_err(WorkDiskError::Clone)?;
-    resize(&unfinished, size)?;
+    if let Err(error) = resize(&unfinished, size) {
+        // It holds space for as long as the VM is there.
+        let _ = std::fs::remove_file(&unfinished);
+        return Err(error);
+    }
     // Whoever prepared the same meanwhile has made the same.
     std::fs::rename(&unfinished, &prepared).map_err(file(&prepared))?;
     Ok(prepared)

@@ -27,7 +27,7 @@ pub(super) fn boot(guest: &Guest, host_socket: &Path) {
         }
         Boot::Fails => {
             fail(host());
-            guest.order(Order::PowerOff);
+            guest.order(Order::Reboot);
             return;
         }
         Boot::Babbles => babble(host),

@@ -1,19 +1,23 @@
 //! One connection of the host: the socket's greeting, then the agent's one request.
 
+use super::copy;
 use super::exec;
 use super::phase::Phase;
 use super::{Guest, Order};
 use crate::behaviour::{Answers, Sync};
 use banger_protocol::VERSION;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
-use banger_protocol::guest_api::{AGENT_PORT, Health, Request};
+use banger_protocol::guest_api::{AGENT_PORT, Health, Listener, Request};
 use std::io::{self, Read as _, Write as _};
+use std::net::Ipv6Addr;
 use std::os::unix::net::UnixStream;
 
 /// Longest greeting, `CONNECT 4294967295\n`.
 const MAX_GREETING: usize = 19;
-/// The one port on the guest's loopback that answers, with what it is sent.
+/// The port on the guest's loopback that answers with what it is sent.
 const ECHO: u16 = 7;
+/// The port that answers as a web server does.
+const HTTP: u16 = 80;
 
 /// Serves it to its end. A connection that breaks has nobody left to tell.
 pub(super) fn serve(mut stream: UnixStream, guest: &Guest) {
@@ -81,6 +85,27 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
             frame::write(stream, Kind::Started, &[])?;
             io::copy(&mut stream.try_clone()?, stream).map(drop)
         }
+        Request::Dial { port: HTTP } => {
+            frame::write(stream, Kind::Started, &[])?;
+            let _ = stream.read(&mut [0; 512])?;
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n")
+        }
+        Request::CopyOut { path } => copy::out(stream, path),
+        Request::CopyIn { path, name } => copy::r#in(stream, path, name.as_deref()),
+        Request::Ports => {
+            let listener = |port, address: [u8; 4], process: &str| Listener {
+                port,
+                address: address.into(),
+                process: Some(process.to_owned()),
+            };
+            let mut listeners = vec![
+                listener(ECHO, [127, 0, 0, 1], "echo\u{1b}[2J"),
+                listener(HTTP, [0, 0, 0, 0], "webserver"),
+            ];
+            let everywhere = Listener { address: Ipv6Addr::UNSPECIFIED.into(), ..listeners[1].clone() };
+            listeners.push(everywhere);
+            frame::write_json(stream, Kind::Reply, &listeners)
+        }
         Request::Dial { port } => {
             let message = format!("port {port} of the guest does not answer");
             frame::write_json(stream, Kind::Error, &Failure { message })
@@ -105,9 +130,15 @@ fn health(guest: &Guest) -> Health {
 fn lie(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
     match request {
         // A kind that does not exist.
-        Request::Health | Request::WaitUsable | Request::Dial { .. } => stream.write_all(&[99, 0, 0, 0, 0]),
+        Request::Health
+        | Request::WaitUsable
+        | Request::Dial { .. }
+        | Request::Ports
+        | Request::CopyIn { .. } => stream.write_all(&[99, 0, 0, 0, 0]),
         // An answer to something else.
         Request::Sync => frame::write_json(stream, Kind::Exit, &7),
+        // A file outside of what was asked for.
+        Request::CopyOut { .. } => copy::climb(stream),
         // Four gigabytes in one frame, and it does begin to send them.
         Request::Exec(_) => {
             frame::write(stream, Kind::Started, &[])?;

@@ -10,6 +10,7 @@
 
 mod boot;
 mod connection;
+mod copy;
 mod exec;
 mod hold;
 mod phase;

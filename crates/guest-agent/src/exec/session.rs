@@ -235,7 +235,11 @@ impl Session {
             | Kind::StdinCredit
             | Kind::Exit
             | Kind::Reply
-            | Kind::Error => {
+            | Kind::Error
+            | Kind::Entry
+            | Kind::Data
+            | Kind::Hole
+            | Kind::Done => {
                 return Err(Stop::Protocol(format!("a {:?} frame towards a running command", frame.kind)));
             }
         }

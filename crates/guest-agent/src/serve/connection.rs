@@ -3,7 +3,7 @@
 //! Works on any connected stream socket; that the peer is the host was found out before.
 
 use super::usable::Gate;
-use super::{dial, notice};
+use super::{copy, dial, notice, ports};
 use crate::exec;
 use banger_protocol::VERSION;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
@@ -58,6 +58,9 @@ fn answer(mut stream: File, request: &Request, gate: &Gate) -> io::Result<()> {
         }
         Request::Exec(exec) => exec::run(stream.into(), exec),
         Request::Dial { port } => dial::run(stream, *port),
+        Request::CopyOut { path } => copy::out(stream, path),
+        Request::CopyIn { path, name } => copy::r#in(stream, path, name.as_deref()),
+        Request::Ports => frame::write_json(&mut stream, Kind::Reply, &ports::listeners()),
         Request::Sync => {
             rustix::fs::sync();
             frame::write_json(&mut stream, Kind::Reply, &())

@@ -7,8 +7,10 @@
 //! the host on the connection it went wrong on.
 
 mod connection;
+mod copy;
 mod dial;
 mod notice;
+mod ports;
 mod usable;
 
 pub(crate) use notice::send_boot_failed;

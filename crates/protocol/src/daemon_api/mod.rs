@@ -60,6 +60,12 @@ requests! {
         "vm.list" => VmList(vm::List) -> Vec<vm::VmView>,
         /// One VM.
         "vm.show" => VmShow(vm::Show) -> vm::VmView,
+        /// What a VM takes of the host.
+        "vm.stats" => VmStats(vm::Stats) -> vm::VmStats,
+        /// How a running guest is.
+        "vm.health" => VmHealth(vm::Health) -> vm::VmHealth,
+        /// Where something listens in a guest.
+        "vm.ports" => VmPorts(vm::Ports) -> Vec<vm::PortView>,
         /// A piece of what a guest wrote to its console.
         "vm.logs" => VmLogs(vm::Logs) -> vm::LogChunk,
         /// Opens a connection to the guest's agent; the answer carries its descriptor.

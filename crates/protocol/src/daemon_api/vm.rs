@@ -6,7 +6,7 @@ use crate::names::{ImageName, KernelName, VmName, VmRef};
 use crate::root_api::Acceleration;
 use crate::size::ByteSize;
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Everything not given is the daemon's configured default.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -226,6 +226,85 @@ pub struct RunningView {
 pub struct StageTiming {
     pub name: String,
     pub took_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stats {
+    pub vm: VmRef,
+}
+
+/// What a VM takes of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmStats {
+    pub id: VmId,
+    pub name: VmName,
+    pub state: State,
+    /// What its files take on the host's disk, in bytes.
+    pub disk: ByteSize,
+    /// Only of one that is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunningStats>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunningStats {
+    /// Processor time of its VMM so far.
+    pub cpu_ms: u64,
+    /// What of its VMM is in the host's memory, the guest's own included, in bytes.
+    pub memory: ByteSize,
+    /// Since it came up.
+    pub uptime_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    pub vm: VmRef,
+}
+
+/// How a running guest is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmHealth {
+    pub id: VmId,
+    pub name: VmName,
+    /// Its agent answers, from the boot that is on record, and commands can be run.
+    pub healthy: bool,
+    /// Why it is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// What its agent said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<crate::guest_api::Health>,
+    /// The word of `systemctl is-system-running`, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ports {
+    pub vm: VmRef,
+}
+
+/// A TCP port on which something in a guest listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortView {
+    /// `name.vm:port`.
+    pub endpoint: String,
+    pub port: u16,
+    /// Addresses of the guest it listens on; `0.0.0.0` and `::` are all of them.
+    pub addresses: Vec<IpAddr>,
+    /// The listening program's name, as the guest tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Where it answers HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -36,6 +36,14 @@ pub enum Kind {
     Reply = 21,
     /// Guest → host: [`Failure`] as JSON; the last frame.
     Error = 22,
+    /// Either way: a file, folder or link of a copy; `banger-copy` knows the form.
+    Entry = 32,
+    /// Either way: the next bytes of the file that the last `Entry` announced.
+    Data = 33,
+    /// Either way: so many zero bytes (u64, little endian) of that file that nobody has written.
+    Hole = 34,
+    /// Either way: the copy is complete.
+    Done = 35,
 }
 
 /// Why the agent did not do what was asked.
@@ -60,6 +68,10 @@ impl Kind {
             20 => Self::Exit,
             21 => Self::Reply,
             22 => Self::Error,
+            32 => Self::Entry,
+            33 => Self::Data,
+            34 => Self::Hole,
+            35 => Self::Done,
             _ => return None,
         })
     }

@@ -11,6 +11,7 @@ pub mod frame;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Where the agent listens, for the host only.
 pub const AGENT_PORT: u32 = 52;
@@ -42,8 +43,41 @@ pub enum Request {
     /// Connect to a TCP port on the guest's loopback. Answered with `Started` or `Error`; after `Started` the
     /// connection carries the raw bytes of that port and no more frames.
     Dial { port: u16 },
+    /// Where something listens on TCP. Answered with one `Reply` frame holding an array of at most
+    /// [`MOST_LISTENERS`] [`Listener`]s.
+    Ports,
+    /// Send what is at `path`, which starts at root's home unless it starts with `/`. Answered with a copy
+    /// (`Entry`, `Data`, `Hole`, `Done`) and then one `Reply` frame holding [`Copied`].
+    CopyOut { path: String },
+    /// Take a copy, which the host sends after this, and lay it at `path`: below it as `name` if there is a folder,
+    /// else under that very path. Answered with one `Reply` frame holding [`Copied`].
+    CopyIn { path: String, name: Option<String> },
     /// Write everything to the disks. Answered with one `Reply` frame holding `null`.
     Sync,
+}
+
+/// What became of a copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copied {
+    pub entries: u64,
+    /// How many things stayed behind, being neither file, folder nor link.
+    pub skipped: u64,
+    /// The first of these.
+    pub first_skipped: Option<String>,
+}
+
+/// Most listeners that are told; they must fit a frame.
+pub const MOST_LISTENERS: usize = 256;
+
+/// A TCP socket that listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    pub port: u16,
+    pub address: IpAddr,
+    /// The name of a process that holds it.
+    pub process: Option<String>,
 }
 
 /// A command to run, exactly as given.

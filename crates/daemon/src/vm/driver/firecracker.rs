@@ -48,8 +48,13 @@ impl FirecrackerError {
     pub(in crate::vm) fn hint(&self, kvm: Kvm) -> Option<String> {
         let Self::Api(error) = self else { return None };
         match error.call().path.split('/').nth(1) {
+            Some("actions") if kvm == Kvm::NoHardware => {
+                Some("this host runs guests in emulation only: `vmm = \"qemu\"` in config.toml".to_owned())
+            }
             Some("actions") => kvm.hint().map(str::to_owned),
-            Some("network-interfaces") => Some(crate::doctor::TUN_HINT.to_owned()),
+            Some("network-interfaces") if !crate::doctor::tun_opens() => {
+                Some(crate::doctor::TUN_HINT.to_owned())
+            }
             _ => None,
         }
     }
@@ -75,23 +80,6 @@ pub(in crate::vm) async fn boot(
         biased;
         outcome = work => outcome,
         () = first_end(&process) => Err(FirecrackerError::Ended),
-    }
-}
-
-/// Whether the machine stands still.
-pub(in crate::vm) async fn is_paused(folder: &Path) -> Result<bool, FirecrackerError> {
-    let mut client = Client::connect(folder).await.map_err(FirecrackerError::Connect)?;
-    Ok(client.instance().await.map_err(FirecrackerError::Api)?.state == State::Paused)
-}
-
-/// Pauses or resumes the machine, unless it is so already.
-pub(in crate::vm) async fn set_paused(folder: &Path, paused: bool) -> Result<(), FirecrackerError> {
-    let mut client = Client::connect(folder).await.map_err(FirecrackerError::Connect)?;
-    let state = client.instance().await.map_err(FirecrackerError::Api)?.state;
-    match (state == State::Paused, paused) {
-        (false, true) => client.pause().await.map_err(FirecrackerError::Api),
-        (true, false) => client.resume().await.map_err(FirecrackerError::Api),
-        (false, false) | (true, true) => Ok(()),
     }
 }
 

@@ -1,0 +1,133 @@
+use crate::daemon::Daemon;
+use crate::failure::{Failure, Outcome};
+use crate::guest::{CopyError, copy_in, copy_out};
+use crate::printer;
+use crate::signals::{Signals, asks_to_end, exit_code};
+use banger_copy::{Destination, name_of};
+use banger_protocol::daemon_api::vm::Connect;
+use banger_protocol::guest_api::Copied;
+use banger_protocol::names::VmRef;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Copy files and folders into a running VM or out of it.
+///
+///     banger vm cp ./src dev:/root/src     in: a folder that is there takes it in
+///     banger vm cp dev:/var/log ./logs     out
+///     banger vm cp ./src/. dev:/srv        what is in ./src, not the folder itself
+///
+/// Modes, times, links and holes are kept; owners are not: in the guest it is
+/// root's, here yours. A path in the VM that does not start with `/` starts in
+/// /root. Here a name with a colon needs a slash before it: `./a:b`.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// A path here, or VM:PATH.
+    #[arg(value_name = "SRC")]
+    source: String,
+    /// A path here, or VM:PATH.
+    #[arg(value_name = "DST")]
+    destination: String,
+}
+
+/// One end of a copy.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Here(PathBuf),
+    There { vm: String, path: String },
+}
+
+impl End {
+    /// `VM:PATH`, unless there is a slash before the colon.
+    fn parse(text: &str) -> Self {
+        match text.split_once(':') {
+            Some((vm, path)) if !vm.is_empty() && !vm.contains('/') => {
+                let path = if path.is_empty() { "." } else { path };
+                Self::There { vm: vm.to_owned(), path: path.to_owned() }
+            }
+            _ => Self::Here(text.into()),
+        }
+    }
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let ends = (End::parse(&self.source), End::parse(&self.destination));
+        let signals = Signals::take().map_err(|error| Failure::of(&error))?;
+        let copied = match ends {
+            (End::There { vm, path }, End::Here(to)) => {
+                let name = name_of(Path::new(&path)).map(Into::into);
+                with_agent(vm, &signals, |agent| copy_out(agent, path, Destination { path: to, name }))
+            }
+            (End::Here(from), End::There { vm, path }) => {
+                let name = match name_of(&from).map(|name| name.to_str().ok_or(name)) {
+                    None => None,
+                    Some(Ok(name)) => Some(name.to_owned()),
+                    Some(Err(name)) => {
+                        let message = format!("{name:?} is no UTF-8 and cannot be named in the VM");
+                        return Err(Failure::usage(message).with_hint("copy the folder it is in"));
+                    }
+                };
+                with_agent(vm, &signals, |agent| copy_in(agent, &from, path, name))
+            }
+            (End::Here(_), End::Here(_)) => {
+                return Err(Failure::usage("neither path is in a VM")
+                    .with_hint("one of them is written VM:PATH: `banger vm cp ./file dev:/root/`"));
+            }
+            (End::There { .. }, End::There { .. }) => {
+                return Err(Failure::usage("both paths are in VMs")
+                    .with_hint("copy it here first, then from here into the other one"));
+            }
+        }?;
+        if let Some(first) = copied.first_skipped {
+            let count = copied.skipped;
+            printer::warning(format_args!(
+                "{count} not copied, being neither file, folder nor link; the first is {first}"
+            ));
+        }
+        Ok(0)
+    }
+}
+
+/// Copies over a connection to the VM's agent. A signal that asks to end breaks it off, so that what was arriving is
+/// removed.
+fn with_agent(
+    vm: String,
+    signals: &Signals,
+    copy: impl FnOnce(&mut UnixStream) -> Result<Copied, CopyError>,
+) -> Result<Copied, Failure> {
+    let (_, agent) = Daemon::connect()?.call_receiving(&Connect { vm: VmRef(vm) })?;
+    let mut agent = UnixStream::from(agent);
+    let caught = Arc::new(AtomicI32::new(0));
+    let connection = agent.try_clone().map_err(|error| Failure::of(&error))?;
+    let seen = Arc::clone(&caught);
+    let _directed = signals.direct(move |signal| {
+        if asks_to_end(signal) {
+            seen.store(signal, Ordering::SeqCst);
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    });
+    let outcome = copy(&mut agent);
+    match caught.load(Ordering::SeqCst) {
+        0 => outcome.map_err(|error| Failure::of(&error)),
+        signal => Err(Failure::quiet(exit_code(signal))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colon_behind_a_slash_is_part_of_a_name() {
+        let there = |vm: &str, path: &str| End::There { vm: vm.to_owned(), path: path.to_owned() };
+        assert_eq!(End::parse("dev:/a:b"), there("dev", "/a:b"));
+        assert_eq!(End::parse("dev:"), there("dev", "."));
+        for here in ["./a:b", "/a:b", ":a", "a", "a/b:c"] {
+            assert_eq!(End::parse(here), End::Here(here.into()));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A copy out of a guest or into it, over a connection to its agent.
+
+use banger_copy::{Destination, MODES_FROM_GUEST, ReceiveError, Receiver, SendError, Step};
+use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Frame, Kind, ReadFrameError};
+use banger_protocol::guest_api::{Copied, Request};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Why not all of it was copied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CopyError {
+    #[error("the guest's agent refused: {}", .0.message)]
+    Refused(AgentFailure),
+    #[error("the connection to the guest broke off in the middle of the copy")]
+    Lost(#[source] Option<ReadFrameError>),
+    #[error("the copy could not be asked for")]
+    Ask(#[source] io::Error),
+    #[error(transparent)]
+    Send(SendError),
+    #[error("what the guest sent was not laid down")]
+    Receive(#[source] ReceiveError),
+    #[error("the guest's agent broke the protocol")]
+    Protocol,
+}
+
+/// Copies what is at `path` in the guest to `destination` here.
+pub(crate) fn copy_out(
+    agent: &mut UnixStream,
+    path: String,
+    destination: Destination,
+) -> Result<Copied, CopyError> {
+    frame::write_json(agent, Kind::Request, &Request::CopyOut { path }).map_err(CopyError::Ask)?;
+    let mut agent = io::BufReader::with_capacity(frame::MAX_PAYLOAD, agent);
+    let mut receiver = Receiver::new(destination, MODES_FROM_GUEST);
+    loop {
+        let Frame { kind, payload } = next(&mut agent)?;
+        if kind == Kind::Error {
+            return Err(refusal(&payload));
+        }
+        if receiver.take(kind, &payload).map_err(CopyError::Receive)? == Step::Done {
+            return reply(&next(&mut agent)?);
+        }
+    }
+}
+
+/// Copies what is at `source` here to `path` in the guest.
+pub(crate) fn copy_in(
+    agent: &mut UnixStream,
+    source: &Path,
+    path: String,
+    name: Option<String>,
+) -> Result<Copied, CopyError> {
+    frame::write_json(agent, Kind::Request, &Request::CopyIn { path, name }).map_err(CopyError::Ask)?;
+    let sent = banger_copy::send(source, |kind, payload| {
+        // The agent says nothing before the end, unless it cannot go on.
+        if has_answer(agent) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        frame::write(agent, kind, payload)
+    });
+    match sent {
+        Ok(sent) => {
+            let copied = reply(&next(agent)?)?;
+            let first_skipped = sent.skipped.first().map(|path| path.display().to_string());
+            Ok(Copied { skipped: sent.skipped.len() as u64, first_skipped, ..copied })
+        }
+        Err(SendError::Connection(_)) => {
+            let answer = next(agent)?;
+            if answer.kind == Kind::Error { Err(refusal(&answer.payload)) } else { Err(CopyError::Protocol) }
+        }
+        Err(error) => Err(CopyError::Send(error)),
+    }
+}
+
+fn has_answer(agent: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(agent, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+}
+
+fn next(agent: &mut impl io::Read) -> Result<Frame, CopyError> {
+    frame::read(agent).map_err(|error| CopyError::Lost(Some(error)))?.ok_or(CopyError::Lost(None))
+}
+
+fn reply(frame: &Frame) -> Result<Copied, CopyError> {
+    match frame.kind {
+        Kind::Reply => serde_json::from_slice(&frame.payload).map_err(|_| CopyError::Protocol),
+        Kind::Error => Err(refusal(&frame.payload)),
+        _ => Err(CopyError::Protocol),
+    }
+}
+
+fn refusal(payload: &[u8]) -> CopyError {
+    serde_json::from_slice(payload).map_or(CopyError::Protocol, CopyError::Refused)
+}

@@ -1,0 +1,204 @@
+//! Takes a tree apart.
+//!
+//! Nothing in it is followed: a link travels as a link, and each folder is opened beneath the root, so a tree that
+//! somebody changes meanwhile cannot lead out of itself. What is neither file, folder nor link stays behind.
+
+use super::entry::{Entry, Modified, What};
+use banger_protocol::guest_api::frame::{Kind, MAX_PAYLOAD};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat};
+use rustix::io::Errno;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Why a tree was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    #[error("{} could not be read", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is neither a file nor a folder nor a link", .0.display())]
+    Special(PathBuf),
+    #[error("{} became shorter while it was read", .0.display())]
+    Shrank(PathBuf),
+    #[error("the connection broke off")]
+    Connection(#[source] io::Error),
+}
+
+/// What was sent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub entries: u64,
+    /// What stayed behind, being neither file, folder nor link.
+    pub skipped: Vec<PathBuf>,
+}
+
+/// What a copy is called in the folder it goes into; `None` for a path that means what is in a folder and not the
+/// folder itself: `/`, `.`, or one that ends in `/.`.
+#[must_use]
+pub fn name_of(path: &Path) -> Option<&OsStr> {
+    if path.as_os_str().as_bytes().ends_with(b"/.") { None } else { path.file_name() }
+}
+
+/// Sends what is at `source`, `Done` after it, as frames through `to`.
+///
+/// # Errors
+/// At the first thing that cannot be read, and when `to` fails.
+pub fn send(source: &Path, mut to: impl FnMut(Kind, &[u8]) -> io::Result<()>) -> Result<Sent, SendError> {
+    let mut sending = Sending { source, to: &mut to, sent: Sent::default(), buffer: vec![0; MAX_PAYLOAD] };
+    sending.all()?;
+    let sent = sending.sent;
+    to(Kind::Done, &[]).map_err(SendError::Connection)?;
+    Ok(sent)
+}
+
+struct Sending<'a, T> {
+    source: &'a Path,
+    to: &'a mut T,
+    sent: Sent,
+    buffer: Vec<u8>,
+}
+
+impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
+    fn all(&mut self) -> Result<(), SendError> {
+        let root = self.source.as_os_str().as_bytes();
+        let root = CString::new(root).map_err(|error| self.unreadable(b"", error.into()))?;
+        let about = rustix::fs::statat(CWD, &root, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| self.unreadable(b"", errno.into()))?;
+        if !self.one(CWD, &root, Vec::new(), &about)? {
+            return Err(SendError::Special(self.source.to_owned()));
+        }
+        if FileType::from_raw_mode(about.st_mode) != FileType::Directory {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, &root, flags, Mode::empty())
+            .map_err(|errno| self.unreadable(b"", errno.into()))?;
+        let mut waiting = vec![Vec::new()];
+        while let Some(path) = waiting.pop() {
+            self.folder(&root, &path, &mut waiting)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is in the folder at `path` below the root; its folders are left in `waiting`.
+    fn folder(&mut self, root: &OwnedFd, path: &[u8], waiting: &mut Vec<Vec<u8>>) -> Result<(), SendError> {
+        let unreadable = |errno: Errno| self.unreadable(path, errno.into());
+        let at = if path.is_empty() { &b"."[..] } else { path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat2(root, at, flags, Mode::empty(), beneath()).map_err(unreadable)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&folder).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name().to_owned();
+            if ![&b"."[..], b".."].contains(&name.as_bytes()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        for name in names {
+            let mut below = path.to_vec();
+            below.extend((!path.is_empty()).then_some(b'/'));
+            below.extend(name.as_bytes());
+            let about = match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(about) => about,
+                // Gone since it was listed.
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(self.unreadable(&below, errno.into())),
+            };
+            if !self.one(folder.as_fd(), &name, below.clone(), &about)? {
+                self.sent.skipped.push(self.shown(&below));
+            } else if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
+                waiting.push(below);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one entry and its content; false when it is nothing that travels.
+    fn one(
+        &mut self,
+        folder: impl AsFd,
+        name: &CString,
+        path: Vec<u8>,
+        about: &Stat,
+    ) -> Result<bool, SendError> {
+        let unreadable = |errno: Errno| SendError::Read { path: self.shown(&path), source: errno.into() };
+        match FileType::from_raw_mode(about.st_mode) {
+            FileType::Directory => self.tell(path, about, What::Folder)?,
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(folder, name, Vec::new()).map_err(unreadable)?;
+                self.tell(path, about, What::Link { target: target.into_bytes() })?;
+            }
+            FileType::RegularFile => {
+                // Should it have become a pipe since: not waited for.
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(unreadable)?;
+                let about = rustix::fs::fstat(&file).map_err(unreadable)?;
+                if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
+                    return Ok(false);
+                }
+                let size = u64::try_from(about.st_size).unwrap_or(0);
+                self.tell(path.clone(), &about, What::File { size })?;
+                self.content(&file, size, &path)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn tell(&mut self, path: Vec<u8>, about: &Stat, what: What) -> Result<(), SendError> {
+        self.sent.entries += 1;
+        let modified = Modified {
+            seconds: about.st_mtime,
+            nanoseconds: u32::try_from(about.st_mtime_nsec).unwrap_or(0),
+        };
+        let entry = Entry { path, mode: about.st_mode & 0o7777, modified, what };
+        (self.to)(Kind::Entry, &entry.encode()).map_err(SendError::Connection)
+    }
+
+    /// Sends exactly `size` bytes, what is a hole as one.
+    fn content(&mut self, file: &OwnedFd, size: u64, path: &[u8]) -> Result<(), SendError> {
+        let mut at = 0;
+        while at < size {
+            let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+                Ok(data) => data.min(size),
+                // A hole to the end.
+                Err(Errno::NXIO) => size,
+                // A file system that does not know of holes.
+                Err(_) => at,
+            };
+            if data > at {
+                (self.to)(Kind::Hole, &(data - at).to_le_bytes()).map_err(SendError::Connection)?;
+            }
+            at = data;
+            let end = rustix::fs::seek(file, SeekFrom::Hole(at)).unwrap_or(size).min(size);
+            while at < end {
+                let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(self.buffer.len());
+                match rustix::io::pread(file, &mut self.buffer[..most], at) {
+                    Ok(0) => return Err(SendError::Shrank(self.shown(path))),
+                    Ok(count) => {
+                        (self.to)(Kind::Data, &self.buffer[..count]).map_err(SendError::Connection)?;
+                        at += count as u64;
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(self.unreadable(path, errno.into())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shown(&self, path: &[u8]) -> PathBuf {
+        if path.is_empty() { self.source.to_owned() } else { self.source.join(OsStr::from_bytes(path)) }
+    }
+
+    fn unreadable(&self, path: &[u8], source: io::Error) -> SendError {
+        SendError::Read { path: self.shown(path), source }
+    }
+}
+
+/// Nowhere but downwards, and through no link.
+pub(crate) fn beneath() -> ResolveFlags {
+    ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS
+}
