@@ -31,7 +31,7 @@ impl Host {
             ("resolver", file("/etc/resolv.conf")),
             ("hosts", file("/etc/hosts")),
             ("forwarding", file("/proc/sys/net/ipv4/ip_forward")),
-            ("mounts", file("/proc/self/mounts")),
+            ("mounts", mounts(&file("/proc/self/mounts"))),
             ("named network namespaces", listing("/run/netns")),
             ("block devices", listing("/sys/block")),
         ];
@@ -99,6 +99,12 @@ fn listing(path: &str) -> String {
     names.join(" ")
 }
 
+/// Without the folders that come and go with other people's logins.
+fn mounts(table: &str) -> String {
+    let of_a_login = |line: &str| line.split(' ').nth(1).is_some_and(|at| at.starts_with("/run/user/"));
+    table.lines().filter(|line| !of_a_login(line)).map(|line| format!("{line}\n")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +136,13 @@ mod tests {
             let [difference] = &differences[..] else { panic!("{name}: {differences:?}") };
             assert!(difference.starts_with(name), "{difference}");
         }
+    }
+
+    #[test]
+    fn somebody_who_logs_in_changes_nothing() {
+        let before = "proc /proc proc rw 0 0\n";
+        let after = format!("{before}tmpfs /run/user/0 tmpfs rw 0 0\n");
+        assert_eq!(mounts(&after), before);
     }
 
     #[test]
