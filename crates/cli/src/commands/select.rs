@@ -1,13 +1,16 @@
-//! Which VMs a command line means; pure.
+//! Which VMs a command line means, and acting on all of them.
 //!
 //! A command that takes several VMs resolves all of them from one look at what exists, so that what it acts on
 //! cannot change between the first and the last. A name goes before an id, an id before a prefix of one.
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, follow};
 use crate::failure::Failure;
-use crate::printer;
+use crate::printer::{self, Progress};
+use crate::signals::Signals;
+use banger_protocol::daemon_api::operation::OperationStarted;
 use banger_protocol::daemon_api::vm::{List, VmView};
 use banger_protocol::names::VmRef;
+use banger_protocol::wire::Method;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SelectError {
@@ -68,7 +71,38 @@ pub(super) fn act_on_each(
     act_on(select(given, &vms), act)
 }
 
-/// The same, with VMs that were selected before.
+/// Asks for the same of every VM that is meant, and waits for it in silence.
+pub(super) fn ask_of_each<M: Method<Reply = OperationStarted>>(
+    given: &[String],
+    request: impl Fn(VmRef) -> M + Sync,
+) -> Result<u8, Failure> {
+    act_on_each(given, |daemon, vm| {
+        let started = daemon.call(&request(vm))?;
+        follow::<VmView>(daemon, started, None, &Progress::Silent)?;
+        Ok(())
+    })
+}
+
+/// Asks for a boot of every VM that is meant. Of a single one it is shown how far it is, and Ctrl-C calls it off.
+pub(super) fn boot_each<M: Method<Reply = OperationStarted>>(
+    given: &[String],
+    doing: &str,
+    request: impl Fn(VmRef) -> M + Sync,
+) -> Result<u8, Failure> {
+    // Several at once would overwrite each other's line, and each other's Ctrl-C.
+    let [alone] = given else { return ask_of_each(given, request) };
+    let signals = Signals::take().map_err(|error| Failure::of(&error))?;
+    let subject = format!("{doing} {alone}");
+    let progress = Progress::live_or_silent(&subject);
+    act_on_each(given, |daemon, vm| {
+        let _held = signals.hold();
+        let started = daemon.call(&request(vm))?;
+        follow::<VmView>(daemon, started, Some(&signals), &progress)?;
+        Ok(())
+    })
+}
+
+/// As [`act_on_each`], with VMs that were selected before.
 pub(super) fn act_on(
     selected: Vec<Result<&VmView, SelectError>>,
     act: impl Fn(&mut Daemon, VmRef) -> Result<(), Failure> + Sync,

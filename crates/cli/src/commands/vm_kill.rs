@@ -1,8 +1,6 @@
-use super::select::act_on_each;
-use crate::daemon::follow;
+use super::select::ask_of_each;
 use crate::failure::Outcome;
-use crate::printer::Progress;
-use banger_protocol::daemon_api::vm::{Kill, KillSignal, VmView};
+use banger_protocol::daemon_api::vm::{Kill, KillSignal};
 use clap::ValueEnum;
 
 /// Kill VMs: end them now, and lose what they have not written to their disks.
@@ -34,10 +32,6 @@ impl Args {
             Signal::Term => KillSignal::Term,
             Signal::Kill => KillSignal::Kill,
         };
-        act_on_each(&self.vms, |daemon, vm| {
-            let started = daemon.call(&Kill { vm, signal })?;
-            follow::<VmView>(daemon, started, None, &Progress::Silent)?;
-            Ok(())
-        })
+        ask_of_each(&self.vms, |vm| Kill { vm, signal })
     }
 }

@@ -1,8 +1,6 @@
-use super::select::act_on_each;
-use crate::daemon::follow;
+use super::select::ask_of_each;
 use crate::failure::Outcome;
-use crate::printer::Progress;
-use banger_protocol::daemon_api::vm::{Pause, VmView};
+use banger_protocol::daemon_api::vm::Pause;
 
 /// Pause VMs: they stand still, keep their memory and use no processor.
 ///
@@ -16,10 +14,6 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        act_on_each(&self.vms, |daemon, vm| {
-            let started = daemon.call(&Pause { vm })?;
-            follow::<VmView>(daemon, started, None, &Progress::Silent)?;
-            Ok(())
-        })
+        ask_of_each(&self.vms, |vm| Pause { vm })
     }
 }

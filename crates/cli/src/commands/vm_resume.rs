@@ -1,8 +1,6 @@
-use super::select::act_on_each;
-use crate::daemon::follow;
+use super::select::ask_of_each;
 use crate::failure::Outcome;
-use crate::printer::Progress;
-use banger_protocol::daemon_api::vm::{Resume, VmView};
+use banger_protocol::daemon_api::vm::Resume;
 
 /// Let paused VMs go on.
 ///
@@ -16,10 +14,6 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        act_on_each(&self.vms, |daemon, vm| {
-            let started = daemon.call(&Resume { vm })?;
-            follow::<VmView>(daemon, started, None, &Progress::Silent)?;
-            Ok(())
-        })
+        ask_of_each(&self.vms, |vm| Resume { vm })
     }
 }

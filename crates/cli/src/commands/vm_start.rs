@@ -1,9 +1,6 @@
-use super::select::act_on_each;
-use crate::daemon::follow;
-use crate::failure::{Failure, Outcome};
-use crate::printer::Progress;
-use crate::signals::Signals;
-use banger_protocol::daemon_api::vm::{Start, VmView};
+use super::select::boot_each;
+use crate::failure::Outcome;
+use banger_protocol::daemon_api::vm::Start;
 
 /// Start VMs that are stopped.
 ///
@@ -20,16 +17,6 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let signals = Signals::take().map_err(|error| Failure::of(&error))?;
-        // Several at once would overwrite each other's line, and each other's Ctrl-C.
-        let alone = self.vms.len() == 1;
-        act_on_each(&self.vms, |daemon, vm| {
-            let subject = if alone { format!("starting {}", self.vms[0]) } else { String::new() };
-            let progress = if alone { Progress::live_or_silent(&subject) } else { Progress::Silent };
-            let _held = alone.then(|| signals.hold());
-            let started = daemon.call(&Start { vm, early: self.early })?;
-            follow::<VmView>(daemon, started, alone.then_some(&signals), &progress)?;
-            Ok(())
-        })
+        boot_each(&self.vms, "starting", |vm| Start { vm, early: self.early })
     }
 }
