@@ -5,13 +5,15 @@
 //! is not taken for a broken guest: the limit is processor time of its VMM.
 
 use banger_protocol::guest_api::{NOTICE_PORT, Notice};
-use banger_protocol::root_api::{Acceleration, CONSOLE_LOG, ProcessIdentity, VMM_LOG, VSOCK_SOCKET};
+use banger_protocol::root_api::{
+    Acceleration, CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, VMM_LOG, VSOCK_SOCKET,
+};
 use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -19,6 +21,8 @@ use tokio::net::{UnixListener, UnixStream};
 const MAX_NOTICE: u64 = 4096;
 /// However little a guest has worked, it is given up after this long.
 const WALL_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// File systems date files by a clock that goes in ticks and so may be this much behind (1/100 s at most).
+const CLOCK_TICK: Duration = Duration::from_millis(10);
 /// Bytes of a log's end that are searched for its last line.
 const LAST_WORDS: u64 = 4096;
 const TICK: Duration = Duration::from_millis(500);
@@ -149,16 +153,21 @@ async fn end_of(process: ProcessIdentity) {
     }
 }
 
-/// The last thing that the VMM, or else the guest's console, had to say.
-pub(super) fn last_words(folder: &Path) -> Option<String> {
-    [VMM_LOG, CONSOLE_LOG].into_iter().find_map(|log| {
+/// The last thing that each log says which was written to since this moment: former boots wrote to them too.
+pub(super) fn last_words(folder: &Path, since: SystemTime) -> Vec<String> {
+    let last = |log: &str| {
+        let written = super::folder::open(folder, log).and_then(|file| file.metadata()?.modified()).ok()?;
+        if written < since.checked_sub(CLOCK_TICK)? {
+            return None;
+        }
         let bytes = super::folder::end_of(folder, log, LAST_WORDS).ok()?;
         let tail = String::from_utf8_lossy(&bytes).into_owned();
         let line = tail.lines().rev().find(|line| !line.trim().is_empty())?;
         // A guest wrote this: nothing that a terminal would obey may pass.
         let printable: String = line.chars().filter(|c| !c.is_control()).collect();
         Some(format!("{log} ends with: {}", printable.trim()))
-    })
+    };
+    [VMM_LOG, FIRECRACKER_LOG, CONSOLE_LOG].into_iter().filter_map(last).collect()
 }
 
 /// User and system time of a process so far; zero when it cannot be read.
@@ -169,4 +178,24 @@ fn processor_time(pid: u32) -> Duration {
     let ticks: u64 =
         fields.split_ascii_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_former_boot_are_not_this_ones() {
+        let place = tempfile::tempdir().unwrap();
+        let write = |log, text| std::fs::write(place.path().join(log), text).unwrap();
+        write(VMM_LOG, "terminating on signal 15\n");
+        let hour = Duration::from_secs(3600);
+        assert_eq!(last_words(place.path(), SystemTime::now() + hour), [""; 0]);
+        write(FIRECRACKER_LOG, "begun\nno\x1b[2J such file\n\n");
+        let said = last_words(place.path(), SystemTime::now() - hour);
+        assert_eq!(
+            said,
+            ["vmm.log ends with: terminating on signal 15", "firecracker.log ends with: no[2J such file"]
+        );
+    }
 }

@@ -25,7 +25,7 @@ use banger_protocol::root_api::{CONSOLE_LOG, ProcessIdentity};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Why a VM did not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,7 @@ pub(super) async fn start_locked(
     let id = &vm.id;
     let store = |e: StoreError| Ended::from(RpcError::from(e));
     services.store.set_vm_state(id, &VmState::Starting).map_err(store)?;
+    let begun = SystemTime::now();
     let mut clock = Stages::new(handle);
     let outcome = bring_up(services, vm, early, &mut clock).await.and_then(|running| {
         // A guest that is not on record would be nobody's: it goes down again like any that did not come up.
@@ -105,7 +106,7 @@ pub(super) async fn start_locked(
             if cancelled && left_behind.is_none() {
                 return Err(Ended::Cancelled);
             }
-            let last_words = last_words(&services.state.vm(id));
+            let last_words = last_words(&services.state.vm(id), begun);
             Err(explain(vm, &error, last_words, left_behind).into())
         }
     }
@@ -234,7 +235,7 @@ fn chain(error: &StartError) -> String {
 fn explain(
     vm: &VmRecord,
     error: &StartError,
-    last_words: Option<String>,
+    last_words: Vec<String>,
     left_behind: Option<ReleaseError>,
 ) -> RpcError {
     let mut causes = vec![error.to_string()];
