@@ -98,7 +98,8 @@ impl Client {
     }
 
     /// Stops the guest where it is; it is no error if it stands already. Until it is resumed, Firecracker does
-    /// nothing but answer calls: connections to the guest's vsock wait.
+    /// nothing but answer calls: connections to the guest's vsock wait. With 1.16.1 they wait for ever, resumed or not
+    /// (decision 8): this is for taking a snapshot.
     ///
     /// # Errors
     /// When the call comes to nothing.
