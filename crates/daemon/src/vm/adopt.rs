@@ -81,7 +81,9 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
                 tracing::info!(vm = %vm.id, name = %vm.name, pid = running.vmm.pid, "adopted");
                 watch::spawn(services, vm.id.clone(), running.clone());
                 if let VmState::Paused(_) = vm.state {
-                    pause::pause_again(services, vm.id.clone(), running.clone());
+                    if let Err(error) = pause::pause_again(services, &vm.id, running).await {
+                        tracing::error!(vm = %vm.id, ?error, "a paused VM may have gone on");
+                    }
                 } else {
                     check_agent(services, vm.id.clone(), running.boot_id.clone());
                 }

@@ -207,14 +207,26 @@ pub(crate) async fn perform(
     }
     let begun = Instant::now();
     let kills = matches!(effect, Effect::KillProcesses);
-    let (services, id) = (services.clone(), vm.clone());
-    let helper = services.helper.on_behalf_of(crate::operation::current());
-    let turn = TURNS.acquire().await.expect("nobody closes it");
-    let outcome = tokio::task::spawn_blocking(move || act(&services, &helper, &id, effect))
-        .await
-        .map_err(|e| failed(Cause::BrokeOff(e)))?
-        .map_err(failed)?;
-    drop(turn);
+    let folder = services.state.vm(vm);
+    let outcome = match effect {
+        // A VMM that does not answer keeps no other VM waiting: it takes no turn.
+        Effect::BootMachine { vmm, machine } => {
+            tokio::spawn(async move { firecracker::boot(&folder, vmm, &machine).await })
+                .await
+                .map_err(|e| failed(Cause::BrokeOff(e)))?
+                .map_err(|e| failed(Cause::Firecracker(e)))?;
+            Outcome::default()
+        }
+        effect => {
+            let (services, id) = (services.clone(), vm.clone());
+            let helper = services.helper.on_behalf_of(crate::operation::current());
+            let _turn = TURNS.acquire().await.expect("nobody closes it");
+            tokio::task::spawn_blocking(move || act(&services, &helper, &id, effect))
+                .await
+                .map_err(|e| failed(Cause::BrokeOff(e)))?
+                .map_err(failed)?
+        }
+    };
     if kills {
         for process in outcome.killed {
             match tokio::time::timeout(KILL_DEADLINE, crate::process::ended(process)).await {
@@ -232,7 +244,7 @@ pub(crate) async fn perform(
     }
 }
 
-/// Effects at one time. More of them only wait for each other, in the kernel and each with a thread of ours.
+/// Effects on the host at one time. More of them only wait for each other, in the kernel and each with a thread of ours.
 static TURNS: Semaphore = Semaphore::const_new(8);
 
 /// A killed VMM gives back all its memory before it is gone. Where KVM is emulated itself and busy, 20 s were too few.
@@ -285,10 +297,7 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
             let started = helper.call(&ProcessStart { vm: vm.clone(), program }, &descriptors)?;
             return Ok(Outcome { started: Some(started), ..Outcome::default() });
         }
-        Effect::BootMachine { vmm, machine } => {
-            let booted = firecracker::boot(&folder, vmm, &machine);
-            tokio::runtime::Handle::current().block_on(booted).map_err(Cause::Firecracker)?;
-        }
+        Effect::BootMachine { .. } => unreachable!("it is waited for and not acted"),
         Effect::Signal { process, signal } => {
             helper.call_if_anything_lives(&ProcessSignal { vm: vm.clone(), process, signal })?;
         }
@@ -301,11 +310,11 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
             if let Some(running) =
                 services.store.vm(vm).ok().flatten().as_ref().and_then(|vm| vm.state.running())
             {
-                for process in
-                    running.processes().filter(|process| !killed.contains(process)).collect::<Vec<_>>()
-                {
-                    crate::process::kill(process);
-                    killed.push(process);
+                for process in running.processes() {
+                    if !killed.contains(&process) {
+                        crate::process::kill(process);
+                        killed.push(process);
+                    }
                 }
             }
             return Ok(Outcome { killed, ..Outcome::default() });

@@ -17,7 +17,6 @@ use banger_protocol::ids::VmId;
 use banger_protocol::root_api::ProcessSignalKind;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Pauses a VM, as an operation; one that is paused is left as it is.
 pub(crate) async fn pause(services: &Arc<Services>, id: &VmId) -> Result<VmView, Ended> {
@@ -64,23 +63,16 @@ pub(crate) async fn resume(services: &Arc<Services>, id: &VmId) -> Result<VmView
     Ok(view::of(&view::must_find(services, id)?))
 }
 
-/// Makes sure that a VM on record as paused is: the daemon that wrote it down may not have got to it. In the
-/// background, because a VMM may not answer.
-pub(super) fn pause_again(services: &Arc<Services>, id: VmId, running: Running) {
-    let services = services.clone();
-    tokio::spawn(async move {
-        let _lock = services.locks.lock(&id).await;
-        match view::must_find(&services, &id) {
-            Ok(vm) if vm.state == VmState::Paused(running.clone()) => {}
-            Ok(_) | Err(_) => return,
-        }
-        if crate::process::stands_still(running.vmm) {
-            return;
-        }
-        if let Err(error) = freeze(&services, &id, &running).await {
-            tracing::error!(vm = %id, ?error, "a paused VM may have gone on");
-        }
-    });
+/// Makes sure that a VM on record as paused is: the daemon that wrote it down may not have got to it.
+pub(super) async fn pause_again(
+    services: &Arc<Services>,
+    id: &VmId,
+    running: &Running,
+) -> Result<(), EffectError> {
+    if crate::process::stands_still(running.vmm) {
+        return Ok(());
+    }
+    freeze(services, id, running).await
 }
 
 /// Makes a guest stand still; again is the same as once.
@@ -90,25 +82,17 @@ async fn freeze(services: &Arc<Services>, id: &VmId, running: &Running) -> Resul
 }
 
 /// Lets a guest go on; again is the same as once.
-pub(super) async fn thaw(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
+async fn thaw(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
     let go_on = Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Continue };
     perform(services, id, go_on).await.map(drop)
 }
 
-/// How long a VMM may take to let its guest go on before it is to be ended.
-const THAW_LIMIT: Duration = Duration::from_secs(2);
-
-/// Lets a guest go on that is about to be ended, which a VMM that does not answer keeps nobody from; says whether it
-/// goes on.
+/// Lets a guest go on that is about to be ended; says whether it does. One that does not is ended all the same.
 pub(super) async fn thaw_or_tell(services: &Arc<Services>, id: &VmId, running: &Running) -> bool {
-    match tokio::time::timeout(THAW_LIMIT, thaw(services, id, running)).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
+    match thaw(services, id, running).await {
+        Ok(()) => true,
+        Err(error) => {
             tracing::warn!(vm = %id, ?error, "a paused guest is ended without having gone on");
-            false
-        }
-        Err(_) => {
-            tracing::warn!(vm = %id, "the VMM of a paused guest does not answer");
             false
         }
     }
