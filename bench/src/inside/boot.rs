@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use banger_protocol::guest_api::frame::{self, Kind};
 use banger_protocol::guest_api::{AGENT_PORT, Exec, Exit, NOTICE_PORT, Notice, Request};
-use banger_protocol::root_api::{VHOST_SOCKET, VSOCK_SOCKET};
+use banger_protocol::root_api::{FIRECRACKER_LOG, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING, VSOCK_SOCKET};
 use rustix::event::{Timespec, poll};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,11 +46,16 @@ pub(super) fn boot(folder: &Path) -> Result<()> {
     let notices =
         UnixListener::bind(format!("{VSOCK_SOCKET}_{NOTICE_PORT}")).context("listening for notices")?;
     let (backend, command) = match vmm {
-        Vmm::Qemu { backend, command } => (Some(backend), command),
+        Vmm::Qemu { backend, command } => {
+            for pipe in [VMM_GREETING, VMM_EVENTS] {
+                File::create(pipe).context(pipe)?;
+            }
+            (Some(backend), command)
+        }
         Vmm::Firecracker { program, machine } => {
             std::fs::write(FIRECRACKER_MACHINE, machine.to_string()).context(FIRECRACKER_MACHINE)?;
-            let words = ["--no-api", "--config-file", FIRECRACKER_MACHINE].map(str::to_owned);
-            (None, std::iter::once(program).chain(words).collect())
+            let words = ["--no-api", "--config-file", FIRECRACKER_MACHINE, "--log-path", FIRECRACKER_LOG];
+            (None, std::iter::once(program).chain(words.map(str::to_owned)).collect())
         }
     };
     let begun = Instant::now();

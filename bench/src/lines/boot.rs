@@ -155,8 +155,20 @@ fn firecracker_of(pid: u32, folder: &Path) -> Result<Vmm> {
     let program = std::fs::read_link(format!("/proc/{pid}/exe")).context("Firecracker's program")?;
     Ok(Vmm::Firecracker {
         program: program.to_str().context("the path of Firecracker")?.to_owned(),
-        machine: machine_with_files(told, &opened)?,
+        machine: machine_with_files(in_order_of_disks(told)?, &opened)?,
     })
+}
+
+/// A machine that runs tells its drives in no order, and the guest finds them by theirs: the roles on its command line
+/// say which that is. Pure.
+fn in_order_of_disks(mut told: Value) -> Result<Value> {
+    let words = told["boot-source"]["boot_args"].as_str().context("the kernel's command line")?;
+    let roles =
+        words.split(' ').find_map(|word| word.strip_prefix("banger.disks=")).context("the disks' roles")?;
+    let roles: Vec<String> = roles.split(',').map(str::to_owned).collect();
+    let drives = told["drives"].as_array_mut().context("the drives")?;
+    drives.sort_by_key(|drive| roles.iter().position(|role| drive["drive_id"] == **role));
+    Ok(told)
 }
 
 /// Firecracker's machine with a path in the place of each descriptor, and the tap that is there. Pure.
@@ -258,17 +270,24 @@ mod tests {
     fn a_machine_that_firecracker_tells_becomes_one_it_can_be_given() {
         let told = serde_json::json!({
             "balloon": null,
-            "boot-source": { "kernel_image_path": "/proc/self/fd/3", "boot_args": "quiet" },
-            "drives": [{ "drive_id": "base", "path_on_host": "/proc/self/fd/5", "is_read_only": true }],
+            "boot-source": { "kernel_image_path": "/proc/self/fd/3", "boot_args": "quiet banger.disks=base,cow" },
+            "drives": [
+                { "drive_id": "cow", "path_on_host": "cow.img", "is_read_only": false },
+                { "drive_id": "base", "path_on_host": "/proc/self/fd/5", "is_read_only": true },
+            ],
             "network-interfaces": [{ "iface_id": "eth0", "host_dev_name": "bt0123456789ab" }],
         });
         let opened =
             |path: &str| Ok(path.strip_prefix("/proc/self/fd/").map(|number| format!("/file-{number}")));
         assert_eq!(
-            machine_with_files(told, &opened).expect("it is understood"),
+            machine_with_files(in_order_of_disks(told).expect("it has disks"), &opened)
+                .expect("it is understood"),
             serde_json::json!({
-                "boot-source": { "kernel_image_path": "/file-3", "boot_args": "quiet" },
-                "drives": [{ "drive_id": "base", "path_on_host": "/file-5", "is_read_only": true }],
+                "boot-source": { "kernel_image_path": "/file-3", "boot_args": "quiet banger.disks=base,cow" },
+                "drives": [
+                    { "drive_id": "base", "path_on_host": "/file-5", "is_read_only": true },
+                    { "drive_id": "cow", "path_on_host": "cow.img", "is_read_only": false },
+                ],
                 "network-interfaces": [{ "iface_id": "eth0", "host_dev_name": TAP }],
             })
         );
