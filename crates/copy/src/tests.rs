@@ -146,6 +146,43 @@ fn what_is_no_file_folder_or_link_stays_behind_and_is_named() {
     assert!(matches!(send(&from.path().join("absent"), |_, _| Ok(())), Err(SendError::Read { .. })));
 }
 
+/// Sends a tree in which something happens as soon as this entry is told.
+fn sent_while(source: &Path, at: &str, what: impl Fn()) -> Result<Frames, SendError> {
+    let mut frames = Frames::new();
+    send(source, |kind, payload| {
+        if kind == Kind::Entry && Entry::parse(payload).unwrap().path == at.as_bytes() {
+            what();
+        }
+        frames.push((kind, payload.to_vec()));
+        Ok(())
+    })
+    .map(|_| frames)
+}
+
+#[test]
+fn what_vanishes_while_a_tree_is_sent_is_not_missed() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let tree = from.path().join("tree");
+    make_tree(&tree);
+    let frames =
+        sent_while(&tree, "folder/deep", || fs::remove_dir_all(tree.join("folder")).unwrap()).unwrap();
+    lay(&frames, receiver(to.path(), Some("tree"))).unwrap();
+    assert!(to.path().join("tree/closed/inside").exists());
+    assert!(!to.path().join("tree/folder/script").exists());
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_sent_does_not_arrive_as_zeros() {
+    let from = tempfile::tempdir().unwrap();
+    let path = from.path().join("log");
+    for left in [0, 5] {
+        fs::write(&path, vec![b'x'; 3 << 20]).unwrap();
+        let outcome =
+            sent_while(&path, "", || File::options().write(true).open(&path).unwrap().set_len(left).unwrap());
+        assert!(matches!(outcome, Err(SendError::Shrank(_))), "{left}: {outcome:?}");
+    }
+}
+
 #[test]
 fn a_guests_modes_make_no_program_that_runs_as_somebody_else() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
