@@ -38,6 +38,8 @@ pub enum ReceiveError {
     TooMany,
     #[error("{} is there and is no folder", .0.display())]
     NoFolder(PathBuf),
+    #[error("{} is a device, a pipe or a socket, and nothing is copied to these", .0.display())]
+    Special(PathBuf),
     #[error("{} could not be used", .path.display())]
     Place { path: PathBuf, source: io::Error },
     #[error("\"{path}\" could not be {what}")]
@@ -219,6 +221,7 @@ impl Destination {
                 return Ok(Base { folder: open(&self.path)?, root: self.name.clone() });
             }
             Ok(_) if is_folder => return Err(ReceiveError::NoFolder(self.path.clone())),
+            Ok(about) if !about.is_file() => return Err(ReceiveError::Special(self.path.clone())),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),

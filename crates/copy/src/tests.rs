@@ -136,6 +136,20 @@ fn a_single_file_goes_into_a_folder_or_under_a_new_name_or_over_an_old_one() {
 }
 
 #[test]
+fn a_device_that_is_named_as_the_place_stays_one() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(from.path().join("file"), "x").unwrap();
+    let frames = sent(&from.path().join("file"));
+    // Through a link: a test that runs as root does not risk the device.
+    symlink("/dev/null", to.path().join("null")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(to.path().join("socket")).unwrap();
+    for at in ["null", "socket"] {
+        let refused = lay(&frames, receiver(&to.path().join(at), Some("file")));
+        assert!(matches!(refused, Err(ReceiveError::Special(_))), "{at}: {refused:?}");
+    }
+}
+
+#[test]
 fn what_is_no_file_folder_or_link_stays_behind_and_is_named() {
     let from = tempfile::tempdir().unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(from.path().join("socket")).unwrap();
