@@ -327,6 +327,20 @@ fn a_link_that_was_there_before_leads_nobody_out() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
 
+#[test]
+fn a_sender_of_folders_without_end_does_not_take_all_memory() {
+    let to = tempfile::tempdir().unwrap();
+    let mut receiver = receiver(to.path(), Some("tree"));
+    receiver.room = 10_000;
+    let root = entry("", What::Folder);
+    receiver.take(root.0, &root.1).unwrap();
+    let refused = (0..1000).find_map(|number| {
+        let folder = entry(&number.to_string(), What::Folder);
+        receiver.take(folder.0, &folder.1).err()
+    });
+    assert!(matches!(refused, Some(ReceiveError::TooManyFolders)), "{refused:?}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_frames_make_a_receiver_panic_or_leave_its_folder(frames: Vec<(u8, Vec<u8>)>) {
