@@ -341,20 +341,61 @@ fn a_sender_of_folders_without_end_does_not_take_all_memory() {
     assert!(matches!(refused, Some(ReceiveError::TooManyFolders)), "{refused:?}");
 }
 
+use proptest::prelude::{Just, Strategy, prop_oneof};
+
+/// Paths and targets of few names, so that they meet; some lead out.
+fn some_path() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![8 => Just("a"), 8 => Just("b"), 2 => Just(".."), 1 => Just("."), 1 => Just("")];
+    proptest::collection::vec(name, 1..4).prop_map(|names| names.join("/").into_bytes())
+}
+
+fn some_frame() -> impl Strategy<Value = (Kind, Vec<u8>)> {
+    let what = prop_oneof![
+        Just(What::Folder),
+        (0_u64..3).prop_map(|size| What::File { size }),
+        some_path().prop_map(|target| What::Link { target }),
+    ];
+    let entry = (some_path(), 0_u32..0o10000, what).prop_map(|(path, mode, what)| {
+        let modified = Modified { seconds: 0, nanoseconds: 0 };
+        (Kind::Entry, Entry { path, mode, modified, what }.encode())
+    });
+    let hole = (0_u64..3).prop_map(|length| (Kind::Hole, length.to_le_bytes().to_vec()));
+    let data = proptest::collection::vec(0_u8.., 0..3).prop_map(|bytes| (Kind::Data, bytes));
+    let rubbish = proptest::collection::vec(0_u8.., 0..40).prop_map(|bytes| (Kind::Entry, bytes));
+    prop_oneof![8 => entry, 3 => data, 1 => hole, 1 => rubbish, 1 => Just((Kind::Done, Vec::new()))]
+}
+
 proptest::proptest! {
     #[test]
-    fn no_frames_make_a_receiver_panic_or_leave_its_folder(frames: Vec<(u8, Vec<u8>)>) {
+    fn no_frames_make_a_receiver_panic_or_leave_its_folder(
+        frames in proptest::collection::vec(some_frame(), 0..30),
+    ) {
         let place = tempfile::tempdir().unwrap();
-        fs::create_dir(place.path().join("inside")).unwrap();
-        let mut receiver = receiver(&place.path().join("inside"), Some("tree"));
+        let inside = place.path().join("inside");
+        fs::create_dir(&inside).unwrap();
+        for outside in ["a", "b"] {
+            fs::write(place.path().join(outside), "untouched").unwrap();
+            fs::write(inside.join(outside), "untouched").unwrap();
+        }
         let root = entry("", What::Folder);
-        receiver.take(root.0, &root.1).unwrap();
+        let receiver_of_one = || {
+            let mut receiver = receiver(&inside, Some("tree"));
+            receiver.take(root.0, &root.1).unwrap();
+            receiver
+        };
+        let mut receiver = receiver_of_one();
+        // What was laid before it was refused is there for the next one.
         for (kind, payload) in frames {
-            let kind = [Kind::Entry, Kind::Data, Kind::Hole, Kind::Done][usize::from(kind) % 4];
-            if receiver.take(kind, &payload).is_err() {
-                break;
+            if receiver.take(kind, &payload).is_err() || kind == Kind::Done {
+                receiver = receiver_of_one();
             }
         }
-        proptest::prop_assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+        drop(receiver);
+        for folder in [place.path(), &inside] {
+            proptest::prop_assert_eq!(fs::read_dir(folder).unwrap().count(), 3);
+            for outside in ["a", "b"] {
+                proptest::prop_assert_eq!(fs::read(folder.join(outside)).unwrap(), b"untouched");
+            }
+        }
     }
 }
