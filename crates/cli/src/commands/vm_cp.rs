@@ -1,6 +1,6 @@
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
-use crate::guest::{CopyError, copy_in, copy_out};
+use crate::guest::{CopyError, copy_in, copy_out, said};
 use crate::printer;
 use crate::signals::{Signals, asks_to_end, exit_code};
 use banger_copy::{Destination, name_of};
@@ -90,7 +90,8 @@ impl Args {
         if let Some(first) = copied.first_skipped {
             let count = copied.skipped;
             printer::warning(format_args!(
-                "{count} not copied, being neither file, folder nor link; the first is {first}"
+                "{count} not copied, being neither file, folder nor link; the first is {}",
+                said(&first)
             ));
         }
         Ok(0)
