@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use banger_protocol::guest_api::frame::{self, Kind};
 use banger_protocol::guest_api::{AGENT_PORT, Exec, Exit, NOTICE_PORT, Notice, Request};
 use banger_protocol::root_api::{FIRECRACKER_LOG, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING, VSOCK_SOCKET};
-use rustix::event::{Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,8 +24,9 @@ pub(crate) const MACHINE: &str = "machine.json";
 pub(crate) const TAP: &str = "bench0";
 /// What Firecracker is given of it.
 const FIRECRACKER_MACHINE: &str = "firecracker.json";
-/// Longer than an emulated guest takes on a busy machine.
-const LIMIT: Duration = Duration::from_secs(300);
+/// Longer than an emulated guest takes on a busy machine, and shorter than whoever started us waits: killed by them, we
+/// would leave the VMM behind.
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// What has to be started for one guest; each command line begins with its program.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -61,8 +62,8 @@ pub(super) fn boot(folder: &Path) -> Result<()> {
     let begun = Instant::now();
     let _backend = backend.map(|words| Started::new(&words).and_then(Started::listening)).transpose()?;
     let _vmm = Started::new(&command)?;
-    until_usable(&notices)?;
-    run_true()?;
+    until_usable(&notices, begun + LIMIT)?;
+    run_true(begun + LIMIT)?;
     println!("{}", begun.elapsed().as_secs_f64());
     Ok(())
 }
@@ -101,10 +102,13 @@ impl Drop for Started {
     }
 }
 
-fn until_usable(notices: &UnixListener) -> Result<()> {
+fn until_usable(notices: &UnixListener, deadline: Instant) -> Result<()> {
     loop {
+        let limit = Timespec::try_from(left_until(deadline)).context("a time limit")?;
+        let told = poll(&mut [PollFd::new(notices, PollFlags::IN)], Some(&limit))?;
+        ensure!(told > 0, "the guest tells nothing; vmm.log ends with: {}", last_line("vmm.log"));
         let (stream, _) = notices.accept().context("waiting for a notice")?;
-        stream.set_read_timeout(Some(LIMIT))?;
+        stream.set_read_timeout(Some(left_until(deadline)))?;
         for line in BufReader::new(stream).lines() {
             match serde_json::from_str(&line.context("reading a notice")?).context("a notice")? {
                 Notice::Usable { .. } => return Ok(()),
@@ -115,9 +119,19 @@ fn until_usable(notices: &UnixListener) -> Result<()> {
     }
 }
 
-fn run_true() -> Result<()> {
+/// Never nothing, which a socket would take for no limit.
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
+fn last_line(log: &str) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().last().unwrap_or("nothing").escape_debug().to_string()
+}
+
+fn run_true(deadline: Instant) -> Result<()> {
     let mut agent = UnixStream::connect(VSOCK_SOCKET).context("connecting to the guest")?;
-    agent.set_read_timeout(Some(LIMIT))?;
+    agent.set_read_timeout(Some(left_until(deadline)))?;
     agent.write_all(format!("CONNECT {AGENT_PORT}\n").as_bytes())?;
     let mut byte = [0];
     while byte != *b"\n" {

@@ -1,8 +1,8 @@
 //! One command, from its request to its exit.
 
-use super::Command;
 use super::input::{self, Window};
 use super::terminal::{self, RawMode};
+use super::{Command, said};
 use crate::failure::READER_GONE;
 use crate::printer;
 use crate::signals::{Signals, asks_to_end, exit_code};
@@ -24,7 +24,7 @@ const PATIENCE: u32 = 3;
 pub(crate) enum SessionError {
     #[error("the command could not be sent to the guest")]
     Send(#[source] io::Error),
-    #[error("the guest's agent refused: {}", .0.message)]
+    #[error("the guest's agent refused: {}", said(&.0.message))]
     Refused(AgentFailure),
     #[error("the connection to the guest broke off while the command ran")]
     Lost(#[source] Option<ReadFrameError>),
@@ -154,7 +154,7 @@ fn receive(agent: UnixStream, window: &Window) -> Result<u8, SessionError> {
 /// The code of an exit; a command that never started has its reason told.
 fn told(exit: Exit) -> u8 {
     if let Exit::NotStarted { reason, .. } = &exit {
-        printer::talk(format_args!("banger: {reason}"));
+        printer::talk(format_args!("banger: {}", said(reason)));
     }
     exit.shell_code()
 }
