@@ -259,8 +259,8 @@ fn make_and_delete(sandbox: &Sandbox, times: usize) {
 #[test]
 fn a_thousand_vms_that_came_and_went_leave_both_daemons_as_small_as_before() {
     let sandbox = Sandbox::with_fake_guests();
-    // Pools, caches and arenas get as large as they get.
-    make_and_delete(&sandbox, 400);
+    // Pools, the database's cache and the allocator's arenas get as large as they get.
+    make_and_delete(&sandbox, 1_000);
     let mut rpc = sandbox.rpc();
     let look = |rpc: &mut Rpc| {
         for _ in 0..1_000 {
