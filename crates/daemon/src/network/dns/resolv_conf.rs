@@ -1,0 +1,56 @@
+//! The host's own resolvers, as resolv.conf(5) names them. Pure.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// As many as the C library asks (`MAXNS` of resolv.h).
+const MOST: usize = 3;
+const PORT: u16 = 53;
+
+/// The resolvers in the order in which they are to be asked. A file that names none means the one on this host.
+pub(super) fn resolvers(text: &str) -> Vec<SocketAddr> {
+    let address = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        if words.next()? != "nameserver" {
+            return None;
+        }
+        words.next()?.parse::<IpAddr>().ok()
+    };
+    let mut found: Vec<SocketAddr> =
+        text.lines().filter_map(address).take(MOST).map(|address| SocketAddr::new(address, PORT)).collect();
+    if found.is_empty() {
+        found.push((Ipv4Addr::LOCALHOST, PORT).into());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolvers_are_read_as_the_c_library_reads_them() {
+        let table: [(&str, &[&str]); 7] = [
+            ("nameserver 10.0.0.1\n", &["10.0.0.1:53"]),
+            ("nameserver\t10.0.0.1 # near\nnameserver ::1", &["10.0.0.1:53", "[::1]:53"]),
+            ("# nameserver 10.0.0.1\n;nameserver 10.0.0.2\nsearch nameserver\n", &["127.0.0.1:53"]),
+            ("nameserver nonsense\nnameserver\nnameservers 10.0.0.1\n", &["127.0.0.1:53"]),
+            ("options edns0\r\nnameserver 10.0.0.3\r\n", &["10.0.0.3:53"]),
+            ("", &["127.0.0.1:53"]),
+            (
+                "nameserver 1.0.0.1\nnameserver 1.0.0.2\nnameserver 1.0.0.3\nnameserver 1.0.0.4\n",
+                &["1.0.0.1:53", "1.0.0.2:53", "1.0.0.3:53"],
+            ),
+        ];
+        for (text, expected) in table {
+            let found: Vec<String> = resolvers(text).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_the_reader_panic(text: String) {
+            assert!(!resolvers(&text).is_empty());
+        }
+    }
+}
