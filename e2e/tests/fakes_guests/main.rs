@@ -8,6 +8,7 @@ mod ends;
 mod faults;
 mod lease;
 mod life;
+mod names;
 mod questions;
 mod races;
 mod socket;
