@@ -42,7 +42,7 @@ pub(crate) fn put(path: &Path, lines: &str) -> Result<bool, MarkedBlockError> {
 
 /// Takes the lines out of the file; says whether that changed anything.
 pub(crate) fn take_out(path: &Path) -> Result<bool, MarkedBlockError> {
-    rewrite(path, |before| Some(without(before?)).transpose())
+    rewrite(path, |before| before.map_or(Ok(None), without))
 }
 
 /// The block's end is missing.

@@ -12,4 +12,5 @@ mod names;
 mod questions;
 mod races;
 mod socket;
+mod ssh;
 mod verbs;
