@@ -1,4 +1,4 @@
-//! The name under which the other guests know a VM: it has one while it is up.
+//! The name by which guests know a VM: it has one while it is up.
 
 use crate::Services;
 use crate::network::dns::Guest;

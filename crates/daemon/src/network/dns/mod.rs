@@ -1,4 +1,4 @@
-//! Names for guests: each can be reached by the others, and finds the world if it may, by asking the bridge's address.
+//! Names for guests: each is known by its own, and finds the world if it may, by asking the bridge's address.
 //!
 //! ```text
 //!  guest ── port 53 of the bridge ──▶ udp, tcp ──▶ answer::react(packet, zone) ──▶ the answer
@@ -87,7 +87,7 @@ impl Dns {
         Self { names: Names { zone, forwarder }, serving: Mutex::default() }
     }
 
-    /// From now on the others can reach the guest by its name.
+    /// From now on the guest is known by its name.
     pub(crate) fn publish(&self, guest: Guest) {
         self.names.zone.write().unwrap_or_else(PoisonError::into_inner).insert(guest);
     }

@@ -4,10 +4,14 @@ use super::answer::{Reaction, Transport};
 use super::{Names, ipv4};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UdpSocket;
 
 /// Longest question that is read: one with a name of 255 bytes and every option a client may think of.
 pub(super) const LONGEST_QUESTION: usize = 4096;
+
+/// Should the socket be broken, it is not asked without end what the matter is.
+const AFTER_AN_ERROR: Duration = Duration::from_millis(10);
 
 /// Answers until dropped.
 pub(super) async fn serve(socket: UdpSocket, names: Names) -> Infallible {
@@ -17,9 +21,8 @@ pub(super) async fn serve(socket: UdpSocket, names: Names) -> Infallible {
         let (length, from) = match socket.recv_from(&mut packet).await {
             Ok(received) => received,
             Err(error) => {
-                // An answer that nobody waits for any more comes back as an error here.
                 tracing::debug!(%error, "a question was lost");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(AFTER_AN_ERROR).await;
                 continue;
             }
         };
