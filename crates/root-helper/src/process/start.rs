@@ -22,7 +22,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::PoisonError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -125,7 +124,7 @@ pub(crate) fn start(
     let in_folder = |source| StartError::Folder { program: name, source };
     let folder = Folder::new(folder.as_fd(), uid).map_err(in_folder)?;
 
-    let _one_at_a_time = helper.processes.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = helper.turns.take(&vm);
     let log = |name| folder.open_log(name).map_err(in_folder);
     let stderr = log(VMM_LOG)?;
     // Looking at every process of the host costs milliseconds. Each of ours has this log open, and with it the claim,
