@@ -1,4 +1,4 @@
-use super::vm_ssh::{config_word, shell_word};
+use super::vm_ssh::{config_word, program_word, shell_word};
 use crate::config::Config;
 use crate::daemon;
 use crate::failure::{Failure, Outcome};
@@ -124,7 +124,7 @@ Host *.vm
     IdentitiesOnly yes
 ",
         shell_word(program),
-        config_word(program),
+        program_word(program),
         config_word(key),
     )
 }

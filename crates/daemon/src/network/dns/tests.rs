@@ -138,12 +138,13 @@ async fn a_connection_serves_one_question_after_another_and_many_at_once() {
 
 #[tokio::test]
 async fn a_question_that_is_too_long_or_none_ends_the_connection() {
-    let place = place().await;
+    let (place, begun) = (place().await, Instant::now());
     for frame in [&[0xff, 0xff, 0][..], &[0, 3, 1, 2, 3], &[0, 0]] {
         let mut stream = place.connect(DEV).await;
         stream.write_all(frame).await.unwrap();
         assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0, "{frame:?}");
     }
+    assert!(begun.elapsed() < tcp::PATIENCE, "it was waited for");
 }
 
 #[tokio::test]
