@@ -28,7 +28,7 @@ use crate::client::helper::{Helper, HelperError};
 use answer::{Reaction, react};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::DnsListen;
-use forward::{Forwarder, Upstream};
+use forward::Forwarder;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -78,12 +78,12 @@ impl Names {
 
 impl Dns {
     pub(crate) fn new(range: Range) -> Self {
-        Self::asking(range, Upstream::File(PathBuf::from(RESOLV_CONF)))
+        Self::asking(range, PathBuf::from(RESOLV_CONF))
     }
 
-    fn asking(range: Range, upstream: Upstream) -> Self {
+    fn asking(range: Range, resolv_conf: PathBuf) -> Self {
         let zone = Arc::new(RwLock::new(Zone::new(range)));
-        let forwarder = Arc::new(Forwarder::new(upstream));
+        let forwarder = Arc::new(Forwarder::new(resolv_conf));
         Self { names: Names { zone, forwarder }, serving: Mutex::default() }
     }
 

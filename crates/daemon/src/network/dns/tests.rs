@@ -15,6 +15,7 @@ struct Place {
     dns: Dns,
     _tasks: JoinSet<()>,
     address: SocketAddr,
+    _folder: tempfile::TempDir,
 }
 
 fn guest(name: &str, address: Ipv4Addr, nat: bool) -> Guest {
@@ -40,7 +41,10 @@ async fn patient(patience: Duration) -> Place {
         }
     });
     let range = Range { bridge: Ipv4Addr::LOCALHOST, prefix: 24 };
-    let dns = Dns::asking(range, Upstream::Known(vec![resolver]));
+    let folder = tempfile::tempdir().unwrap();
+    let resolv_conf = folder.path().join("resolv.conf");
+    std::fs::write(&resolv_conf, format!("nameserver [127.0.0.1]:{}", resolver.port())).unwrap();
+    let dns = Dns::asking(range, resolv_conf);
     dns.publish(guest("dev", DEV, false));
     dns.publish(guest("out", OUT, true));
     // The port of the one is free for the other, or we try again.
@@ -52,7 +56,7 @@ async fn patient(patience: Duration) -> Place {
     };
     let address = udp.local_addr().unwrap();
     let tasks = answer_on(udp, tcp, &dns.names, patience).unwrap();
-    Place { dns, _tasks: tasks, address }
+    Place { dns, _tasks: tasks, address, _folder: folder }
 }
 
 fn question(name: &str) -> Vec<u8> {

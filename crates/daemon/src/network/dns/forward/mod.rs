@@ -26,19 +26,11 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// A resolver that is the only one is asked this often: packets get lost.
 const LEAST_TRIES: usize = 2;
 
-/// Where the resolvers are found.
-#[derive(Debug)]
-pub(super) enum Upstream {
-    /// In this file, which is read for every question: networks come and go.
-    File(PathBuf),
-    #[cfg(test)]
-    Known(Vec<SocketAddr>),
-}
-
 /// Who asks on behalf of guests.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    upstream: Upstream,
+    /// Where the resolvers are named. Read for every question: networks come and go.
+    resolv_conf: PathBuf,
     shares: Shares,
 }
 
@@ -53,8 +45,8 @@ enum Verdict {
 }
 
 impl Forwarder {
-    pub(super) fn new(upstream: Upstream) -> Self {
-        Self { upstream, shares: Shares::new(MOST_OF_A_GUEST, MOST_OF_ALL) }
+    pub(super) fn new(resolv_conf: PathBuf) -> Self {
+        Self { resolv_conf, shares: Shares::new(MOST_OF_A_GUEST, MOST_OF_ALL) }
     }
 
     /// The answer to a guest's question, or that there is none to be had; `None` when not even that can be said.
@@ -65,11 +57,8 @@ impl Forwarder {
         transport: Transport,
     ) -> Option<Vec<u8>> {
         let Some(_share) = self.shares.take(guest) else { return question.failed() };
-        let resolvers = match &self.upstream {
-            Upstream::File(path) => resolvers(&tokio::fs::read_to_string(path).await.unwrap_or_default()),
-            #[cfg(test)]
-            Upstream::Known(resolvers) => resolvers.clone(),
-        };
+        let named = tokio::fs::read_to_string(&self.resolv_conf).await;
+        let resolvers = resolvers(&named.unwrap_or_default());
         let tries = resolvers.len().max(LEAST_TRIES);
         for resolver in resolvers.into_iter().cycle().take(tries) {
             let asked = timeout(PATIENCE, ask_one(resolver, question, transport)).await;

@@ -46,8 +46,25 @@ async fn nobody() -> SocketAddr {
     socket.local_addr().unwrap()
 }
 
-fn forwarder(resolvers: &[SocketAddr]) -> Arc<Forwarder> {
-    Arc::new(Forwarder::new(Upstream::Known(resolvers.to_vec())))
+struct Asking {
+    forwarder: Arc<Forwarder>,
+    _folder: tempfile::TempDir,
+}
+
+fn forwarder(resolvers: &[SocketAddr]) -> Asking {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("resolv.conf");
+    let line = |address: &SocketAddr| format!("nameserver [{}]:{}\n", address.ip(), address.port());
+    std::fs::write(&path, resolvers.iter().map(line).collect::<String>()).unwrap();
+    Asking { forwarder: Arc::new(Forwarder::new(path)), _folder: folder }
+}
+
+impl std::ops::Deref for Asking {
+    type Target = Arc<Forwarder>;
+
+    fn deref(&self) -> &Arc<Forwarder> {
+        &self.forwarder
+    }
 }
 
 async fn asked(resolvers: &[SocketAddr], question: &Question, transport: Transport) -> Message {
