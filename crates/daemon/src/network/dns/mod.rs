@@ -34,12 +34,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use zone::Zone;
 
 /// Where the host says who its resolvers are.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// How long the sockets of a daemon that was killed may outlast it, and those that were just given up.
+const FORMER_ENDS: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(5);
 
 /// Why guests' questions are not answered.
 #[derive(Debug, thiserror::Error)]
@@ -101,24 +104,26 @@ impl Dns {
     pub(crate) fn serve(&self, helper: &Helper) -> Result<(), ServeError> {
         // Held meanwhile: of two who ask at once, one gets the sockets and the other has to find them in use.
         let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
-        let (listening, descriptors) = helper.call_receiving(&DnsListen {})?;
-        match <[OwnedFd; 2]>::try_from(descriptors) {
-            Ok([udp, tcp]) if listening.changed => {
-                *serving = Some(
-                    answer_on(udp.into(), tcp.into(), &self.names, tcp::PATIENCE)
-                        .map_err(ServeError::Socket)?,
-                );
-                tracing::info!("answering guests' questions about names");
-                Ok(())
-            }
-            Err(none) if none.is_empty() && !listening.changed => {
-                if serving.is_some() {
-                    Ok(())
-                } else {
-                    Err(ServeError::Taken)
+        if serving.as_mut().is_some_and(|tasks| tasks.try_join_next().is_some()) {
+            tracing::error!("who answered guests' questions about names broke off");
+            *serving = None;
+        }
+        let deadline = Instant::now() + FORMER_ENDS;
+        loop {
+            let (listening, descriptors) = helper.call_receiving(&DnsListen {})?;
+            match (listening.changed, <[OwnedFd; 2]>::try_from(descriptors)) {
+                (true, Ok([udp, tcp])) => {
+                    let tasks = answer_on(udp.into(), tcp.into(), &self.names, tcp::PATIENCE);
+                    *serving = Some(tasks.map_err(ServeError::Socket)?);
+                    tracing::info!("answering guests' questions about names");
+                    return Ok(());
                 }
+                (true, Err(_)) => return Err(ServeError::NoSockets),
+                (false, _) if serving.is_some() => return Ok(()),
+                (false, _) if Instant::now() > deadline => return Err(ServeError::Taken),
+                #[expect(clippy::disallowed_methods, reason = "polls for the port, with a deadline")]
+                (false, _) => std::thread::sleep(POLL),
             }
-            Ok(_) | Err(_) => Err(ServeError::NoSockets),
         }
     }
 }
