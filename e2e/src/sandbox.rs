@@ -113,6 +113,19 @@ impl Sandbox {
         self.sealed(Invocation::new(&self.programs.join("banger"), arguments))
     }
 
+    /// A copy of `banger` in a folder of this name below the sandbox's home; it finds the daemon that runs.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn copy_of_banger(&self, folder: &str) -> PathBuf {
+        let folder = self.home().join(folder);
+        make_private(&folder);
+        let copy = folder.join("banger");
+        fs::copy(self.programs.join("banger"), &copy).expect("the sandbox is writable");
+        copy
+    }
+
     /// Another program in the same environment, such as `ssh`.
     ///
     /// # Panics

@@ -15,6 +15,7 @@ mod config;
 mod daemon;
 mod failure;
 mod guest;
+mod marked_block;
 mod places;
 mod printer;
 mod signals;

@@ -27,6 +27,7 @@ use banger_protocol::root_api::Settings;
 use client::helper::Helper;
 use config::{Config, LogLevel};
 use network::Range;
+use network::dns::Dns;
 use operation::Operations;
 use paths::StateFolder;
 use std::fs::File;
@@ -59,6 +60,7 @@ pub(crate) struct Services {
     pub config: Config,
     pub host: vm::vmm::Host,
     pub range: Range,
+    pub dns: Dns,
     /// Whether files in the state folder can share blocks.
     pub reflink: bool,
     pub faults: vm::Faults,
@@ -216,6 +218,7 @@ async fn serve_until_told(
         locks: vm::Locks::default(),
         doors: vm::Doors::default(),
         range: Range::LOCAL,
+        dns: Dns::new(Range::LOCAL),
         reflink: clone::can_reflink(&state.vms()),
         faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
         agent: find_agent(),

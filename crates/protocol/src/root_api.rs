@@ -31,6 +31,9 @@ pub const VMM_EVENTS: &str = "vmm-events.out";
 pub const VMM_GREETING: &str = "vmm-events.in";
 /// The guest's address on its vsock, the same for every VM: each has a backend of its own.
 pub const GUEST_CID: u32 = 3;
+/// Where the daemon answers guests' questions about names, at the bridge's address over UDP and TCP. It is no
+/// privileged port; guests ask port 53.
+pub const DNS_PORT: u16 = 42069;
 
 requests! {
     /// A request to the helper.
@@ -39,6 +42,9 @@ requests! {
         "version" => Version(Version) -> VersionReply,
         /// Makes the bridge with its address, unless it is there.
         "network.ensure" => NetworkEnsure(NetworkEnsure) -> Changed,
+        /// Opens what guests' questions about names arrive on, at the bridge's address and [`DNS_PORT`], unless it is
+        /// open already. The answer carries two descriptors if anything changed: a UDP socket, then one that listens on TCP.
+        "dns.listen" => DnsListen(DnsListen) -> Changed,
         /// Makes a VM's tap on the bridge, unless it is there.
         "tap.create" => TapCreate(TapCreate) -> Changed,
         /// Removes a VM's tap, if it is there.
@@ -102,6 +108,10 @@ pub struct Settings {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkEnsure {}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsListen {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! `bangerd-root`: the only part of banger that changes its host.
 //!
-//! It knows a short list of effects ([`banger_protocol::root_api`]): a bridge, taps, and the processes of VMs.
+//! It knows a short list of effects ([`banger_protocol::root_api`]): a bridge, sockets on it, taps,
+//! and the processes of VMs.
 //! It is given ids, numbers and open files; every name it computes itself. It keeps no state: what it holds is
 //! found by looking, so it can be killed at any time and started again. It never waits for a guest, never
 //! retries, and decides nothing about a VM's life.
@@ -12,6 +13,7 @@ mod bridge;
 mod command_line;
 mod confine;
 mod disks;
+mod dns;
 mod firecracker;
 mod inventory;
 mod link;

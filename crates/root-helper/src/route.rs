@@ -1,16 +1,22 @@
-//! One request in, one answer line out. The only place that knows every request.
+//! One request in, one answer line out, and what goes with it. The only place that knows every request.
 
 use crate::inventory::{self, LookError};
 use crate::process::{SignalError, StartError};
-use crate::{Helper, bridge, process, tap};
+use crate::{Helper, bridge, dns, process, tap};
 use banger_protocol::root_api::{Changed, RootCall, Version, VersionReply};
 use banger_protocol::wire::{ErrorKind, Method, RpcError, encode_response};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use std::os::fd::OwnedFd;
 use std::sync::{MutexGuard, PoisonError};
 
-/// Does what was asked and renders the answer.
-pub(crate) fn route(helper: &Helper, id: u64, call: RootCall, descriptors: Vec<OwnedFd>) -> Vec<u8> {
+/// Does what was asked and renders the answer. What it carries is put among the descriptors `carried`.
+pub(crate) fn route(
+    helper: &Helper,
+    id: u64,
+    call: RootCall,
+    descriptors: Vec<OwnedFd>,
+    carried: &mut Vec<OwnedFd>,
+) -> Vec<u8> {
     let bridge = &helper.settings.bridge;
     if !descriptors.is_empty() && !matches!(call, RootCall::ProcessStart(_)) {
         let refused = RpcError::new(ErrorKind::BadRequest, format!("{} takes no descriptors", call.method()));
@@ -21,6 +27,14 @@ pub(crate) fn route(helper: &Helper, id: u64, call: RootCall, descriptors: Vec<O
         RootCall::NetworkEnsure(call) => {
             let _links = links(helper);
             reply(&call, id, bridge::ensure(&helper.settings).map(changed).map_err(|e| e.answer()))
+        }
+        RootCall::DnsListen(call) => {
+            let opened = dns::listen(helper.settings.address).map_err(|e| e.answer());
+            let opened = opened.map(|sockets| {
+                carried.extend(sockets.into_iter().flatten());
+                changed(!carried.is_empty())
+            });
+            reply(&call, id, opened)
         }
         RootCall::TapCreate(call) => {
             let _links = links(helper);
@@ -80,6 +94,7 @@ pub(crate) fn vm_of(call: &RootCall) -> Option<&str> {
     let vm = match call {
         RootCall::Version(_)
         | RootCall::NetworkEnsure(_)
+        | RootCall::DnsListen(_)
         | RootCall::InventoryRequest(_)
         | RootCall::Shutdown(_) => return None,
         RootCall::TapCreate(call) => &call.vm,

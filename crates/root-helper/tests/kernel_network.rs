@@ -3,7 +3,7 @@
 mod harness;
 
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{InventoryRequest, NetworkEnsure, TapCreate, TapDelete};
+use banger_protocol::root_api::{DNS_PORT, DnsListen, InventoryRequest, NetworkEnsure, TapCreate, TapDelete};
 use banger_protocol::wire::ErrorKind;
 use harness::{Helper, Start, folder, host_links, refusal_kind};
 
@@ -111,6 +111,38 @@ fn links_that_only_have_the_right_name_are_left_alone() {
     helper.inside("ip", &["tuntap", "add", "br-banger", "mode", "tap"]);
     assert_eq!(refusal_kind(connection.call(&NetworkEnsure {})), ErrorKind::Refused);
 }
+
+#[test]
+fn the_sockets_for_dns_are_open_once_on_the_bridge_and_again_when_they_were_closed() {
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    assert_eq!(refusal_kind(connection.call(&DnsListen {})), ErrorKind::NotFound, "without a bridge");
+    connection.call(&NetworkEnsure {}).unwrap();
+    for _ in 0..2 {
+        let (listening, sockets) = connection.call_with(&DnsListen {}, &[], |_| {}).unwrap();
+        assert_eq!((listening.changed, sockets.len()), (true, 2));
+        let (listening, none) = connection.call_with(&DnsListen {}, &[], |_| {}).unwrap();
+        assert_eq!((listening.changed, none.len()), (false, 0), "opened twice");
+
+        let port = DNS_PORT.to_string();
+        let asked = helper.inside("perl", &["-e", ECHO, &port]);
+        assert_eq!(asked, "", "the sockets were not connected to");
+        let [udp, tcp] = <[_; 2]>::try_from(sockets).unwrap();
+        let (udp, tcp) = (std::net::UdpSocket::from(udp), std::net::TcpListener::from(tcp));
+        let (mut packet, address) = ([0; 16], std::net::Ipv4Addr::new(172, 16, 0, 1));
+        let length = udp.recv(&mut packet).unwrap();
+        assert_eq!(&packet[..length], b"over udp");
+        drop(tcp.accept().unwrap());
+        assert_eq!(udp.local_addr().unwrap(), (address, DNS_PORT).into());
+        assert_eq!(tcp.local_addr().unwrap(), (address, DNS_PORT).into());
+    }
+}
+
+/// Sends a packet to the bridge, and connects to it.
+const ECHO: &str = r#"use IO::Socket::INET; my @to = (PeerAddr => "172.16.0.1", PeerPort => $ARGV[0]);
+    my $udp = IO::Socket::INET->new(@to, Proto => "udp") or die; $udp->send("over udp") or die;
+    IO::Socket::INET->new(@to, Proto => "tcp") or die;"#;
 
 #[test]
 fn the_hosts_own_links_stay_as_they_are() {

@@ -51,7 +51,7 @@ fn only_folders(sandbox: &Sandbox, fault: &str) {
 
 #[test]
 fn a_create_that_was_cut_off_anywhere_is_failed_and_owns_nothing_but_its_folder() {
-    crash_at_every_step(&[], &["vm", "create", "--name", "dev"], 8, |sandbox, fault| {
+    crash_at_every_step(&[], &["vm", "create", "--name", "dev"], 9, |sandbox, fault| {
         let view = sandbox.json(&["vm", "show", "dev"]);
         assert_eq!(view["state"], "failed", "{fault}: {view}");
         assert!(view["reason"].as_str().is_some_and(|why| why.contains("the daemon ended")), "{view}");
@@ -64,7 +64,7 @@ fn a_create_that_was_cut_off_anywhere_is_failed_and_owns_nothing_but_its_folder(
 
 #[test]
 fn a_run_that_was_cut_off_anywhere_is_removed_by_the_next_daemon() {
-    crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 12, |sandbox, _| {
+    crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 13, |sandbox, _| {
         sandbox.until("the next daemon has removed it", || sandbox.vm_ids().is_empty());
         sandbox.assert_nothing_left();
     });

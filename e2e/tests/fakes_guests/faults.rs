@@ -49,6 +49,7 @@ const CREATE: Flow = Flow {
         "make the root disk",
         "make the work disk",
         "make the bridge",
+        "answer questions about names",
         "make the tap",
         LAUNCH,
     ],
@@ -81,6 +82,7 @@ const RESTART: Flow = Flow {
         "make the root disk",
         "make the work disk",
         "make the bridge",
+        "answer questions about names",
         "make the tap",
         LAUNCH,
     ],
@@ -224,10 +226,10 @@ fn a_vm_that_could_not_be_paused_goes_on() {
 #[test]
 fn a_release_that_fails_after_a_failed_start_is_told_and_made_good_by_delete() {
     let sandbox = Sandbox::with_fake_guests();
-    // The eight steps of a start that fails by itself, then the release's first.
+    // The nine steps of a start that fails by itself, then the release's first.
     let made = sandbox
         .banger(["vm", "create", "--name", "dev", "--image", "boot-fails"])
-        .env("BANGER_FAULT", "fail:9");
+        .env("BANGER_FAULT", "fail:10");
     let _ =
         made.run().expect_failure(&["made to fail", "something was left behind", "could not remove the tap"]);
     assert!(sandbox.leftovers().iter().any(|line| line.starts_with("tap ")), "{:?}", sandbox.leftovers());

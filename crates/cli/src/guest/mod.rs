@@ -18,7 +18,7 @@ mod session;
 mod terminal;
 
 pub(crate) use copy::{CopyError, copy_in, copy_out};
-pub(crate) use dial::{DialError, dial, pass_both_ways, uptime};
+pub(crate) use dial::{DialError, dial, pass_both_ways};
 pub(crate) use session::{SessionError, run};
 pub(crate) use terminal::stdin_is_terminal;
 

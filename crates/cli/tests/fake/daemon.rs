@@ -2,8 +2,9 @@
 
 use super::agent;
 use banger_protocol::daemon_api::operation::{Event, OperationStarted, OperationState, OperationView};
-use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmView};
+use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmHealth, VmView};
 use banger_protocol::daemon_api::{DaemonCall, image::ImageView, kernel::KernelView, system::VersionReply};
+use banger_protocol::guest_api::Health;
 use banger_protocol::ids::{OperationId, VmId};
 use banger_protocol::names::VmName;
 use banger_protocol::wire::{
@@ -219,6 +220,13 @@ impl FakeDaemon {
             }
             DaemonCall::VmList(_) => value(&known.vms),
             DaemonCall::VmShow(show) => value(known.vm(&show.vm.0)?),
+            DaemonCall::VmHealth(asked) => {
+                let VmView { id, name, .. } = known.vm(&asked.vm.0)?;
+                let agent =
+                    Health { version: String::new(), boot_id: String::new(), usable: true, uptime_ms: 1 };
+                let systemd = Some("running".to_owned());
+                value(VmHealth { id, name, healthy: true, problem: None, agent: Some(agent), systemd })
+            }
             DaemonCall::VmLogs(logs) => {
                 let text = if logs.offset == 0 { "booting\n" } else { "" }.to_owned();
                 value(LogChunk { next_offset: logs.offset + text.len() as u64, text, live: false })

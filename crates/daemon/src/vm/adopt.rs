@@ -17,7 +17,7 @@
 
 use super::end::Seen;
 use super::release::{Depth, release};
-use super::{VmState, connect, delete, lease, pause, stop, view, watch};
+use super::{VmState, connect, delete, lease, names, pause, stop, view, watch};
 use crate::Services;
 use crate::client::agent;
 use crate::store::{ReserveError, VmRecord};
@@ -53,6 +53,21 @@ pub(crate) async fn adopt(services: &Arc<Services>) {
     for vm in vms {
         adopt_one(services, &vm).await;
     }
+    answer_guests(services).await;
+}
+
+/// Adopted guests have lost who answered them with the daemon before.
+async fn answer_guests(services: &Arc<Services>) {
+    if !view::all(services).is_ok_and(|vms| vms.iter().any(|vm| vm.state.running().is_some())) {
+        return;
+    }
+    let again = services.clone();
+    let served = tokio::task::spawn_blocking(move || again.dns.serve(&again.helper)).await;
+    match served {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(?error, "guests' questions about names are not answered"),
+        Err(error) => tracing::error!(%error, "guests' questions about names are not answered"),
+    }
 }
 
 /// Gives everything that belongs to a VM a row, unless that was done before.
@@ -79,6 +94,7 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
         VmState::Running(running) | VmState::Paused(running) => {
             if running.processes().all(crate::process::is_alive) {
                 tracing::info!(vm = %vm.id, name = %vm.name, pid = running.vmm.pid, "adopted");
+                names::publish(services, vm);
                 watch::spawn(services, vm.id.clone(), running.clone());
                 if let VmState::Paused(_) = vm.state {
                     if let Err(error) = pause::pause_again(services, &vm.id, running).await {

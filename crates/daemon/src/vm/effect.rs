@@ -12,6 +12,7 @@ use super::work_disk::{self, WorkDiskError};
 use crate::Services;
 use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
+use crate::network::dns;
 use banger_firecracker::Machine;
 use banger_protocol::ids::VmId;
 use banger_protocol::names::VmName;
@@ -52,6 +53,8 @@ pub(crate) enum Effect {
         base: PathBuf,
     },
     EnsureNetwork,
+    /// Makes sure that questions about guests' names are answered on the bridge, which is there.
+    ServeDns,
     CreateTap,
     StartProcess {
         program: Program,
@@ -83,6 +86,7 @@ impl Effect {
             Self::MakeWorkDisk { .. } => "make the work disk",
             Self::CloneDisk { .. } | Self::MakeCow { .. } => "make the root disk",
             Self::EnsureNetwork => "make the bridge",
+            Self::ServeDns => "answer questions about names",
             Self::CreateTap => "make the tap",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
             Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
@@ -123,6 +127,8 @@ impl EffectError {
 enum Cause {
     #[error(transparent)]
     Helper(#[from] HelperError),
+    #[error(transparent)]
+    Dns(dns::ServeError),
     #[error(transparent)]
     Clone(CloneError),
     #[error(transparent)]
@@ -190,12 +196,14 @@ pub(crate) async fn perform(
     let step = effect.label();
     let failed = |source: Cause| {
         let hint = match &source {
-            Cause::Helper(error) => error.hint(),
+            Cause::Helper(error) | Cause::Dns(dns::ServeError::Helper(error)) => error.hint(),
             Cause::Clone(error) => error.hint(),
             Cause::WorkDisk(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
             Cause::Firecracker(error) => error.hint(services.host.kvm),
-            Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => None,
+            Cause::Dns(_) | Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => {
+                None
+            }
         };
         EffectError { step, hint, source }
     };
@@ -290,6 +298,7 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         Effect::EnsureNetwork => {
             helper.call(&NetworkEnsure {}, &[])?;
         }
+        Effect::ServeDns => services.dns.serve(helper).map_err(Cause::Dns)?,
         Effect::CreateTap => {
             helper.call(&TapCreate { vm: vm.clone() }, &[])?;
         }

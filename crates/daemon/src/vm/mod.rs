@@ -25,6 +25,7 @@ mod keys;
 pub(crate) mod kill;
 pub(crate) mod lease;
 pub(crate) mod logs;
+mod names;
 pub(crate) mod pause;
 pub(crate) mod ports;
 mod reboot;

@@ -1,6 +1,7 @@
 //! Starts a VM. This file decides the order of the steps; each of them is an effect or a wait.
 //!
-//! preflight → folder, the VMM's beginning → config drive → root disk → work disk → network, tap → VMM → agent → usable
+//! preflight → folder, the VMM's beginning → config drive → root disk → work disk → network, tap → VMM → agent → name
+//!           → usable
 //!
 //! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
 //! between, [`release`] takes it all down again and the state says what it was.
@@ -14,7 +15,7 @@ use super::release::{Depth, ReleaseError, release};
 use super::shared_files::{SharedFileError, SharedFiles};
 use super::state::{Action, Running, VmState};
 use super::vmm::{self, NoVmm};
-use super::{config_drive, folder, keys, view, watch};
+use super::{config_drive, folder, keys, names, view, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
 use crate::store::{KernelRecord, StoreError, VmRecord};
@@ -142,6 +143,7 @@ async fn bring_up(
 
     stages.begin("network")?;
     perform(services, id, Effect::EnsureNetwork).await?;
+    perform(services, id, Effect::ServeDns).await?;
     perform(services, id, Effect::CreateTap).await?;
 
     stages.begin("vmm")?;
@@ -158,6 +160,7 @@ async fn bring_up(
             break boot_id;
         }
     };
+    names::publish(services, vm);
     if !early {
         stages.begin("usable")?;
         loop {
