@@ -14,8 +14,9 @@
 
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::ProcessIdentity;
+use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// The state folder.
@@ -67,15 +68,18 @@ impl StateFolder {
 
     /// Any living process that works in the folder of one of our VMs.
     ///
-    /// This is how a VM is found of which nobody wrote down that it was started.
+    /// This is how a VM is found of which nobody wrote down that it was started. Its process has a root directory of
+    /// its own and calls the folder by another path, so the folder is known by what it is.
     pub(crate) fn living_vm_process(&self) -> Option<ProcessIdentity> {
-        let vms = self.vms().canonicalize().ok()?;
+        let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+        let folders = std::fs::read_dir(self.vms()).ok()?.filter_map(Result::ok);
+        let folders: BTreeSet<_> = folders.filter_map(|entry| identity(&entry.path())).collect();
         let processes = std::fs::read_dir("/proc").ok()?;
         processes.filter_map(Result::ok).find_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            let working_folder = std::fs::read_link(entry.path().join("cwd")).ok()?;
+            let working_folder = identity(&entry.path().join("cwd"))?;
             // A shell may work there too; only the VMs' own processes have left our namespaces.
-            let is_vms = working_folder.parent() == Some(&vms)
+            let is_vms = folders.contains(&working_folder)
                 && crate::process::shares_our_user_namespace(pid) == Some(false);
             if is_vms { crate::process::identify(pid) } else { None }
         })
