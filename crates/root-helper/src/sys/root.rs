@@ -117,12 +117,13 @@ unsafe fn make(piece: &Piece) -> libc::c_long {
     }
 }
 
-/// Takes rights from a mount and all below it. A kernel before 5.12 cannot, and what protects a file there is its mode.
+/// Takes rights from a mount and all below it, to which nothing is added from outside any more. A kernel before 5.12
+/// cannot do that, and what protects a file there is its mode.
 ///
 /// # Safety
 /// As [`enter`].
 unsafe fn restrict(at: &CStr, attributes: u64) -> libc::c_long {
-    let change = Attributes { set: attributes, clear: 0, propagation: 0, user_namespace: 0 };
+    let change = Attributes { set: attributes, clear: 0, propagation: libc::MS_PRIVATE, user_namespace: 0 };
     let size = size_of::<Attributes>();
     // SAFETY: the structure is the one of this size that the call reads.
     let outcome = unsafe {
