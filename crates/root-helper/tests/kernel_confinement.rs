@@ -278,13 +278,34 @@ fn a_folder_that_is_not_the_one_that_was_handed_over_is_not_taken_for_it() {
 }
 
 #[test]
-fn what_the_host_mounts_later_is_found() {
-    // Only root mounts on a host; the same holds for an ordinary user's disk that is plugged in.
+fn what_the_host_mounts_later_is_mounted_for_the_helper_too_and_not_the_other_way() {
     let folder = folder();
-    let helper = backend(&sleeper(folder.path())).helper(folder.path());
-    let own = std::fs::read_to_string(format!("/proc/{}/mountinfo", helper.child.id())).unwrap();
-    let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let shared = host.lines().filter(|line| line.contains(" shared:")).count();
-    assert_eq!(own.lines().filter(|line| line.contains(" master:")).count(), shared);
-    assert!(!own.contains(" shared:"), "what the helper mounts stays its own: {own}");
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for name in ["hosts", "helpers"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    // A host of its own, in which anybody may mount.
+    let helper = format!(
+        "exec {} --local --bridge br-banger --address 172.16.0.1/24 --socket {}",
+        env!("CARGO_BIN_EXE_bangerd-root"),
+        at("root.sock")
+    );
+    let script = format!(
+        "({helper}) 2>{log} & until [ -S {socket} ]; do sleep 0.02; done; mount -t tmpfs later {hosts}; \
+         nsenter -t $! -U -m --preserve-credentials mount -t tmpfs later {helpers}; \
+         echo host $(grep -o '{folder}/[a-z]*' /proc/self/mountinfo); \
+         echo helper $(grep -o '{folder}/[a-z]*' /proc/$!/mountinfo); kill $!",
+        log = at("root.log"),
+        socket = at("root.sock"),
+        hosts = at("hosts"),
+        helpers = at("helpers"),
+        folder = folder.path().display(),
+    );
+    let output = run(
+        "unshare",
+        &["--user", "--map-root-user", "--mount", "--propagation", "shared", "sh", "-c", &script],
+    );
+    let said_here = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said(&said_here, "host"), [at("hosts")], "{output:?}");
+    assert_eq!(said(&said_here, "helper"), [format!("{} {}", at("hosts"), at("helpers"))], "{output:?}");
 }
