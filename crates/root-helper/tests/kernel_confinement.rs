@@ -244,7 +244,8 @@ fn programs_start_wherever_they_lie() {
     for program in [Path::new("/usr/bin/sleep"), &dynamic, &standalone, &link, &with_files] {
         let vm = Vm::new(folder.path());
         let below = tempfile::tempdir_in(folder.path()).unwrap();
-        start(&backend(program).helper(below.path()), &vm);
+        let helper = backend(program).helper(below.path());
+        start(&helper, &vm);
         // It was executed: this is what it thinks of arguments that are not meant for it.
         log = vm.log_with("unrecognized option");
     }
