@@ -11,7 +11,6 @@
 mod build;
 mod catalog;
 mod commands;
-mod config;
 mod daemon;
 mod failure;
 mod guest;

@@ -87,9 +87,8 @@ impl<'de> Deserialize<'de> for OrOff {
 
 pub(crate) fn parse(text: &str, paths: &LocalPaths, machine: &Machine) -> Result<Config, ConfigError> {
     let file = File { text, paths };
-    let written: Written = toml::from_str(text).map_err(|error| {
-        file.wrong(error.span().unwrap_or_default(), name_the_nearest(error.message()))
-    })?;
+    let written: Written = toml::from_str(text)
+        .map_err(|error| file.wrong(error.span().unwrap_or_default(), name_the_nearest(error.message())))?;
     let legal = "a legal name";
     let defaults = written.vm_defaults;
     let size = |size: Size| size.0;
@@ -177,10 +176,10 @@ fn name_the_nearest(message: &str) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::path::Path;
     use banger_protocol::local_paths::Environment;
     use proptest::prelude::*;
     use std::ffi::OsStr;
+    use std::path::Path;
 
     pub(crate) fn read(text: &str) -> Result<Config, ConfigError> {
         let environment = Environment { home: Some(OsStr::new("/home/ada")), ..Environment::default() };
@@ -208,7 +207,11 @@ pub(crate) mod tests {
     #[test]
     fn a_misspelt_key_is_an_error_with_its_line_and_the_nearest_known_one() {
         for (text, line, message) in [
-            ("log_level = \"debug\"\n\ndefault_imag = \"x\"\n", 3, "`default_imag` is not known; did you mean `default_image`?"),
+            (
+                "log_level = \"debug\"\n\ndefault_imag = \"x\"\n",
+                3,
+                "`default_imag` is not known; did you mean `default_image`?",
+            ),
             ("[vm_defaults]\nvcpus = 2\n", 2, "`vcpus` is not known; did you mean `vcpu`?"),
             ("[vm_default]\n", 1, "`vm_default` is not known; did you mean `vm_defaults`?"),
             ("log_level = \"inof\"", 1, "`inof` is not known; did you mean `info`?"),

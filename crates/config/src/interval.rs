@@ -63,7 +63,19 @@ mod tests {
         for (text, milliseconds) in [("50ms", 50), ("90s", 90_000), ("15m", 900_000), ("1d", 86_400_000)] {
             assert_eq!(text.parse(), Ok(Interval(milliseconds)), "{text}");
         }
-        for bad in ["", "5", "m", "0s", "-1s", "1.5h", "2 h", "1w", "off", "99999999999999999999d", "9999999999999999d"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "0s",
+            "-1s",
+            "1.5h",
+            "2 h",
+            "1w",
+            "off",
+            "99999999999999999999d",
+            "9999999999999999d",
+        ] {
             assert!(bad.parse::<Interval>().is_err(), "{bad:?} was accepted");
         }
     }

@@ -55,7 +55,9 @@ impl ConfigError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The file, in this line.
-    Config { line: usize },
+    Config {
+        line: usize,
+    },
     /// What was found on this machine.
     Host,
     BuiltIn,

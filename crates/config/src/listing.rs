@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn a_program_is_the_one_in_the_file_or_the_one_that_was_found() {
         let found = |key| (key == "qemu_bin").then(|| PathBuf::from("/usr/bin/qemu"));
-        let one = |config: &Config, key| config.entries(found).into_iter().find(|entry| entry.key == key).unwrap();
+        let one =
+            |config: &Config, key| config.entries(found).into_iter().find(|entry| entry.key == key).unwrap();
         let config = read("\nfirecracker_bin = \"/opt/fc\"").unwrap();
         let set = one(&config, "firecracker_bin");
         assert_eq!((set.value.as_deref(), set.source), (Some("/opt/fc"), Source::Config { line: 2 }));

@@ -3,7 +3,8 @@
 use crate::Services;
 use crate::store::{ImageRecord, KernelRecord};
 use crate::vm::adopt::unrecorded_folders;
-use crate::vm::vmm::{Kvm, NoVmm, choose, find, find_firecracker};
+use crate::vm::program::find;
+use crate::vm::vmm::{Kvm, NoVmm, choose, find_firecracker};
 use banger_protocol::daemon_api::system::{DoctorReport, DoctorRow, Verdict};
 use banger_protocol::root_api::Acceleration;
 use banger_protocol::size::ByteSize;
@@ -40,7 +41,7 @@ fn kvm(services: &Services) -> DoctorRow {
 
 fn vmm(services: &Services) -> DoctorRow {
     let host = &services.host;
-    match choose(host, services.config.vmm, 1) {
+    match choose(host, services.config.vmm.value, 1) {
         Ok(vmm) => {
             let how = match vmm.acceleration() {
                 Acceleration::Kvm => "with KVM",
@@ -176,13 +177,13 @@ fn state(services: &Services) -> Vec<DoctorRow> {
         let hint = "what could be read of it was taken over: remove the file when you miss nothing";
         rows.push(row(Verdict::Warn, "set aside", path.display().to_string(), Some(hint)));
     }
-    let image = services.store.find::<ImageRecord>(services.config.default_image.as_str());
+    let image = services.store.find::<ImageRecord>(services.config.default_image.value.as_str());
     rows.push(match image {
         Ok(Some(image)) => row(Verdict::Pass, "default image", image.name.to_string(), None),
         Ok(None) | Err(_) => row(
             Verdict::Warn,
             "default image",
-            format!("`{}` is not built yet", services.config.default_image),
+            format!("`{}` is not built yet", services.config.default_image.value),
             Some("the first `banger vm run` builds it"),
         ),
     });

@@ -8,7 +8,6 @@
 mod artefact;
 mod client;
 mod clone;
-mod config;
 mod doctor;
 mod image;
 mod kernel;
@@ -22,10 +21,10 @@ mod store;
 mod vm;
 
 use anyhow::{Context, bail};
+use banger_config::{Config, ConfigError, LogLevel};
 use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
 use banger_protocol::root_api::Settings;
 use client::helper::Helper;
-use config::{Config, LogLevel};
 use network::Range;
 use operation::Operations;
 use paths::StateFolder;
@@ -95,6 +94,9 @@ fn main() -> ExitCode {
 }
 
 fn hint_for(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<ConfigError>() {
+        return Some(error.hint());
+    }
     let file = cause.downcast_ref().and_then(clone::hint_for);
     file.or_else(|| cause.downcast_ref().and_then(store::hint_for))
 }
@@ -119,8 +121,8 @@ fn run() -> anyhow::Result<()> {
     allow_many_descriptors();
     let uid = rustix::process::geteuid().as_raw();
     let paths = local_paths(uid)?;
-    let config = Config::read(&paths.config)?;
-    start_log(config.log_level.map(LogLevel::as_str))?;
+    let config = Config::read(&paths)?;
+    start_log(config.log_level.value)?;
     make_private_folder(&paths.runtime, uid)?;
     let state = StateFolder::make(paths.state.clone())
         .with_context(|| format!("the state folder {} cannot be used", paths.state.display()))?;
@@ -157,10 +159,10 @@ fn local_paths(uid: u32) -> anyhow::Result<LocalPaths> {
     })?)
 }
 
-/// `BANGER_LOG` goes before the settings; `info` is the default.
-fn start_log(level: Option<&str>) -> anyhow::Result<()> {
+/// `BANGER_LOG` goes before the settings.
+fn start_log(level: LogLevel) -> anyhow::Result<()> {
     let wanted = std::env::var("BANGER_LOG").ok();
-    let wanted = wanted.as_deref().or(level).unwrap_or(LogLevel::Info.as_str());
+    let wanted = wanted.as_deref().unwrap_or(level.as_str());
     let filter = tracing_subscriber::EnvFilter::try_new(wanted)
         .with_context(|| format!("`{wanted}` is not a log level"))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
@@ -201,11 +203,11 @@ async fn serve_until_told(
     let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
     let host = vm::vmm::Host::look(&config);
-    let text = |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
+    let text = |program: &vm::program::Program| program.path().map(|path| path.display().to_string());
     let settings = Settings {
-        qemu: text(host.qemu.as_ref()),
-        vsock_backend: text(host.vsock_backend.as_ref()),
-        firecracker: text(host.firecracker.as_ref().map(|found| &found.path)),
+        qemu: text(&host.qemu),
+        vsock_backend: text(&host.vsock_backend),
+        firecracker: text(&host.firecracker),
         bridge: BRIDGE.to_owned(),
         address: Range::LOCAL.bridge,
         prefix: Range::LOCAL.prefix,
@@ -219,7 +221,7 @@ async fn serve_until_told(
         reflink: clone::can_reflink(&state.vms()),
         faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
         agent: find_agent(),
-        ssh_key: config.ssh_key_path.clone().unwrap_or_else(|| state.ssh_key()),
+        ssh_key: config.ssh_key_path.value.clone(),
         socket: paths.socket.clone(),
         owner_uid: uid,
         started: Instant::now(),
@@ -266,5 +268,5 @@ fn listen(socket: &Path) -> anyhow::Result<tokio::net::UnixListener> {
 }
 
 fn find_agent() -> PathBuf {
-    vm::vmm::find(AGENT).unwrap_or_else(|| Path::new("/usr/lib/banger").join(AGENT))
+    vm::program::find(AGENT).unwrap_or_else(|| Path::new("/usr/lib/banger").join(AGENT))
 }

@@ -45,10 +45,6 @@ impl StateFolder {
         self.0.join("helper.log")
     }
 
-    pub(crate) fn ssh_key(&self) -> PathBuf {
-        self.0.join("ssh/id_ed25519")
-    }
-
     pub(crate) fn images(&self) -> PathBuf {
         self.0.join("images")
     }

@@ -1,10 +1,10 @@
 use crate::build::{Builder, ensure_kernel};
 use crate::catalog::Catalog;
-use crate::config::Config;
 use crate::daemon::{self, Daemon};
 use crate::failure::{Failure, Outcome};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
+use banger_config::Config;
 use banger_protocol::daemon_api::image::Show;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
@@ -49,7 +49,7 @@ impl Args {
         refuse_existing(&mut daemon, name)?;
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
         let progress = Progress::live_or_plain(name.as_str());
-        let config = Config::read(&paths.config);
+        let config = Config::read(&paths)?;
         let builder = Builder { paths: &paths, config: &config, signals: &signals, progress: &progress };
         ensure_kernel(&builder, &mut daemon, kernel)?;
         let image = builder.image(&mut daemon, entry, name, kernel, self.size)?;

@@ -1,9 +1,9 @@
 use super::vm_ssh::{config_word, shell_word};
-use crate::config::Config;
 use crate::daemon;
 use crate::failure::{Failure, Outcome};
 use crate::places;
 use crate::printer;
+use banger_config::Config;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ fn block() -> Result<String, Failure> {
     let program = places::own_program()?;
     let program = program.to_string_lossy();
     let paths = daemon::paths()?;
-    let key = Config::read(&paths.config).ssh_key_path.unwrap_or(paths.ssh_key);
+    let key = Config::read(&paths)?.ssh_key_path.value;
     Ok(format!(
         "{BEGIN}Host *.vm
     User root

@@ -6,6 +6,7 @@
 
 use super::sys;
 use crate::tool::Tool;
+use banger_config::{Config, ConfigError};
 use banger_protocol::local_paths::{LocalPaths, PrivateFolderError, make_private_folder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
@@ -34,6 +35,8 @@ const PROGRAM: &str = "bangerd";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
+    #[error(transparent)]
+    Config(ConfigError),
     #[error(transparent)]
     Folder(PrivateFolderError),
     #[error("{} cannot be opened", path.display())]
@@ -80,6 +83,7 @@ impl StartError {
             Self::Ended { log, .. } | Self::Silent { log } => {
                 Some(format!("the whole log is {}", log.path.display()))
             }
+            Self::Config(error) => Some(error.hint()),
             Self::NoProgram => Some("install all of banger's programs into one folder".to_owned()),
             Self::Folder(PrivateFolderError::Make { .. }) | Self::Open { .. } => Some(
                 "banger needs to write there; XDG_STATE_HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR name other places"
@@ -97,6 +101,8 @@ fn is_full(path: &Path) -> bool {
 
 /// Starts the daemon, unless somebody else did meanwhile, and waits until it answers.
 pub(super) fn start(paths: &LocalPaths) -> Result<UnixStream, StartError> {
+    // It would refuse them too, but only into its log.
+    Config::read(paths).map_err(StartError::Config)?;
     let uid = rustix::process::geteuid().as_raw();
     for folder in [&paths.state, &paths.cache, &paths.runtime] {
         make_private_folder(folder, uid).map_err(StartError::Folder)?;

@@ -13,8 +13,8 @@
 
 use super::effect::Effect;
 use crate::Services;
-use crate::config::RootDiskChoice;
 use crate::store::KernelRecord;
+use banger_config::RootDiskChoice;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{Disk, DiskRole, DiskSource};
 use std::path::Path;
@@ -44,7 +44,7 @@ impl Circumstances {
         let folder = services.state.vm(vm);
         let loads = |kernel: &KernelRecord| kernel.boot_modules.iter().any(|module| module == "dm_snapshot");
         Self {
-            choice: services.config.root_disk,
+            choice: services.config.root_disk.value,
             has_root: folder.join(DiskRole::Root.file_name()).exists(),
             has_cow: folder.join(DiskRole::Cow.file_name()).exists(),
             reflink: services.reflink,

@@ -27,6 +27,7 @@ pub(crate) mod lease;
 pub(crate) mod logs;
 pub(crate) mod pause;
 pub(crate) mod ports;
+pub(crate) mod program;
 mod reboot;
 mod release;
 mod resolve;
