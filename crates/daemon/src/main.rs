@@ -9,6 +9,7 @@ mod artefact;
 mod client;
 mod clone;
 mod doctor;
+mod idle;
 mod image;
 mod kernel;
 mod network;
@@ -17,6 +18,7 @@ mod paths;
 mod process;
 mod route;
 mod serve;
+mod sockets;
 mod store;
 mod vm;
 
@@ -53,6 +55,8 @@ pub(crate) struct Services {
     pub operations: Operations,
     pub locks: vm::Locks,
     pub doors: vm::Doors,
+    pub activity: vm::Activity,
+    pub clients: Arc<idle::Clients>,
     pub helper: Helper,
     pub state: StateFolder,
     pub config: Config,
@@ -199,6 +203,7 @@ async fn serve_until_told(
     config: Config,
     uid: u32,
 ) -> anyhow::Result<()> {
+    let idle_limit = idle::limit(std::env::var("BANGER_IDLE_EXIT").ok().as_deref())?;
     let store = Store::open(&state.database())?;
     let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
@@ -217,6 +222,8 @@ async fn serve_until_told(
         operations: Operations::default(),
         locks: vm::Locks::default(),
         doors: vm::Doors::default(),
+        activity: vm::Activity::default(),
+        clients: Arc::default(),
         range: Range::LOCAL,
         reflink: clone::can_reflink(&state.vms()),
         faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
@@ -238,6 +245,10 @@ async fn serve_until_told(
     let listener = listen(&paths.socket)?;
     tracing::info!(version = banger_protocol::VERSION, socket = %paths.socket.display(), "serving");
     tokio::spawn(serve::serve(listener, services.clone()));
+    tokio::spawn(vm::look_after::look_after(services.clone()));
+    if let Some(limit) = idle_limit {
+        tokio::spawn(idle::end_when_idle(services.clone(), limit));
+    }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}

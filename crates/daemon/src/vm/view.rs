@@ -37,8 +37,17 @@ pub(crate) fn all(services: &Services) -> Result<Vec<VmRecord>, RpcError> {
     Ok(services.store.vms()?.0)
 }
 
-/// The VM a user means.
+/// The VM a user means, who thereby uses it.
 pub(crate) fn find(services: &Services, reference: &VmRef) -> Result<VmRecord, RpcError> {
+    let vm = look_up(services, reference)?;
+    if vm.state.running().is_some() {
+        services.activity.touch(&vm.id);
+    }
+    Ok(vm)
+}
+
+/// The VM a user means who only looks at the numbers.
+pub(super) fn look_up(services: &Services, reference: &VmRef) -> Result<VmRecord, RpcError> {
     super::resolve(all(services)?, reference)
 }
 
