@@ -14,6 +14,7 @@ mod image;
 mod kernel;
 mod network;
 mod operation;
+mod packages;
 mod paths;
 mod process;
 mod route;
@@ -59,6 +60,7 @@ pub(crate) struct Services {
     pub clients: Arc<idle::Clients>,
     pub helper: Helper,
     pub state: StateFolder,
+    pub paths: LocalPaths,
     pub config: Config,
     pub host: vm::vmm::Host,
     pub range: Range,
@@ -73,8 +75,6 @@ pub(crate) struct Services {
     pub started: Instant,
     /// Cancelled when the daemon shall end.
     pub stopping: CancellationToken,
-    /// Folders of images and kernels that cannot be read.
-    pub damaged: Vec<PathBuf>,
     pub starting: vm::Starting,
 }
 
@@ -107,10 +107,11 @@ fn hint_for(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 
 fn run() -> anyhow::Result<()> {
     let mut arguments = lexopt::Parser::from_env();
-    let mut local = false;
+    let (mut local, mut doctor) = (false, false);
     while let Some(argument) = arguments.next().context("the command line cannot be read")? {
         match argument {
             lexopt::Arg::Long("local") => local = true,
+            lexopt::Arg::Long("doctor") => doctor = true,
             lexopt::Arg::Long("version") => {
                 let version = format!("bangerd {}\n", banger_protocol::VERSION);
                 return Ok(std::io::Write::write_all(&mut std::io::stdout(), version.as_bytes())?);
@@ -120,6 +121,10 @@ fn run() -> anyhow::Result<()> {
     }
     if !local {
         bail!("only local mode can be started by hand: `bangerd --local`");
+    }
+    if doctor {
+        let report = doctor::run_alone(&local_paths(rustix::process::geteuid().as_raw())?);
+        return Ok(serde_json::to_writer(std::io::stdout(), &report)?);
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     allow_many_descriptors();
@@ -205,8 +210,8 @@ async fn serve_until_told(
 ) -> anyhow::Result<()> {
     let idle_limit = idle::limit(std::env::var("BANGER_IDLE_EXIT").ok().as_deref())?;
     let store = Store::open(&state.database())?;
-    let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
-    damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
+    artefact::load_all::<ImageRecord>(&state.images(), &store)?;
+    artefact::load_all::<KernelRecord>(&state.kernels(), &store)?;
     let host = vm::vmm::Host::look(&config);
     let text = |program: &vm::program::Program| program.path().map(|path| path.display().to_string());
     let settings = Settings {
@@ -234,9 +239,9 @@ async fn serve_until_told(
         started: Instant::now(),
         stopping: CancellationToken::new(),
         starting: vm::Starting::default(),
-        damaged,
         store,
         state,
+        paths: paths.clone(),
         config,
         host,
     });
@@ -278,6 +283,7 @@ fn listen(socket: &Path) -> anyhow::Result<tokio::net::UnixListener> {
     tokio::net::UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))
 }
 
-fn find_agent() -> PathBuf {
+/// The guest agent's program, there or not.
+pub(crate) fn find_agent() -> PathBuf {
     vm::program::find(AGENT).unwrap_or_else(|| Path::new("/usr/lib/banger").join(AGENT))
 }

@@ -5,11 +5,13 @@
 //!    └── nobody there ── start (one at a time) ──────►   └── another one ──► refused, with what to do
 //! ```
 
+mod examine;
 mod operation;
 mod start;
 mod stop;
 mod sys;
 
+pub(crate) use examine::examine;
 pub(crate) use operation::{FollowError, follow};
 pub(crate) use stop::stop_other_version;
 

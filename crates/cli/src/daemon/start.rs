@@ -155,7 +155,7 @@ fn lock(path: &Path) -> Result<File, StartError> {
 }
 
 /// Beside this program (a build folder), in the package's own folder, or in `PATH`.
-fn find_program() -> Option<Tool> {
+pub(super) fn find_program() -> Option<Tool> {
     let own = std::env::current_exe().ok();
     let folder = own.as_deref().and_then(Path::parent);
     let beside = folder.and_then(|folder| Tool::at(folder.join(PROGRAM)));

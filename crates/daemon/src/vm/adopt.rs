@@ -17,7 +17,7 @@
 
 use super::end::Seen;
 use super::release::{Depth, release};
-use super::{VmState, connect, delete, lease, pause, stop, view, watch};
+use super::{VmState, connect, delete, lease, pause, stop, watch};
 use crate::Services;
 use crate::client::agent;
 use crate::store::{ReserveError, VmRecord};
@@ -146,14 +146,4 @@ async fn strays(services: &Arc<Services>, known: &BTreeSet<VmId>) -> BTreeSet<Vm
         Err(error) => tracing::error!(%error, "the helper's inventory could not be read"),
     }
     found.difference(known).cloned().collect()
-}
-
-/// Folders among the VMs' that belong to none; for the doctor.
-pub(crate) fn unrecorded_folders(services: &Services) -> Vec<String> {
-    let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
-    let found: BTreeSet<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    // Asked after looking: a VM has its row before its folder.
-    let Ok(vms) = view::all(services) else { return Vec::new() };
-    let known: BTreeSet<String> = vms.iter().map(|vm| vm.id.to_string()).collect();
-    found.difference(&known).cloned().collect()
 }

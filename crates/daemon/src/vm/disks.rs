@@ -28,6 +28,33 @@ pub(super) enum RootDisk {
     Joined,
 }
 
+/// How root disks of VMs that are started for the first time are kept here, for the doctor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootDiskWay {
+    Reflink,
+    GuestSnapshot,
+    Copy,
+}
+
+/// The way for a kernel, or for one that is not here yet and joins disks as the catalogue's do. Pure.
+pub(crate) fn root_disk_way(
+    choice: RootDiskChoice,
+    reflink: bool,
+    kernel: Option<&KernelRecord>,
+) -> RootDiskWay {
+    let kernel_joins = kernel.is_none_or(joins);
+    let here = Circumstances { choice, has_root: false, has_cow: false, reflink, kernel_joins };
+    match RootDisk::choose(here) {
+        RootDisk::Own if reflink => RootDiskWay::Reflink,
+        RootDisk::Own => RootDiskWay::Copy,
+        RootDisk::Joined => RootDiskWay::GuestSnapshot,
+    }
+}
+
+fn joins(kernel: &KernelRecord) -> bool {
+    kernel.boot_modules.iter().any(|module| module == "dm_snapshot")
+}
+
 /// What the way is chosen by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances {
@@ -42,13 +69,12 @@ pub(super) struct Circumstances {
 impl Circumstances {
     pub(super) fn look(services: &Services, vm: &VmId, kernel: Option<&KernelRecord>) -> Self {
         let folder = services.state.vm(vm);
-        let loads = |kernel: &KernelRecord| kernel.boot_modules.iter().any(|module| module == "dm_snapshot");
         Self {
             choice: services.config.root_disk.value,
             has_root: folder.join(DiskRole::Root.file_name()).exists(),
             has_cow: folder.join(DiskRole::Cow.file_name()).exists(),
             reflink: services.reflink,
-            kernel_joins: kernel.is_some_and(loads),
+            kernel_joins: kernel.is_some_and(joins),
         }
     }
 }

@@ -48,6 +48,7 @@ mod watch;
 mod work_disk;
 
 pub(crate) use activity::Activity;
+pub(crate) use disks::{RootDiskWay, root_disk_way};
 pub(crate) use effect::Faults;
 pub(crate) use keys::{own_key, public_of};
 pub(crate) use resolve::resolve;

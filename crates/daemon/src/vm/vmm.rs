@@ -140,7 +140,7 @@ pub(crate) enum NoVmm {
 impl NoVmm {
     pub(crate) fn hint(&self) -> String {
         match self {
-            Self::NoQemu => "install it: `sudo apt install qemu-system-x86` on Debian, `sudo dnf install qemu-system-x86-core` on Fedora, `sudo pacman -S qemu-system-x86` on Arch".to_owned(),
+            Self::NoQemu => format!("install it: {}", crate::packages::install("qemu-system-x86_64")),
             Self::NoVsockBackend => {
                 "install it: `cargo install vhost-device-vsock --version 0.3.0`".to_owned()
             }
