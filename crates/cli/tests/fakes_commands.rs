@@ -47,7 +47,8 @@ fn a_command_that_cannot_be_started_says_why_with_a_shells_code() {
     world.daemon().has_vm(ONE, "dev");
     let finished = world.run(&["vm", "exec", "dev", "--", "/no/such/program"]);
     assert_eq!(finished.code, Some(127));
-    assert!(finished.err.starts_with("banger: /no/such/program: "), "{}", finished.err);
+    let said = "banger: the command was not run in the guest\n  /no/such/program: ";
+    assert!(finished.err.starts_with(said) && finished.err.contains("\nhint: "), "{}", finished.err);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The file's text and what it comes to.
 
+use crate::nearest::nearest;
 use crate::{
     Config, ConfigError, Interval, LogLevel, Machine, RootDiskChoice, Setting, Source, VmDefaults, VmmChoice,
 };
@@ -166,8 +167,7 @@ fn name_the_nearest(message: &str) -> String {
     let (true, Some(unknown)) = (message.starts_with("unknown "), quoted.next()) else {
         return message.to_owned();
     };
-    let likeness = |known: &str| strsim::jaro_winkler(unknown, known);
-    match quoted.max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
+    match nearest(unknown, quoted) {
         Some(nearest) => format!("`{unknown}` is not known; did you mean `{nearest}`?"),
         None => format!("`{unknown}` is not known"),
     }

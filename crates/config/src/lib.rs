@@ -13,11 +13,13 @@ mod file;
 mod interval;
 mod listing;
 mod machine;
+mod nearest;
 
 pub use choice::{LogLevel, RootDiskChoice, VmmChoice};
 pub use interval::{Interval, ParseIntervalError};
 pub use listing::Entry;
 pub use machine::Machine;
+pub use nearest::probably_meant;
 
 use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::names::{ImageName, KernelName};

@@ -168,7 +168,8 @@ pub(crate) fn remove<A: Artefact>(parent: &Path, name: &str, store: &Store) -> R
     if let Some((_, first)) = users.first() {
         let others = users.len() - 1;
         let and_more = if others == 0 { String::new() } else { format!(" and {others} more") };
-        let message = format!("the {} `{name}` is used by VM `{first}`{and_more}", A::KIND);
+        let message =
+            format!("the {} `{name}` was not removed: it is used by VM `{first}`{and_more}", A::KIND);
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete it first: `banger vm delete {first}`")));
     }

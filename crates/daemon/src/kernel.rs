@@ -170,7 +170,8 @@ pub(crate) fn refresh_initrds(services: &Services) {
 pub(crate) fn delete(services: &Services, name: KernelName) -> Result<Deleted, RpcError> {
     let images: Vec<ImageRecord> = services.store.all()?;
     if let Some(image) = images.iter().find(|image| image.kernel == name) {
-        let message = format!("the kernel `{name}` is needed by the image `{}`", image.name);
+        let message =
+            format!("the kernel `{name}` was not removed: it is needed by the image `{}`", image.name);
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete the image first: `banger image delete {}`", image.name)));
     }

@@ -4,7 +4,7 @@ use crate::daemon::{self, Daemon};
 use crate::failure::{Failure, Outcome};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
-use banger_config::Config;
+use banger_config::{Config, probably_meant};
 use banger_protocol::daemon_api::kernel::Show;
 use banger_protocol::names::KernelName;
 use banger_protocol::wire::{ConnectionError, ErrorKind};
@@ -29,8 +29,13 @@ impl Args {
         let config = Config::read(&paths)?;
         let name = self.name.as_deref().unwrap_or(config.default_kernel.value.as_str());
         let Some(entry) = catalog.kernel(name) else {
-            return Err(Failure::message(format!("`{name}` is not in the catalogue"))
-                .with_hint("`banger kernel list --available` shows what is"));
+            let meant = probably_meant(name, catalog.kernels.iter().map(|entry| entry.name.as_str()));
+            let hint = "`banger kernel list --available` shows what is";
+            let hint = match meant {
+                Some(meant) => format!("did you mean `{meant}`? {hint}"),
+                None => hint.to_owned(),
+            };
+            return Err(Failure::message(format!("`{name}` is not in the catalogue")).with_hint(hint));
         };
         let mut daemon = Daemon::connect()?;
         if !self.force {

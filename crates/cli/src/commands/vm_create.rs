@@ -34,7 +34,7 @@ pub(super) struct Machine {
     #[arg(long)]
     kernel: Option<KernelName>,
     /// How many processors.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count)]
     vcpu: Option<u32>,
     /// How much memory, as 512M or 4G.
     #[arg(long, value_name = "SIZE")]
@@ -45,6 +45,11 @@ pub(super) struct Machine {
     /// Do not wait until the guest is usable; its agent is enough.
     #[arg(long)]
     early: bool,
+}
+
+/// A number of processors, as far as it can be told without looking at the host.
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of processors: write it as 2"))
 }
 
 /// How long a VM is to live, and whether it is to run.

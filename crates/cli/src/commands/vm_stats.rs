@@ -10,6 +10,7 @@ use std::time::Duration;
 ///
 /// `banger vm stats` is about all that are up, `banger vm stats dev` about one. CPU is the part
 /// of one processor that it takes now, TIME what it has taken since its start, DISK what a VM's own files take.
+/// `banger vm set` gives a VM more or less.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Names, ids or beginnings of ids; every VM that is up if none is given.

@@ -34,7 +34,8 @@ pub(crate) fn examine() -> Result<DoctorReport, ExamineError> {
     }
     let program = start::find_program().ok_or(ExamineError::NoProgram)?;
     let mut command = program.command_of_the_user();
-    let output = command.args(["--local", "--doctor"]).stdin(Stdio::null()).output().map_err(ExamineError::Run)?;
+    let output =
+        command.args(["--local", "--doctor"]).stdin(Stdio::null()).output().map_err(ExamineError::Run)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(ExamineError::Ended { status: output.status, said });

@@ -73,6 +73,10 @@ pub(super) fn allow(vm: &VmRecord, action: Action) -> Result<bool, RpcError> {
     };
     let because = vm.state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
     let (name, state, participle) = (&vm.name, vm.state.name(), action.participle());
-    Err(RpcError::new(kind, format!("VM `{name}` is {state} and cannot be {participle}{because}"))
+    let is = match &vm.state {
+        VmState::Created => "has not been started".to_owned(),
+        _ => format!("is {state}"),
+    };
+    Err(RpcError::new(kind, format!("VM `{name}` {is} and cannot be {participle}{because}"))
         .with_hint(vm.state.way_out(action, name)))
 }
