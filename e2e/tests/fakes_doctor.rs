@@ -21,8 +21,9 @@ fn rows(report: &Value, subject: &str) -> Vec<String> {
 }
 
 fn setting(report: &Value, key: &str) -> Value {
-    let settings = report["settings"].as_array().expect("there are settings").iter();
-    settings.cloned().find(|setting| setting["key"] == key).unwrap_or_else(|| panic!("{key} is not listed"))
+    let mut settings = report["settings"].as_array().expect("there are settings").iter();
+    let found = settings.find(|setting| setting["key"] == key);
+    found.unwrap_or_else(|| panic!("{key} is not listed")).clone()
 }
 
 #[track_caller]

@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn what_a_vm_that_is_down_or_unknown_has_is_left_over_but_for_a_known_ones_folder() {
-        let [down, unreadable, unknown] = [const { () }; 3].map(|()| VmId::random());
+        let (down, unreadable, unknown) = (VmId::random(), VmId::random(), VmId::random());
         let seen = Seen {
             folders: [&down, &unreadable, &unknown].map(ToString::to_string).into(),
             processes: vec![(down.clone(), 7), (unreadable.clone(), 8)],
             taps: vec![unknown.clone()],
         };
         let vm = VmRecord { id: down.clone(), state: VmState::Created, ..recorded() };
-        let found = seen.unowned(&[vm.clone()], &[unreadable.to_string()]);
+        let found = seen.unowned(std::slice::from_ref(&vm), &[unreadable.to_string()]);
         let tap = format!("tap {}", unknown.tap_name());
         assert_eq!(found, [format!("folder vms/{unknown}"), format!("process 7 of VM {down}"), tap]);
         let up = VmRecord { state: VmState::Starting, ..vm };
