@@ -52,6 +52,19 @@ fn a_command_that_cannot_be_started_says_why_with_a_shells_code() {
 }
 
 #[test]
+fn whoever_comes_to_a_daemon_that_is_ending_tries_again() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_vm(ONE, "dev");
+    for line in [&["vm", "list", "-q"][..], &["ps", "-q"]] {
+        daemon.hangs_up(3);
+        let finished = world.run(line);
+        assert_eq!((finished.code, finished.err.as_str()), (Some(0), ""));
+        assert_eq!(finished.out, format!("{ONE}\n").into_bytes());
+    }
+}
+
+#[test]
 fn a_signal_goes_to_the_guests_command() {
     let world = World::new();
     let daemon = world.daemon();
