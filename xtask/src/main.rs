@@ -38,7 +38,7 @@ usage: cargo xtask <command>
                    with `--ring guest --on-host` in the test host
   demo             a command in a real guest, and how long that guest took to boot
   host             a whole Debian to test on: systemd, device mapper, KVM (says more when called)
-  bench [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
+  bench [--on-host] [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
                    the figures banger promises, measured here
   ci               setup, check, build and all tests
 

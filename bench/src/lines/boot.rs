@@ -4,11 +4,15 @@
 //! taking everything down after. What our own processes work meanwhile is read from the kernel's accounts of them, in
 //! hundredths of a second.
 
-use crate::figure::{Line, Target, Value};
+use crate::figure::{Line, Target, Value as Figure};
 use crate::inside::boot::{MACHINE, TAP, Vmm};
 use crate::samples::Samples;
 use anyhow::{Context as _, Result, ensure};
 use banger_e2e::Sandbox;
+use banger_protocol::root_api::API_SOCKET;
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,16 +37,20 @@ pub(super) fn measure() -> Result<Vec<Line>> {
         }
     }
     let (ours, work, by_hand) = (Samples::new(ours), Samples::new(work), Samples::new(by_hand));
+    let reference = match machine.vmm {
+        Vmm::Qemu { .. } => "QEMU by hand",
+        Vmm::Firecracker { .. } => "Firecracker by hand",
+    };
     Ok(vec![
         Line::new("run", "`vm run --rm -- true`", ours.median(), Target::AtMostTimes(1.15))
-            .against("the VMM by hand", by_hand.median()),
+            .against(reference, by_hand.median()),
         Line::new(
             "run.cpu",
             "  CPU of our own processes",
             work.median(),
-            Target::AtMost(Value::Milliseconds(150.0)),
+            Target::AtMost(Figure::Milliseconds(150.0)),
         )
-        .against("the VMM by hand", by_hand.median()),
+        .against(reference, by_hand.median()),
     ])
 }
 
@@ -70,9 +78,12 @@ impl Machine {
             initrd: kernel.join("initrd.img"),
             disks: [("base", image.join("rootfs.ext4")), ("modules", kernel.join("modules.ext4"))],
         };
-        let vmm = Vmm::Qemu {
-            backend: words_of(sandbox, "vhost-device-vsock")?,
-            command: with_files(words_of(sandbox, "qemu-system-x86_64")?, &files)?,
+        let vmm = match sandbox.running("firecracker").first() {
+            Some(firecracker) => firecracker_of(firecracker.pid, &own)?,
+            None => Vmm::Qemu {
+                backend: words_of(sandbox, "vhost-device-vsock")?,
+                command: with_files(words_of(sandbox, "qemu-system-x86_64")?, &files)?,
+            },
         };
         let (config, cow) =
             (std::fs::read(own.join("config.img"))?, std::fs::metadata(own.join("cow.img"))?.len());
@@ -118,6 +129,66 @@ fn words_of(sandbox: &Sandbox, program: &str) -> Result<Vec<String>> {
     let line = std::fs::read(format!("/proc/{pid}/cmdline"))?;
     let line = String::from_utf8(line).context("a command line")?;
     Ok(line.trim_end_matches('\0').split('\0').map(str::to_owned).collect())
+}
+
+/// A Firecracker that runs in this folder, as it tells its machine itself.
+fn firecracker_of(pid: u32, folder: &Path) -> Result<Vmm> {
+    let asked = "GET /vm/config HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\r\n";
+    let mut api = UnixStream::connect(folder.join(API_SOCKET)).context("connecting to Firecracker's API")?;
+    api.write_all(asked.as_bytes())?;
+    let mut answer = BufReader::new(api);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        ensure!(answer.read_line(&mut line)? > 0, "Firecracker's answer breaks off");
+    }
+    // What follows the headers is one value, and the connection stays open behind it.
+    let told = serde_json::Deserializer::from_reader(answer).into_iter().next();
+    let told: Value = told.context("Firecracker tells no machine")?.context("Firecracker's machine")?;
+    let opened = |path: &str| match path.strip_prefix("/proc/self/fd/") {
+        Some(number) => {
+            let path = std::fs::read_link(format!("/proc/{pid}/fd/{number}")).context("a file of its")?;
+            Ok(Some(path.to_str().context("the path of a file")?.to_owned()))
+        }
+        None => Ok(None),
+    };
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).context("Firecracker's program")?;
+    Ok(Vmm::Firecracker {
+        program: program.to_str().context("the path of Firecracker")?.to_owned(),
+        machine: machine_with_files(in_order_of_disks(told)?, &opened)?,
+    })
+}
+
+/// A machine that runs tells its drives in no order, and the guest finds them by theirs: the roles on its command line
+/// say which that is. Pure.
+fn in_order_of_disks(mut told: Value) -> Result<Value> {
+    let words = told["boot-source"]["boot_args"].as_str().context("the kernel's command line")?;
+    let roles =
+        words.split(' ').find_map(|word| word.strip_prefix("banger.disks=")).context("the disks' roles")?;
+    let roles: Vec<String> = roles.split(',').map(str::to_owned).collect();
+    let drives = told["drives"].as_array_mut().context("the drives")?;
+    drives.sort_by_key(|drive| roles.iter().position(|role| drive["drive_id"] == **role));
+    Ok(told)
+}
+
+/// Firecracker's machine with a path in the place of each descriptor, and the tap that is there. Pure.
+fn machine_with_files(told: Value, opened: &dyn Fn(&str) -> Result<Option<String>>) -> Result<Value> {
+    Ok(match told {
+        Value::Object(fields) => fields
+            .into_iter()
+            // Firecracker reads back nothing that is not set.
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| match key.as_str() {
+                "host_dev_name" => Ok((key, TAP.into())),
+                _ => Ok((key, machine_with_files(value, opened)?)),
+            })
+            .collect::<Result<_>>()?,
+        Value::Array(values) => {
+            values.into_iter().map(|value| machine_with_files(value, opened)).collect::<Result<_>>()?
+        }
+        Value::String(text) => opened(&text)?.unwrap_or(text).into(),
+        value => value,
+    })
 }
 
 /// QEMU's command line with a path in the place of each descriptor. Pure.
@@ -193,6 +264,33 @@ mod tests {
         );
         let unknown = vec!["-kernel".to_owned(), "/proc/self/fd/9".to_owned()];
         assert!(with_files(unknown, &files).is_err());
+    }
+
+    #[test]
+    fn a_machine_that_firecracker_tells_becomes_one_it_can_be_given() {
+        let told = serde_json::json!({
+            "balloon": null,
+            "boot-source": { "kernel_image_path": "/proc/self/fd/3", "boot_args": "quiet banger.disks=base,cow" },
+            "drives": [
+                { "drive_id": "cow", "path_on_host": "cow.img", "is_read_only": false },
+                { "drive_id": "base", "path_on_host": "/proc/self/fd/5", "is_read_only": true },
+            ],
+            "network-interfaces": [{ "iface_id": "eth0", "host_dev_name": "bt0123456789ab" }],
+        });
+        let opened =
+            |path: &str| Ok(path.strip_prefix("/proc/self/fd/").map(|number| format!("/file-{number}")));
+        assert_eq!(
+            machine_with_files(in_order_of_disks(told).expect("it has disks"), &opened)
+                .expect("it is understood"),
+            serde_json::json!({
+                "boot-source": { "kernel_image_path": "/file-3", "boot_args": "quiet banger.disks=base,cow" },
+                "drives": [
+                    { "drive_id": "base", "path_on_host": "/file-5", "is_read_only": true },
+                    { "drive_id": "cow", "path_on_host": "cow.img", "is_read_only": false },
+                ],
+                "network-interfaces": [{ "iface_id": "eth0", "host_dev_name": TAP }],
+            })
+        );
     }
 
     #[test]

@@ -58,9 +58,9 @@ fn at_once(sandbox: &Sandbox, rpc: &mut Rpc) -> Result<Duration> {
         Ok::<_, anyhow::Error>(begun.elapsed())
     })?;
     let vms = list(rpc)?;
-    for what in ["name", "address"] {
+    for (what, many) in [("name", "names"), ("address", "addresses")] {
         let different: BTreeSet<String> = vms.iter().map(|vm| vm[what].to_string()).collect();
-        ensure!(different.len() == AT_ONCE, "{} VMs have {} different {what}es", AT_ONCE, different.len());
+        ensure!(different.len() == AT_ONCE, "{} VMs have {} different {many}", AT_ONCE, different.len());
     }
     ensure!(vms.iter().all(|vm| vm["state"] == "running"), "a VM does not run");
     Ok(took)

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// More entries than anybody has; each costs an inode.
 const MOST_ENTRIES: u64 = 10_000_000;
+/// How much may be kept in mind of the folders that were made, in bytes: more than a million with paths as they are.
+const ROOM: usize = 256 << 20;
 
 /// Where a tree is to go, as a user says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +38,12 @@ pub enum ReceiveError {
     TooLong(String),
     #[error("the sender sent more than {MOST_ENTRIES} entries")]
     TooMany,
+    #[error("the sender sent more folders than can be kept in mind until their modes and times are set")]
+    TooManyFolders,
     #[error("{} is there and is no folder", .0.display())]
     NoFolder(PathBuf),
+    #[error("{} is a device, a pipe or a socket, and nothing is copied to these", .0.display())]
+    Special(PathBuf),
     #[error("{} could not be used", .path.display())]
     Place { path: PathBuf, source: io::Error },
     #[error("\"{path}\" could not be {what}")]
@@ -62,6 +68,8 @@ pub struct Receiver {
     file: Option<Arriving>,
     /// Folders made here, whose modes and times are set when nothing more goes into them.
     made: Vec<Entry>,
+    /// How many more bytes these may take.
+    pub(crate) room: usize,
     entries: u64,
 }
 
@@ -85,7 +93,7 @@ struct Arriving {
 impl Receiver {
     #[must_use]
     pub fn new(destination: Destination, modes: u32) -> Self {
-        Self { destination, modes, base: None, file: None, made: Vec::new(), entries: 0 }
+        Self { destination, modes, base: None, file: None, made: Vec::new(), room: ROOM, entries: 0 }
     }
 
     /// How many files, folders and links have come.
@@ -152,6 +160,8 @@ impl Receiver {
         match &entry.what {
             What::Folder => {
                 if make_folder(&folder, &name).map_err(lay(&entry, "made"))? {
+                    let left = self.room.checked_sub(size_of::<Entry>() + entry.path.len());
+                    self.room = left.ok_or(ReceiveError::TooManyFolders)?;
                     self.made.push(entry);
                 }
             }
@@ -219,6 +229,7 @@ impl Destination {
                 return Ok(Base { folder: open(&self.path)?, root: self.name.clone() });
             }
             Ok(_) if is_folder => return Err(ReceiveError::NoFolder(self.path.clone())),
+            Ok(about) if !about.is_file() => return Err(ReceiveError::Special(self.path.clone())),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),

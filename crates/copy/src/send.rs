@@ -5,10 +5,10 @@
 
 use super::entry::{Entry, Modified, What};
 use banger_protocol::guest_api::frame::{Kind, MAX_PAYLOAD};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat};
 use rustix::io::Errno;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub fn name_of(path: &Path) -> Option<&OsStr> {
 /// Sends what is at `source`, `Done` after it, as frames through `to`.
 ///
 /// # Errors
-/// At the first thing that cannot be read, and when `to` fails.
+/// At the first thing that is there and cannot be read, and when `to` fails.
 pub fn send(source: &Path, mut to: impl FnMut(Kind, &[u8]) -> io::Result<()>) -> Result<Sent, SendError> {
     let mut sending = Sending { source, to: &mut to, sent: Sent::default(), buffer: vec![0; MAX_PAYLOAD] };
     sending.all()?;
@@ -64,20 +64,18 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
     fn all(&mut self) -> Result<(), SendError> {
         let root = self.source.as_os_str().as_bytes();
         let root = CString::new(root).map_err(|error| self.unreadable(b"", error.into()))?;
-        let about = rustix::fs::statat(CWD, &root, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| self.unreadable(b"", errno.into()))?;
-        if !self.one(CWD, &root, Vec::new(), &about)? {
-            return Err(SendError::Special(self.source.to_owned()));
-        }
-        if FileType::from_raw_mode(about.st_mode) != FileType::Directory {
-            return Ok(());
+        match self.one(CWD, &root, b"")? {
+            FileType::Directory => {}
+            FileType::RegularFile | FileType::Symlink => return Ok(()),
+            _ => return Err(SendError::Special(self.source.to_owned())),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &root, flags, Mode::empty())
             .map_err(|errno| self.unreadable(b"", errno.into()))?;
-        let mut waiting = vec![Vec::new()];
+        let mut waiting = Vec::new();
+        self.folder(&root, b"", &mut waiting)?;
         while let Some(path) = waiting.pop() {
-            self.folder(&root, &path, &mut waiting)?;
+            unless_gone(self.folder(&root, &path, &mut waiting))?;
         }
         Ok(())
     }
@@ -100,35 +98,25 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
             let mut below = path.to_vec();
             below.extend((!path.is_empty()).then_some(b'/'));
             below.extend(name.as_bytes());
-            let about = match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(about) => about,
-                // Gone since it was listed.
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(self.unreadable(&below, errno.into())),
-            };
-            if !self.one(folder.as_fd(), &name, below.clone(), &about)? {
-                self.sent.skipped.push(self.shown(&below));
-            } else if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
-                waiting.push(below);
+            match unless_gone(self.one(folder.as_fd(), &name, &below))? {
+                Some(FileType::Directory) => waiting.push(below),
+                Some(FileType::RegularFile | FileType::Symlink) | None => {}
+                Some(_) => self.sent.skipped.push(self.shown(&below)),
             }
         }
         Ok(())
     }
 
-    /// Sends one entry and its content; false when it is nothing that travels.
-    fn one(
-        &mut self,
-        folder: impl AsFd,
-        name: &CString,
-        path: Vec<u8>,
-        about: &Stat,
-    ) -> Result<bool, SendError> {
-        let unreadable = |errno: Errno| SendError::Read { path: self.shown(&path), source: errno.into() };
-        match FileType::from_raw_mode(about.st_mode) {
-            FileType::Directory => self.tell(path, about, What::Folder)?,
+    /// Sends one entry and its content, if it is something that travels; says what it is.
+    fn one(&mut self, folder: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<FileType, SendError> {
+        let unreadable = |errno: Errno| self.unreadable(path, errno.into());
+        let about = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(unreadable)?;
+        let kind = FileType::from_raw_mode(about.st_mode);
+        match kind {
+            FileType::Directory => self.tell(path, &about, What::Folder)?,
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new()).map_err(unreadable)?;
-                self.tell(path, about, What::Link { target: target.into_bytes() })?;
+                self.tell(path, &about, What::Link { target: target.into_bytes() })?;
             }
             FileType::RegularFile => {
                 // Should it have become a pipe since: not waited for.
@@ -136,24 +124,24 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
                 let file = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(unreadable)?;
                 let about = rustix::fs::fstat(&file).map_err(unreadable)?;
                 if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
-                    return Ok(false);
+                    return Ok(FileType::Unknown);
                 }
                 let size = u64::try_from(about.st_size).unwrap_or(0);
-                self.tell(path.clone(), &about, What::File { size })?;
-                self.content(&file, size, &path)?;
+                self.tell(path, &about, What::File { size })?;
+                self.content(&file, size, path)?;
             }
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(true)
+        Ok(kind)
     }
 
-    fn tell(&mut self, path: Vec<u8>, about: &Stat, what: What) -> Result<(), SendError> {
+    fn tell(&mut self, path: &[u8], about: &Stat, what: What) -> Result<(), SendError> {
         self.sent.entries += 1;
         let modified = Modified {
             seconds: about.st_mtime,
             nanoseconds: u32::try_from(about.st_mtime_nsec).unwrap_or(0),
         };
-        let entry = Entry { path, mode: about.st_mode & 0o7777, modified, what };
+        let entry = Entry { path: path.to_vec(), mode: about.st_mode & 0o7777, modified, what };
         (self.to)(Kind::Entry, &entry.encode()).map_err(SendError::Connection)
     }
 
@@ -163,8 +151,15 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
         while at < size {
             let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
                 Ok(data) => data.min(size),
-                // A hole to the end.
-                Err(Errno::NXIO) => size,
+                // A hole to the end, or the end came nearer.
+                Err(Errno::NXIO) => {
+                    let about =
+                        rustix::fs::fstat(file).map_err(|errno| self.unreadable(path, errno.into()))?;
+                    if u64::try_from(about.st_size).unwrap_or(0) < size {
+                        return Err(SendError::Shrank(self.shown(path)));
+                    }
+                    size
+                }
                 // A file system that does not know of holes.
                 Err(_) => at,
             };
@@ -195,6 +190,14 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
 
     fn unreadable(&self, path: &[u8], source: io::Error) -> SendError {
         SendError::Read { path: self.shown(path), source }
+    }
+}
+
+/// What vanished since it was listed is not missed.
+fn unless_gone<R>(outcome: Result<R, SendError>) -> Result<Option<R>, SendError> {
+    match outcome {
+        Err(SendError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 

@@ -136,6 +136,20 @@ fn a_single_file_goes_into_a_folder_or_under_a_new_name_or_over_an_old_one() {
 }
 
 #[test]
+fn a_device_that_is_named_as_the_place_stays_one() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(from.path().join("file"), "x").unwrap();
+    let frames = sent(&from.path().join("file"));
+    // Through a link: a test that runs as root does not risk the device.
+    symlink("/dev/null", to.path().join("null")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(to.path().join("socket")).unwrap();
+    for at in ["null", "socket"] {
+        let refused = lay(&frames, receiver(&to.path().join(at), Some("file")));
+        assert!(matches!(refused, Err(ReceiveError::Special(_))), "{at}: {refused:?}");
+    }
+}
+
+#[test]
 fn what_is_no_file_folder_or_link_stays_behind_and_is_named() {
     let from = tempfile::tempdir().unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(from.path().join("socket")).unwrap();
@@ -144,6 +158,43 @@ fn what_is_no_file_folder_or_link_stays_behind_and_is_named() {
     assert_eq!(sent, Sent { entries: 2, skipped: vec![from.path().join("socket")] });
     assert!(matches!(send(&from.path().join("socket"), |_, _| Ok(())), Err(SendError::Special(_))));
     assert!(matches!(send(&from.path().join("absent"), |_, _| Ok(())), Err(SendError::Read { .. })));
+}
+
+/// Sends a tree in which something happens as soon as this entry is told.
+fn sent_while(source: &Path, at: &str, what: impl Fn()) -> Result<Frames, SendError> {
+    let mut frames = Frames::new();
+    send(source, |kind, payload| {
+        if kind == Kind::Entry && Entry::parse(payload).unwrap().path == at.as_bytes() {
+            what();
+        }
+        frames.push((kind, payload.to_vec()));
+        Ok(())
+    })
+    .map(|_| frames)
+}
+
+#[test]
+fn what_vanishes_while_a_tree_is_sent_is_not_missed() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let tree = from.path().join("tree");
+    make_tree(&tree);
+    let frames =
+        sent_while(&tree, "folder/deep", || fs::remove_dir_all(tree.join("folder")).unwrap()).unwrap();
+    lay(&frames, receiver(to.path(), Some("tree"))).unwrap();
+    assert!(to.path().join("tree/closed/inside").exists());
+    assert!(!to.path().join("tree/folder/script").exists());
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_sent_does_not_arrive_as_zeros() {
+    let from = tempfile::tempdir().unwrap();
+    let path = from.path().join("log");
+    for left in [0, 5] {
+        fs::write(&path, vec![b'x'; 3 << 20]).unwrap();
+        let outcome =
+            sent_while(&path, "", || File::options().write(true).open(&path).unwrap().set_len(left).unwrap());
+        assert!(matches!(outcome, Err(SendError::Shrank(_))), "{left}: {outcome:?}");
+    }
 }
 
 #[test]
@@ -276,20 +327,75 @@ fn a_link_that_was_there_before_leads_nobody_out() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
 
+#[test]
+fn a_sender_of_folders_without_end_does_not_take_all_memory() {
+    let to = tempfile::tempdir().unwrap();
+    let mut receiver = receiver(to.path(), Some("tree"));
+    receiver.room = 10_000;
+    let root = entry("", What::Folder);
+    receiver.take(root.0, &root.1).unwrap();
+    let refused = (0..1000).find_map(|number| {
+        let folder = entry(&number.to_string(), What::Folder);
+        receiver.take(folder.0, &folder.1).err()
+    });
+    assert!(matches!(refused, Some(ReceiveError::TooManyFolders)), "{refused:?}");
+}
+
+use proptest::prelude::{Just, Strategy, prop_oneof};
+
+/// Paths and targets of few names, so that they meet; some lead out.
+fn some_path() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![8 => Just("a"), 8 => Just("b"), 2 => Just(".."), 1 => Just("."), 1 => Just("")];
+    proptest::collection::vec(name, 1..4).prop_map(|names| names.join("/").into_bytes())
+}
+
+fn some_frame() -> impl Strategy<Value = (Kind, Vec<u8>)> {
+    let what = prop_oneof![
+        Just(What::Folder),
+        (0_u64..3).prop_map(|size| What::File { size }),
+        some_path().prop_map(|target| What::Link { target }),
+    ];
+    let entry = (some_path(), 0_u32..0o10000, what).prop_map(|(path, mode, what)| {
+        let modified = Modified { seconds: 0, nanoseconds: 0 };
+        (Kind::Entry, Entry { path, mode, modified, what }.encode())
+    });
+    let hole = (0_u64..3).prop_map(|length| (Kind::Hole, length.to_le_bytes().to_vec()));
+    let data = proptest::collection::vec(0_u8.., 0..3).prop_map(|bytes| (Kind::Data, bytes));
+    let rubbish = proptest::collection::vec(0_u8.., 0..40).prop_map(|bytes| (Kind::Entry, bytes));
+    prop_oneof![8 => entry, 3 => data, 1 => hole, 1 => rubbish, 1 => Just((Kind::Done, Vec::new()))]
+}
+
 proptest::proptest! {
     #[test]
-    fn no_frames_make_a_receiver_panic_or_leave_its_folder(frames: Vec<(u8, Vec<u8>)>) {
+    fn no_frames_make_a_receiver_panic_or_leave_its_folder(
+        frames in proptest::collection::vec(some_frame(), 0..30),
+    ) {
         let place = tempfile::tempdir().unwrap();
-        fs::create_dir(place.path().join("inside")).unwrap();
-        let mut receiver = receiver(&place.path().join("inside"), Some("tree"));
+        let inside = place.path().join("inside");
+        fs::create_dir(&inside).unwrap();
+        for outside in ["a", "b"] {
+            fs::write(place.path().join(outside), "untouched").unwrap();
+            fs::write(inside.join(outside), "untouched").unwrap();
+        }
         let root = entry("", What::Folder);
-        receiver.take(root.0, &root.1).unwrap();
+        let receiver_of_one = || {
+            let mut receiver = receiver(&inside, Some("tree"));
+            receiver.take(root.0, &root.1).unwrap();
+            receiver
+        };
+        let mut receiver = receiver_of_one();
+        // What was laid before it was refused is there for the next one.
         for (kind, payload) in frames {
-            let kind = [Kind::Entry, Kind::Data, Kind::Hole, Kind::Done][usize::from(kind) % 4];
-            if receiver.take(kind, &payload).is_err() {
-                break;
+            if receiver.take(kind, &payload).is_err() || kind == Kind::Done {
+                receiver = receiver_of_one();
             }
         }
-        proptest::prop_assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+        drop(receiver);
+        for folder in [place.path(), &inside] {
+            proptest::prop_assert_eq!(fs::read_dir(folder).unwrap().count(), 3);
+            for outside in ["a", "b"] {
+                proptest::prop_assert_eq!(fs::read(folder.join(outside)).unwrap(), b"untouched");
+            }
+        }
     }
 }

@@ -41,8 +41,8 @@ struct Helper {
     own_uids: bool,
     /// Held while links are looked at and changed.
     network: Mutex<()>,
-    /// Held while processes are looked for and started.
-    processes: Mutex<()>,
+    /// Taken while a VM's processes are looked for and started.
+    turns: process::Turns,
 }
 
 impl Helper {
@@ -110,8 +110,8 @@ fn run() -> Result<(), StartupError> {
     let own_uids = namespace::maps_vm_uids();
     let listener = claim.listen()?;
     tracing::info!(socket = %socket, own_uids, joined = ?join, "serving");
-    let (network, processes) = (Mutex::default(), Mutex::default());
-    serve::serve(&listener, Helper { settings, socket, own_uids, network, processes })
+    let (network, turns) = (Mutex::default(), process::Turns::default());
+    serve::serve(&listener, Helper { settings, socket, own_uids, network, turns })
 }
 
 /// The one place that prints an error's chain.

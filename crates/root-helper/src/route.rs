@@ -46,7 +46,7 @@ pub(crate) fn route(helper: &Helper, id: u64, call: RootCall, descriptors: Vec<O
         }
         RootCall::ProcessKillAll(call) => {
             // One that is being started is found when it has been.
-            let _none_starts = helper.processes.lock().unwrap_or_else(PoisonError::into_inner);
+            let _none_starts = helper.turns.take(&call.vm);
             reply(&call, id, process::kill_all(&call.vm).map_err(|e| e.answer()))
         }
         RootCall::InventoryRequest(call) => {

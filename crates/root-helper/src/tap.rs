@@ -3,7 +3,7 @@
 //! A link of that name which is no tap is not ours and is not touched.
 
 use crate::link::{self, Kind, Link, Netlink};
-use crate::sys::tun;
+use crate::sys::{spawn, tun};
 use banger_protocol::ids::VmId;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
@@ -61,6 +61,8 @@ pub(crate) fn create(vm: &VmId, uid: u32, bridge: &str) -> Result<bool, TapError
     let Some(bridge_link) = bridge_link.filter(|link| link.kind == Kind::Bridge) else {
         return Err(TapError::NoBridge { name, bridge: bridge.to_owned() });
     };
+    // A tap has one user at a time, and a copy of the descriptor would be another one.
+    let alone = spawn::without_children();
     let (tap, made) = match find(&mut netlink, &name)? {
         Some(tap) => {
             let device = open_device(&name)?;
@@ -78,6 +80,7 @@ pub(crate) fn create(vm: &VmId, uid: u32, bridge: &str) -> Result<bool, TapError
             (find(&mut netlink, &name)?.ok_or_else(|| TapError::Absent { name: name.clone() })?, true)
         }
     };
+    drop(alone);
     let changed = made | link::disable_ipv6(&name).map_err(failed("was left down: IPv6 stays on"))?;
     Ok(changed | netlink.make_port(&tap, &bridge_link).map_err(failed("was not connected to its bridge"))?)
 }

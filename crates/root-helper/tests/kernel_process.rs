@@ -200,6 +200,27 @@ fn a_program_that_is_missing_or_broken_is_named() {
 }
 
 #[test]
+fn none_is_started_while_another_that_is_not_found_may_still_be_at_the_disks() {
+    let folder = folder();
+    let helper = backend(sleeper(folder.path())).helper(folder.path());
+    let vm = Vm::new(folder.path());
+    let hidden = vm.start(&mut helper.connect(), Program::VsockBackend, &[]).unwrap();
+    // A helper in other namespaces does not find it.
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let other = backend(sleeper(folder.path())).helper(&elsewhere);
+    let mut connection = other.connect();
+    assert!(connection.call(&InventoryRequest {}).unwrap().processes.is_empty());
+    let refused = refusal(vm.start(&mut connection, Program::VsockBackend, &[]));
+    assert_eq!(refused.kind, ErrorKind::Refused);
+    assert!(refused.hint.unwrap().contains("fuser"));
+
+    assert!(signal(&mut helper.connect(), &vm, hidden, ProcessSignalKind::Kill));
+    until("the process is gone", || start_time(hidden.pid).is_none());
+    vm.start(&mut connection, Program::VsockBackend, &[]).unwrap();
+}
+
+#[test]
 fn a_program_in_a_folder_that_is_its_builders_alone_is_run_by_those_who_cannot_reach_it() {
     let folder = folder();
     let private = folder.path().join("private");

@@ -216,7 +216,8 @@ fn remove_unused(images: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(images) else { return Ok(()) };
     for entry in entries {
         let path = entry.with_context(|| format!("listing {}", images.display()))?.path();
-        let used = path.join("used").metadata().and_then(|meta| meta.modified());
+        // One that was never finished was never marked as used.
+        let used = path.join("used").metadata().or_else(|_| path.metadata()).and_then(|meta| meta.modified());
         if used.is_ok_and(|used| used.elapsed().is_ok_and(|unused| unused > KEPT)) {
             fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
         }
@@ -235,6 +236,32 @@ mod tests {
         assert_eq!(arguments[..recipe().len()], recipe());
         assert_eq!(arguments[arguments.len() - 2..], ["bookworm", "-"]);
         assert!(arguments.contains(&"--customize-hook=download /disk.img '/a folder/disk.img'".to_owned()));
+    }
+
+    #[test]
+    fn a_disk_that_nobody_uses_any_longer_goes_finished_or_not() {
+        let images = std::env::temp_dir().join(format!("xtask-images-{}", std::process::id()));
+        let long_ago = std::time::SystemTime::now() - KEPT - Duration::from_secs(60);
+        for (name, marked, modified) in [
+            ("in-use", true, std::time::SystemTime::now()),
+            ("unused", true, long_ago),
+            ("old.unfinished", false, long_ago),
+            ("new.unfinished", false, std::time::SystemTime::now()),
+        ] {
+            let folder = images.join(name);
+            fs::create_dir_all(&folder).expect("the temporary folder is writable");
+            let dated = if marked { folder.join("used") } else { folder.clone() };
+            let file = if marked { File::create(&dated) } else { File::open(&dated) };
+            file.and_then(|file| file.set_modified(modified)).expect("our own");
+        }
+        remove_unused(&images).expect("our own");
+        let mut left: Vec<_> = fs::read_dir(&images)
+            .expect("our own")
+            .map(|entry| entry.expect("our own").file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["in-use", "new.unfinished"]);
+        fs::remove_dir_all(images).expect("our own");
     }
 
     #[test]

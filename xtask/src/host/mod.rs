@@ -17,18 +17,20 @@ mod image;
 mod login;
 mod machine;
 mod monitor;
+mod parcel;
 mod space;
 
-pub(crate) use given::{AT as GIVEN_AT, Given};
-pub(crate) use login::User;
+pub(crate) use given::Given;
+pub(crate) use parcel::{LOST, Parcel, in_given};
 
 use crate::place::Place;
 use crate::setup;
 use crate::tool::Tool;
 use anyhow::{Context as _, Result};
 use command_line::{Command, USAGE};
+use given::AT as GIVEN_AT;
 use image::Image;
-use login::Login;
+use login::{Login, User};
 use machine::{Size, Until};
 use monitor::Monitor;
 use std::fs::{self, DirBuilder, File};
@@ -247,7 +249,7 @@ fn hosts() -> Result<PathBuf> {
 }
 
 /// Where a run gathers what it will give to a host: on the file system of the caches, for files to be linked.
-pub(crate) fn folder_to_give() -> Result<PathBuf> {
+fn folder_to_give() -> Result<PathBuf> {
     let folder = hosts()?.join(of_this_run(TO_GIVE));
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;

@@ -1,13 +1,15 @@
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
-use crate::guest::{CopyError, copy_in, copy_out};
+use crate::guest::{CopyError, copy_in, copy_out, said};
 use crate::printer;
 use crate::signals::{Signals, asks_to_end, exit_code};
 use banger_copy::{Destination, name_of};
 use banger_protocol::daemon_api::vm::Connect;
 use banger_protocol::guest_api::Copied;
 use banger_protocol::names::VmRef;
+use std::ffi::{OsStr, OsString};
 use std::net::Shutdown;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,10 +30,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 pub(crate) struct Args {
     /// A path here, or VM:PATH.
     #[arg(value_name = "SRC")]
-    source: String,
+    source: OsString,
     /// A path here, or VM:PATH.
     #[arg(value_name = "DST")]
-    destination: String,
+    destination: OsString,
 }
 
 /// One end of a copy.
@@ -43,25 +45,37 @@ enum End {
 
 impl End {
     /// `VM:PATH`, unless there is a slash before the colon.
-    fn parse(text: &str) -> Self {
-        match text.split_once(':') {
-            Some((vm, path)) if !vm.is_empty() && !vm.contains('/') => {
+    fn parse(text: &OsStr) -> Result<Self, Failure> {
+        let bytes = text.as_bytes();
+        match bytes.iter().position(|byte| b":/".contains(byte)) {
+            Some(at) if at > 0 && bytes[at] == b':' => {
+                let parts = text.to_str().and_then(|text| text.split_once(':'));
+                let (vm, path) = parts.ok_or_else(|| unnameable(text))?;
                 let path = if path.is_empty() { "." } else { path };
-                Self::There { vm: vm.to_owned(), path: path.to_owned() }
+                Ok(Self::There { vm: vm.to_owned(), path: path.to_owned() })
             }
-            _ => Self::Here(text.into()),
+            _ => Ok(Self::Here(text.into())),
         }
     }
 }
 
+fn unnameable(name: &OsStr) -> Failure {
+    Failure::usage(format!("{name:?} is no UTF-8 and cannot be named in the VM"))
+        .with_hint("copy the folder it is in")
+}
+
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let ends = (End::parse(&self.source), End::parse(&self.destination));
+        let ends = (End::parse(&self.source)?, End::parse(&self.destination)?);
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
         let not_copied = |failure: Failure, hint: String| match failure.report {
             None => failure,
             Some(_) => failure
-                .reason_for(format!("{} was not copied to {}", self.source, self.destination))
+                .reason_for(format!(
+                    "{} was not copied to {}",
+                    self.source.display(),
+                    self.destination.display()
+                ))
                 .with_hint(hint),
         };
         let copied = match ends {
@@ -73,14 +87,9 @@ impl Args {
                 with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))
             }
             (End::Here(from), End::There { vm, path }) => {
-                let name = match name_of(&from).map(|name| name.to_str().ok_or(name)) {
-                    None => None,
-                    Some(Ok(name)) => Some(name.to_owned()),
-                    Some(Err(name)) => {
-                        let message = format!("{name:?} is no UTF-8 and cannot be named in the VM");
-                        return Err(Failure::usage(message).with_hint("copy the folder it is in"));
-                    }
-                };
+                let name = name_of(&from);
+                let name = name.map(|name| name.to_str().ok_or_else(|| unnameable(name))).transpose()?;
+                let name = name.map(str::to_owned);
                 let hint =
                     format!("`{}` has to be readable here, and {vm}:{path} writable there", from.display());
                 let agent = connect(vm)?;
@@ -99,7 +108,8 @@ impl Args {
         if let Some(first) = copied.first_skipped {
             let count = copied.skipped;
             printer::warning(format_args!(
-                "{count} not copied, being neither file, folder nor link; the first is {first}"
+                "{count} not copied, being neither file, folder nor link; the first is {}",
+                said(&first)
             ));
         }
         Ok(0)
@@ -141,10 +151,14 @@ mod tests {
     #[test]
     fn a_colon_behind_a_slash_is_part_of_a_name() {
         let there = |vm: &str, path: &str| End::There { vm: vm.to_owned(), path: path.to_owned() };
-        assert_eq!(End::parse("dev:/a:b"), there("dev", "/a:b"));
-        assert_eq!(End::parse("dev:"), there("dev", "."));
-        for here in ["./a:b", "/a:b", ":a", "a", "a/b:c"] {
-            assert_eq!(End::parse(here), End::Here(here.into()));
+        let parse = |text: &[u8]| End::parse(OsStr::from_bytes(text));
+        assert_eq!(parse(b"dev:/a:b").unwrap(), there("dev", "/a:b"));
+        assert_eq!(parse(b"dev:").unwrap(), there("dev", "."));
+        for here in [&b"./a:b"[..], b"/a:b", b":a", b"a", b"a/b:c", b"\xff", b"a/\xff:"] {
+            assert_eq!(parse(here).unwrap(), End::Here(OsStr::from_bytes(here).into()));
+        }
+        for neither in [&b"dev:/\xff"[..], b"\xff:/a"] {
+            assert_eq!(parse(neither).unwrap_err().code, crate::failure::USAGE);
         }
     }
 }

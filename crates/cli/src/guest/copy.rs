@@ -1,5 +1,6 @@
 //! A copy out of a guest or into it, over a connection to its agent.
 
+use super::said;
 use banger_copy::{Destination, MODES_FROM_GUEST, ReceiveError, Receiver, SendError, Step};
 use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Frame, Kind, ReadFrameError};
 use banger_protocol::guest_api::{Copied, Request};
@@ -11,7 +12,7 @@ use std::path::Path;
 /// Why not all of it was copied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
-    #[error("the guest's agent refused: {}", .0.message)]
+    #[error("the guest's agent refused: {}", said(&.0.message))]
     Refused(AgentFailure),
     #[error("the connection to the guest broke off in the middle of the copy")]
     Lost(#[source] Option<ReadFrameError>),

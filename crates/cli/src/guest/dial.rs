@@ -1,5 +1,6 @@
 //! A TCP port inside a guest, as this program's standard streams; what ssh's `ProxyCommand` runs.
 
+use super::said;
 use crate::printer;
 use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Kind, ReadFrameError};
 use banger_protocol::guest_api::{Health, Request};
@@ -17,7 +18,7 @@ pub(crate) enum DialError {
         #[source]
         source: io::Error,
     },
-    #[error("port {port} of the guest cannot be reached: {}", failure.message)]
+    #[error("port {port} of the guest cannot be reached: {}", said(&failure.message))]
     Refused { port: u16, failure: AgentFailure },
     #[error("the guest's agent gave no answer about port {port}")]
     NoAnswer {

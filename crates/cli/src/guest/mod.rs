@@ -24,6 +24,14 @@ pub(crate) use terminal::stdin_is_terminal;
 
 use std::collections::BTreeMap;
 
+/// Longest sentence of a guest's that is told, in characters.
+const LONGEST_SENTENCE: usize = 500;
+
+/// What a guest says of itself, on one line: what it says on the next one would look like ours.
+pub(crate) fn said(text: &str) -> String {
+    text.chars().take(LONGEST_SENTENCE).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// A command for a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
@@ -33,4 +41,18 @@ pub(crate) struct Command {
     pub user: Option<String>,
     pub stdin: bool,
     pub terminal: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_speaks_in_one_line() {
+        assert_eq!(
+            said("no such file\nhint: run this\x1b[2J"),
+            "no such file\u{fffd}hint: run this\u{fffd}[2J"
+        );
+        assert_eq!(said(&"x".repeat(70_000)).len(), LONGEST_SENTENCE);
+    }
 }

@@ -1,8 +1,8 @@
 //! One command, from its request to its exit.
 
-use super::Command;
 use super::input::{self, Window};
 use super::terminal::{self, RawMode};
+use super::{Command, said};
 use crate::failure::{Failure, READER_GONE};
 use crate::printer;
 use crate::signals::{Signals, asks_to_end, exit_code};
@@ -24,7 +24,7 @@ const PATIENCE: u32 = 3;
 pub(crate) enum SessionError {
     #[error("the command could not be sent to the guest")]
     Send(#[source] io::Error),
-    #[error("the guest's agent refused: {}", .0.message)]
+    #[error("the guest's agent refused: {}", said(&.0.message))]
     Refused(AgentFailure),
     #[error("the connection to the guest broke off while the command ran")]
     Lost(#[source] Option<ReadFrameError>),
@@ -158,7 +158,7 @@ fn told(exit: Exit) -> u8 {
             127 => "programs are looked for in the guest, not here; `banger vm cp` brings a file in",
             _ => "user, folder and program have to be there in the guest, and the program executable",
         };
-        let failure = Failure::message(reason).reason_for("the command was not run in the guest");
+        let failure = Failure::message(said(reason)).reason_for("the command was not run in the guest");
         printer::failure(&failure.with_hint(hint));
     }
     exit.shell_code()

@@ -20,7 +20,7 @@ use crate::failure::{FAILED, Failure, READER_GONE};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use serde::Serialize;
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
@@ -32,13 +32,26 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     data(&format!("{text}\n"))
 }
 
-/// A value as `--json` shows it.
+/// A value as `--json` shows it, with what a terminal would obey escaped.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::of(&error))?;
-    line(text)
+    line(inert(&text))
+}
+
+/// The same JSON without control characters but line ends, for JSON itself leaves those from DEL on as they are.
+fn inert(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_control() && character != '\n' {
+            let _ = write!(text, "\\u{:04x}", u32::from(character));
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 /// Data as it is.
@@ -146,6 +159,14 @@ fn harmless(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_holds_the_same_without_what_a_terminal_would_obey() {
+        let value = serde_json::json!(["\x1b[2J\u{9b}2J\x7f", "ä\n"]);
+        let text = inert(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn a_terminal_is_given_nothing_it_would_obey() {

@@ -35,8 +35,8 @@ pub(crate) enum HelperError {
     Start(#[from] StartHelperError),
     #[error("the helper could not be reached at {socket}")]
     Connect { socket: String, source: io::Error },
-    #[error("the helper, process {pid}, does not answer")]
-    Silent { pid: i32 },
+    #[error("the helper{} does not answer", .pid.map(|pid| format!(", process {pid},")).unwrap_or_default())]
+    Silent { pid: Option<i32> },
     #[error("the helper refused {method}")]
     Refused { method: &'static str, source: banger_protocol::wire::RpcError },
     #[error("the helper gave no answer to {method}")]
@@ -50,7 +50,11 @@ impl HelperError {
             Self::Refused { source, .. }
             | Self::NoAnswer { source: ConnectionError::Refused(source), .. } => source.hint.clone(),
             Self::Start(error) => error.hint(),
-            Self::Silent { pid } => Some(format!("end it: `kill -9 {pid}`; running VMs stay")),
+            // Never with a number made up: 0 would be everything in the user's terminal.
+            Self::Silent { pid } => Some(match pid {
+                Some(pid) => format!("end it: `kill -9 {pid}`; running VMs stay"),
+                None => "end the process `bangerd-root`; running VMs stay".to_owned(),
+            }),
             Self::Connect { .. } | Self::NoAnswer { .. } => None,
         }
     }
@@ -228,7 +232,7 @@ impl Helper {
                 return Err(HelperError::Connect { socket: self.socket.display().to_string(), source });
             }
         };
-        let pid = socket_peercred(&stream).map_or(0, |peer| peer.pid.as_raw_nonzero().get());
+        let pid = socket_peercred(&stream).ok().map(|peer| peer.pid.as_raw_nonzero().get());
         // Without a limit, one that is stopped would keep whoever asks waiting, and with them the daemon's end.
         let _ = stream.set_read_timeout(Some(GREETING_LIMIT));
         let mut connection = Connection::new(stream);

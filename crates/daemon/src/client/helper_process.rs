@@ -24,7 +24,7 @@ pub(crate) enum StartHelperError {
     #[error("{PROGRAM} ended before it listened: {said}")]
     Ended { said: String, hint: Option<String> },
     #[error("{PROGRAM} did not listen within {} s", DEADLINE.as_secs())]
-    Silent,
+    Silent { log: String },
 }
 
 impl StartHelperError {
@@ -32,7 +32,8 @@ impl StartHelperError {
         match self {
             Self::Ended { hint, .. } => hint.clone(),
             Self::Missing { .. } => Some("reinstall banger: its programs belong in one folder".to_owned()),
-            Self::Spawn { .. } | Self::Silent => None,
+            Self::Silent { log } => Some(format!("`tail {log}` shows how far it came")),
+            Self::Spawn { .. } => None,
         }
     }
 }
@@ -91,7 +92,7 @@ pub(super) fn start_local(
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(StartHelperError::Silent);
+            return Err(StartHelperError::Silent { log: log.display().to_string() });
         }
         #[expect(
             clippy::disallowed_methods,

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long a port may take to answer like a web server.
-const HTTP_LIMIT: Duration = Duration::from_secs(1);
+/// How long a port may take to answer like a web server, the way to it included.
+const HTTP_LIMIT: Duration = Duration::from_secs(2);
 /// Ports that are asked, all at once; a guest may tell of any number.
 const MOST_ASKED: usize = 32;
 /// Longest name of a process that is passed on, in characters; the kernel's have 15.

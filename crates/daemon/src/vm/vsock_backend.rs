@@ -7,6 +7,7 @@
 use super::boot::first_end;
 use crate::sockets::listens;
 use banger_protocol::root_api::{ProcessIdentity, VHOST_SOCKET};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long the backend may take to listen; it does nothing before that.
@@ -18,9 +19,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 #[error("the vsock backend did not listen")]
 pub(crate) struct BackendSilent;
 
-pub(super) async fn wait_until_listening(backend: ProcessIdentity) -> Result<(), BackendSilent> {
+pub(super) async fn wait_until_listening(
+    folder: &Path,
+    backend: ProcessIdentity,
+) -> Result<(), BackendSilent> {
+    let socket = folder.join(VHOST_SOCKET);
     let listening = async {
-        while !listens(backend.pid, VHOST_SOCKET) {
+        // The table has the sockets of every VM, and is read only when it can have this one's.
+        while socket.symlink_metadata().is_err() || !listens(backend.pid, VHOST_SOCKET) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };

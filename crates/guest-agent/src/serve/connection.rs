@@ -154,6 +154,26 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_leaves_a_service_that_does_not_mind_is_not_kept_a_place_for() {
+        let service = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = service.local_addr().unwrap().port();
+        let (mut host, guest) = UnixStream::pair().unwrap();
+        let (ended, end) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            serve(guest.into(), &Gate::new(Usable::Now));
+            ended.send(()).unwrap();
+        });
+        frame::write(&mut host, Kind::Request, format!(r#"{{"dial":{{"port":{port}}}}}"#).as_bytes())
+            .unwrap();
+        assert_eq!(frame::read(&mut host).unwrap().unwrap().kind, Kind::Started);
+        // It sends no more, and still listens.
+        host.shutdown(Shutdown::Write).unwrap();
+        assert!(end.recv_timeout(Duration::from_millis(100)).is_err(), "it was hung up on");
+        drop(host);
+        end.recv_timeout(Duration::from_secs(20)).expect("it ends with the host");
+    }
+
+    #[test]
     fn a_port_that_nobody_serves_is_an_error() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (kind, failure) = only_answer(ask(&format!(r#"{{"dial":{{"port":{free}}}}}"#)));

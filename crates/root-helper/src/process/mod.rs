@@ -7,6 +7,8 @@ mod files;
 mod folder;
 mod signal;
 mod start;
+mod turns;
 
 pub(crate) use signal::{SignalError, kill_all, signal};
 pub(crate) use start::{StartError, start};
+pub(crate) use turns::Turns;

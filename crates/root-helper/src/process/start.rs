@@ -22,7 +22,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::PoisonError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -50,6 +49,8 @@ pub(crate) enum StartError {
         #[source]
         source: LookError,
     },
+    #[error("{program} was not started: a process that is no longer found still has the VM's {VMM_LOG} open")]
+    Claimed { program: &'static str },
     #[error("{program} was not started: its confinement was not made")]
     Confine {
         program: &'static str,
@@ -77,6 +78,7 @@ impl StartError {
             Self::NotInstalled { .. } => ErrorKind::Unavailable,
             Self::Descriptors { .. } | Self::Spec(_) | Self::Disks(_) => ErrorKind::BadRequest,
             Self::ClosedDisk
+            | Self::Claimed { .. }
             | Self::Folder { source: FolderError::NotAFolder | FolderError::NotOrdinary { .. }, .. } => {
                 ErrorKind::Refused
             }
@@ -87,6 +89,9 @@ impl StartError {
         match self {
             Self::NotInstalled { hint, .. } => answer.with_hint(*hint),
             Self::Tap(source) => RpcError { hint: source.answer().hint, ..answer },
+            Self::Claimed { .. } => answer.with_hint(
+                "it may be ending: try again; else `fuser -v` on that file names it, and it has to end first",
+            ),
             Self::ClosedDisk => answer.with_hint("give the image's files the mode 0644"),
             Self::Launch { path, source } if source.source.kind() == io::ErrorKind::PermissionDenied => {
                 answer.with_hint(format!(
@@ -125,17 +130,22 @@ pub(crate) fn start(
     let in_folder = |source| StartError::Folder { program: name, source };
     let folder = Folder::new(folder.as_fd(), uid).map_err(in_folder)?;
 
-    let _one_at_a_time = helper.processes.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = helper.turns.take(&vm);
     let log = |name| folder.open_log(name).map_err(in_folder);
     let stderr = log(VMM_LOG)?;
     // Looking at every process of the host costs milliseconds. Each of ours has this log open, and with it the claim,
     // for as long as it lives: where nobody has claimed, nobody runs.
-    if !claim::take(stderr.as_fd(), place_of(program.role())).unwrap_or(false) {
+    let claimed = claim::take(stderr.as_fd(), place_of(program.role())).ok();
+    if claimed != Some(true) {
         let running =
             inventory::processes_of(&vm).map_err(|source| StartError::Look { program: name, source })?;
         if let Some(found) = running.iter().find(|process| process.role == program.role()) {
             return Ok(found.process);
         }
+    }
+    // Threads of one that has ended, or one in namespaces that were lost: two at one time would ruin the disks.
+    if claimed == Some(false) {
+        return Err(StartError::Claimed { program: name });
     }
     let anew = |name, content| folder.make_anew(name, content).map_err(in_folder);
     match program {

@@ -12,6 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// A program and everything it will have.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ pub(crate) fn fork(launch: &Launch<'_>) -> io::Result<Waiting> {
     };
     let usual = [launch.stdin, launch.stdout, launch.stderr];
     let numbered: Vec<RawFd> = usual.iter().chain(launch.descriptors).map(|fd| fd.as_raw_fd()).collect();
+    let forking = FORKING.write().unwrap_or_else(PoisonError::into_inner);
     let (control, childs_end) = UnixStream::pair()?;
     let plan = Plan {
         launch,
@@ -90,12 +92,26 @@ pub(crate) fn fork(launch: &Launch<'_>) -> io::Result<Waiting> {
     };
     // SAFETY: the child only runs `become_program`, which is async-signal-safe and does not return; the strings
     // that the plan points to live in the caller's frame, of which the child has a copy.
-    match unsafe { libc::fork() } {
+    let forked = match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: as above; `pointers` ended both arrays with NULL.
         0 => unsafe { become_program(plan) },
         pid => Ok(Waiting { pid: pid.unsigned_abs(), control }),
-    }
+    };
+    drop((childs_end, forking));
+    forked
+}
+
+/// Held while a child's conversation is made and the child with it.
+///
+/// A child has copies of what was open, until its exec: of other conversations too, whose ends it keeps from being
+/// seen. In this way it has the helper's end of older ones and none of younger ones, so no two children can wait
+/// for each other when the helper is gone; and it has nobody's child's end, so nobody waits for it to execute.
+static FORKING: RwLock<()> = RwLock::new(());
+
+/// As long as this is held no child is made: what is opened and closed meanwhile, nobody has a copy of.
+pub(crate) fn without_children() -> RwLockReadGuard<'static, ()> {
+    FORKING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Waiting {

@@ -34,7 +34,7 @@ pub(super) async fn launch(
 ) -> Result<ProcessIdentity, DriverError> {
     let Parts { disks, shared } = parts;
     if let Some(backend) = vsock_backend {
-        wait_until_listening(backend).await.map_err(DriverError::Backend)?;
+        wait_until_listening(&services.state.vm(&vm.id), backend).await.map_err(DriverError::Backend)?;
     }
     let spec = QemuSpec {
         acceleration,

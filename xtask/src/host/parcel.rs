@@ -1,0 +1,112 @@
+//! What a run in the host needs and the host does not have, gathered in one folder: banger's programs, the tools that
+//! Debian lacks, and the image and kernel that guests boot. The host has no network and needs none.
+//!
+//! It cannot run programs linked against a C library newer than its own.
+
+use super::login::User;
+use super::{GIVEN_AT, Host, folder_to_give};
+use crate::place::Place;
+use crate::tool::{Tool, search};
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The programs that guests need.
+const PROGRAMS: &[&str] = &["banger", "bangerd", "bangerd-root", "banger-vsock-agent"];
+/// QEMU's vsock backend, which Debian does not have.
+const BACKEND: &str = "vhost-device-vsock";
+/// Says where image and kernel are, see `e2e/src/bin`.
+const TEMPLATE: &str = "guest-template";
+/// What the developer may demand for the guests instead of what banger chooses by itself.
+const VMM: &str = "BANGER_E2E_VMM";
+
+/// What ssh ends with when it was not the command that failed but the connection.
+pub(crate) const LOST: i32 = 255;
+
+/// A folder to be given to a host; gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    folder: PathBuf,
+}
+
+impl Parcel {
+    pub(crate) fn pack(place: &Place, programs: &Path) -> Result<Self> {
+        let parcel = Self { folder: folder_to_give()? };
+        for program in PROGRAMS {
+            parcel.add_program(&programs.join(program))?;
+        }
+        parcel.add_tool(place, BACKEND)?;
+        let template = Tool::at(place, &programs.join(TEMPLATE)).env("BANGER_BIN_DIR", programs).output()?;
+        link_tree(Path::new(template.trim_end()), &parcel.folder.join("template"))?;
+        Ok(parcel)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A program of ours.
+    pub(crate) fn add_program(&self, program: &Path) -> Result<()> {
+        self.copy(program, &format!("programs/{}", program.file_name().unwrap_or_default().display()))
+    }
+
+    /// Somebody else's program, from this machine's PATH.
+    pub(crate) fn add_tool(&self, place: &Place, name: &str) -> Result<()> {
+        let found = search(place, name).with_context(|| format!("`{name}` is not installed"))?;
+        self.copy(&found, &format!("tools/bin/{name}"))
+    }
+
+    pub(crate) fn make(&self, name: &str) -> Result<()> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))
+    }
+
+    pub(crate) fn copy(&self, from: &Path, name: &str) -> Result<()> {
+        let to = self.folder.join(name);
+        if let Some(parent) = Path::new(name).parent().and_then(Path::to_str) {
+            self.make(parent)?;
+        }
+        fs::copy(from, &to)
+            .map(drop)
+            .with_context(|| format!("copying {} to {}", from.display(), to.display()))
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// A command in the host, in the parcel given to it and with an environment that points there.
+pub(crate) fn in_given(place: &Place, host: &Host, words: &[&str]) -> Result<Tool> {
+    let mut all = vec![
+        "env".to_owned(),
+        format!("--chdir={GIVEN_AT}"),
+        format!("PATH={GIVEN_AT}/tools/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"),
+        format!("BANGER_BIN_DIR={GIVEN_AT}/programs"),
+        format!("BANGER_E2E_CACHE={GIVEN_AT}"),
+        format!("BANGER_E2E_TEMPLATE={GIVEN_AT}/template"),
+    ];
+    if let Ok(vmm) = std::env::var(VMM) {
+        all.push(format!("{VMM}={vmm}"));
+    }
+    all.extend(words.iter().map(ToString::to_string));
+    host.command(place, User::Dev, &all)
+}
+
+/// The same folders, the same files: images are too large to be copied twice.
+fn link_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("listing {}", from.display()))? {
+        let entry = entry.with_context(|| format!("listing {}", from.display()))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            link_tree(&source, &target)?;
+        } else {
+            fs::hard_link(&source, &target)
+                .with_context(|| format!("linking {} to {}", source.display(), target.display()))?;
+        }
+    }
+    Ok(())
+}
