@@ -212,6 +212,12 @@ impl Sandbox {
         fs::write(folder.join("config.toml"), settings + text).expect("the sandbox is writable");
     }
 
+    /// The folder of the programs under test.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
     /// The folder in which the sockets' own folder is made.
     #[must_use]
     pub fn runtime(&self) -> PathBuf {

@@ -47,7 +47,21 @@ fn a_command_that_cannot_be_started_says_why_with_a_shells_code() {
     world.daemon().has_vm(ONE, "dev");
     let finished = world.run(&["vm", "exec", "dev", "--", "/no/such/program"]);
     assert_eq!(finished.code, Some(127));
-    assert!(finished.err.starts_with("banger: /no/such/program: "), "{}", finished.err);
+    let said = "banger: the command was not run in the guest\n  /no/such/program: ";
+    assert!(finished.err.starts_with(said) && finished.err.contains("\nhint: "), "{}", finished.err);
+}
+
+#[test]
+fn whoever_comes_to_a_daemon_that_is_ending_tries_again() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_vm(ONE, "dev");
+    for line in [&["vm", "list", "-q"][..], &["ps", "-q"]] {
+        daemon.hangs_up(3);
+        let finished = world.run(line);
+        assert_eq!((finished.code, finished.err.as_str()), (Some(0), ""));
+        assert_eq!(finished.out, format!("{ONE}\n").into_bytes());
+    }
 }
 
 #[test]

@@ -33,6 +33,11 @@ impl StateFolder {
         Ok(Self(path))
     }
 
+    /// The folder, if there is one.
+    pub(crate) fn find(path: &Path) -> Option<Self> {
+        path.is_dir().then(|| Self(path.to_owned()))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -43,10 +48,6 @@ impl StateFolder {
 
     pub(crate) fn helper_log(&self) -> PathBuf {
         self.0.join("helper.log")
-    }
-
-    pub(crate) fn ssh_key(&self) -> PathBuf {
-        self.0.join("ssh/id_ed25519")
     }
 
     pub(crate) fn images(&self) -> PathBuf {
@@ -66,18 +67,24 @@ impl StateFolder {
     }
 
     /// Any living process that works in the folder of one of our VMs.
+    pub(crate) fn living_vm_process(&self) -> Option<ProcessIdentity> {
+        self.living_vm_processes().pop().map(|(_, process)| process)
+    }
+
+    /// Every living process that works in the folder of one of our VMs, with that VM.
     ///
     /// This is how a VM is found of which nobody wrote down that it was started.
-    pub(crate) fn living_vm_process(&self) -> Option<ProcessIdentity> {
-        let vms = self.vms().canonicalize().ok()?;
-        let processes = std::fs::read_dir("/proc").ok()?;
-        processes.filter_map(Result::ok).find_map(|entry| {
+    pub(crate) fn living_vm_processes(&self) -> Vec<(VmId, ProcessIdentity)> {
+        let Ok(vms) = self.vms().canonicalize() else { return Vec::new() };
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+        let look = |entry: std::fs::DirEntry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let working_folder = std::fs::read_link(entry.path().join("cwd")).ok()?;
+            let vm = working_folder.strip_prefix(&vms).ok()?.to_str()?.parse().ok()?;
             // A shell may work there too; only the VMs' own processes have left our namespaces.
-            let is_vms = working_folder.parent() == Some(&vms)
-                && crate::process::shares_our_user_namespace(pid) == Some(false);
-            if is_vms { crate::process::identify(pid) } else { None }
-        })
+            let is_vms = crate::process::shares_our_user_namespace(pid) == Some(false);
+            if is_vms { Some((vm, crate::process::identify(pid)?)) } else { None }
+        };
+        processes.filter_map(look).collect()
     }
 }

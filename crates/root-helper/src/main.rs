@@ -92,6 +92,8 @@ fn run() -> Result<(), StartupError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let CommandLine { settings, socket, join } = match command_line::parse(std::env::args_os())? {
         Asked::Serve(command_line) => command_line,
+        // What it makes goes with this process.
+        Asked::Probe => return Ok(namespace::enter(None)?),
         Asked::Print(text) => {
             // Nobody to tell when stdout is closed.
             let _ = writeln!(std::io::stdout(), "{text}");

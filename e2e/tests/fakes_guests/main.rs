@@ -2,6 +2,7 @@
 //! taps, over guests that boot in milliseconds and do what their image's name says.
 
 mod adoption;
+mod background;
 mod crash;
 mod damage;
 mod ends;

@@ -13,7 +13,8 @@ use std::os::unix::net::UnixStream;
 ///     banger vm exec -it dev -- htop
 ///
 /// The exit code is the command's own; 125 means that nobody knows it. Input is
-/// passed on with `-i`. Without a command it is a login shell.
+/// passed on with `-i`. Without a command it is a login shell. Files go in and out
+/// with `banger vm cp`.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -7,14 +7,15 @@ use banger_protocol::size::ByteSize;
 
 /// Change how many processors or how much memory a VM has.
 ///
-/// `banger vm set dev --memory 4G` while it is stopped; it has that from its next start on.
+/// `banger vm set dev --memory 4G` while it is stopped; it has that from its next start on:
+/// `banger vm start dev`.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub(crate) struct Args {
     /// A name, an id or the beginning of an id.
     vm: String,
     /// How many processors.
-    #[arg(long, value_name = "COUNT", group = "change")]
+    #[arg(long, value_name = "COUNT", value_parser = super::vm_create::count, group = "change")]
     vcpu: Option<u32>,
     /// How much memory, as 512M or 4G.
     #[arg(long, value_name = "SIZE", group = "change")]

@@ -3,7 +3,7 @@
 use super::input::{self, Window};
 use super::terminal::{self, RawMode};
 use super::{Command, said};
-use crate::failure::READER_GONE;
+use crate::failure::{Failure, READER_GONE};
 use crate::printer;
 use crate::signals::{Signals, asks_to_end, exit_code};
 use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Frame, Kind, ReadFrameError};
@@ -153,8 +153,13 @@ fn receive(agent: UnixStream, window: &Window) -> Result<u8, SessionError> {
 
 /// The code of an exit; a command that never started has its reason told.
 fn told(exit: Exit) -> u8 {
-    if let Exit::NotStarted { reason, .. } = &exit {
-        printer::talk(format_args!("banger: {}", said(reason)));
+    if let Exit::NotStarted { code, reason } = &exit {
+        let hint = match code {
+            127 => "programs are looked for in the guest, not here; `banger vm cp` brings a file in",
+            _ => "user, folder and program have to be there in the guest, and the program executable",
+        };
+        let failure = Failure::message(said(reason)).reason_for("the command was not run in the guest");
+        printer::failure(&failure.with_hint(hint));
     }
     exit.shell_code()
 }

@@ -4,3 +4,5 @@
 pub(crate) mod agent;
 pub(crate) mod helper;
 mod helper_process;
+
+pub(crate) use helper_process::probe_namespaces;

@@ -163,13 +163,3 @@ async fn strays(services: &Arc<Services>, known: &BTreeSet<VmId>) -> BTreeSet<Vm
     }
     found.difference(known).cloned().collect()
 }
-
-/// Folders among the VMs' that belong to none; for the doctor.
-pub(crate) fn unrecorded_folders(services: &Services) -> Vec<String> {
-    let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
-    let found: BTreeSet<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    // Asked after looking: a VM has its row before its folder.
-    let Ok(vms) = view::all(services) else { return Vec::new() };
-    let known: BTreeSet<String> = vms.iter().map(|vm| vm.id.to_string()).collect();
-    found.difference(&known).cloned().collect()
-}

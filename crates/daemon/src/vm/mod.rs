@@ -7,6 +7,7 @@
 //! One async lock for each VM ([`Locks`]) keeps verbs on the same VM apart; nobody ever holds two. Connections into a
 //! guest are opened without it, by the dozen and while others wait, but not through a door ([`Doors`]) that is shut.
 
+mod activity;
 pub(crate) mod adopt;
 mod boot;
 mod config_drive;
@@ -25,9 +26,11 @@ mod keys;
 pub(crate) mod kill;
 pub(crate) mod lease;
 pub(crate) mod logs;
+pub(crate) mod look_after;
 mod names;
 pub(crate) mod pause;
 pub(crate) mod ports;
+pub(crate) mod program;
 mod reboot;
 mod release;
 mod resolve;
@@ -45,6 +48,8 @@ mod vsock_backend;
 mod watch;
 mod work_disk;
 
+pub(crate) use activity::Activity;
+pub(crate) use disks::{RootDiskWay, root_disk_way};
 pub(crate) use effect::Faults;
 pub(crate) use keys::{own_key, public_of};
 pub(crate) use resolve::resolve;

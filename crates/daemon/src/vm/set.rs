@@ -3,6 +3,7 @@
 use super::state::Action;
 use super::{create, view};
 use crate::Services;
+use banger_config::Machine;
 use banger_protocol::daemon_api::vm::{Check, Set, VmView};
 use banger_protocol::wire::{ErrorKind, RpcError};
 
@@ -19,7 +20,7 @@ pub(crate) async fn set(services: &Services, request: &Set) -> Result<VmView, Rp
     view::allow(&vm, Action::Set)?;
     // Its disk is as large as it is.
     let wanted = Check { name: None, vcpu: request.vcpu, memory: request.memory, disk_size: None };
-    let spec = create::decide_spec(&wanted, vm.spec.clone(), create::host_cpus(), create::host_memory())?;
+    let spec = create::decide_spec(&wanted, vm.spec.clone(), &Machine::look())?;
     services.store.set_vm_spec(&id, &spec)?;
     Ok(view::of(&view::must_find(services, &id)?))
 }

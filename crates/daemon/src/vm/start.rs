@@ -121,7 +121,8 @@ async fn bring_up(
 ) -> Result<Running, StartError> {
     let id = &vm.id;
     stages.begin("preflight")?;
-    let vmm = vmm::choose(&services.host, services.config.vmm, vm.spec.vcpu).map_err(StartError::NoVmm)?;
+    let vmm =
+        vmm::choose(&services.host, services.config.vmm.value, vm.spec.vcpu).map_err(StartError::NoVmm)?;
     let files = SharedFiles::find(services, vm);
     let kernel = services.store.find::<KernelRecord>(vm.kernel.as_str())?;
     let root = RootDisk::choose(Circumstances::look(services, id, kernel.as_ref()));

@@ -212,10 +212,10 @@ impl VmState {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn every_state() -> Vec<VmState> {
+    pub(in crate::vm) fn every_state() -> Vec<VmState> {
         let running = Running {
             vmm: ProcessIdentity { pid: 1, start_time: 2 },
             vsock_backend: Some(ProcessIdentity { pid: 3, start_time: 4 }),

@@ -23,7 +23,9 @@ pub(super) fn run(stream: &mut UnixStream, exec: &Exec, hold: &Arc<Hold>) -> io:
         Ok(child) => child,
         Err(error) => {
             let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-            let exit = Exit::NotStarted { code, reason: error.to_string() };
+            let program = exec.argv.first().map_or("the login shell", String::as_str);
+            let why = if code == 127 { "not found".to_owned() } else { error.to_string() };
+            let exit = Exit::NotStarted { code, reason: format!("{program}: {why}") };
             return frame::write_json(stream, Kind::Exit, &exit);
         }
     };

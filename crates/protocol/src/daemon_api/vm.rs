@@ -251,6 +251,9 @@ pub struct VmStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunningStats {
+    /// Of one processor, lately; `None` when it has not run long enough to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u64>,
     /// Processor time of its VMM so far.
     pub cpu_ms: u64,
     /// What of its VMM is in the host's memory, the guest's own included, in bytes.
