@@ -1,6 +1,6 @@
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
-use crate::guest::{self, Command, SessionError};
+use crate::guest::{self, Command, ExecError};
 use crate::signals::Signals;
 use banger_protocol::daemon_api::vm::{Connect, Show};
 use banger_protocol::names::VmRef;
@@ -73,14 +73,14 @@ pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, command: Command, signals:
     guest::run(UnixStream::from(agent), command, signals).map_err(|error| {
         let failure = Failure::of(&error).before_the_command();
         match error {
-            SessionError::Lost(_) | SessionError::Send(_) => match how_it_ended(vm) {
+            ExecError::Lost(_) | ExecError::Send(_) => match how_it_ended(vm) {
                 Some(end) => failure.with_hint(end),
                 None => failure,
             },
-            SessionError::Refused(_)
-            | SessionError::Protocol(_)
-            | SessionError::Malformed(_)
-            | SessionError::Output(_) => failure,
+            ExecError::Refused(_)
+            | ExecError::Protocol(_)
+            | ExecError::Malformed(_)
+            | ExecError::Output(_) => failure,
         }
     })
 }
@@ -115,6 +115,6 @@ mod tests {
 
     #[test]
     fn a_failure_before_the_command_is_125() {
-        assert_eq!(Failure::of(&SessionError::Lost(None)).before_the_command().code, NO_COMMAND);
+        assert_eq!(Failure::of(&ExecError::Lost(None)).before_the_command().code, NO_COMMAND);
     }
 }

@@ -1,6 +1,6 @@
 //! Standard input on its way into the guest.
 
-use super::session::Writer;
+use super::exec::Writer;
 use banger_protocol::guest_api::STDIN_WINDOW;
 use banger_protocol::guest_api::frame::{Kind, MAX_PAYLOAD};
 use rustix::fd::BorrowedFd;

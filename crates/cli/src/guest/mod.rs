@@ -13,13 +13,13 @@
 
 mod copy;
 mod dial;
+mod exec;
 mod input;
-mod session;
 mod terminal;
 
 pub(crate) use copy::{CopyError, copy_in, copy_out};
 pub(crate) use dial::{DialError, dial, pass_both_ways, uptime};
-pub(crate) use session::{SessionError, run};
+pub(crate) use exec::{ExecError, run};
 pub(crate) use terminal::stdin_is_terminal;
 
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ const PATIENCE: u32 = 3;
 
 /// Why nobody knows how the command ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
+pub(crate) enum ExecError {
     #[error("the command could not be sent to the guest")]
     Send(#[source] io::Error),
     #[error("the guest's agent refused: {}", .0.message)]
@@ -48,7 +48,7 @@ impl Writer {
 
 /// Runs the command over a fresh connection to the agent and passes everything both ways until it ends; returns
 /// the exit code a shell would give.
-pub(crate) fn run(mut agent: UnixStream, command: Command, signals: &Signals) -> Result<u8, SessionError> {
+pub(crate) fn run(mut agent: UnixStream, command: Command, signals: &Signals) -> Result<u8, ExecError> {
     let with_terminal = command.terminal;
     let exec = Exec {
         argv: command.argv,
@@ -58,12 +58,12 @@ pub(crate) fn run(mut agent: UnixStream, command: Command, signals: &Signals) ->
         terminal: with_terminal.then(terminal::description),
         stdin: command.stdin,
     };
-    frame::write_json(&mut agent, Kind::Request, &Request::Exec(exec)).map_err(SessionError::Send)?;
-    let writer = Arc::new(Writer(Mutex::new(agent.try_clone().map_err(SessionError::Send)?)));
+    frame::write_json(&mut agent, Kind::Request, &Request::Exec(exec)).map_err(ExecError::Send)?;
+    let writer = Arc::new(Writer(Mutex::new(agent.try_clone().map_err(ExecError::Send)?)));
     let window = Arc::new(Window::new());
 
     let gave_up = Arc::new(AtomicI32::new(0));
-    let ends = agent.try_clone().map_err(SessionError::Send)?;
+    let ends = agent.try_clone().map_err(ExecError::Send)?;
     let _directed =
         signals.direct(pass_signals(Arc::clone(&writer), with_terminal, Arc::clone(&gave_up), ends));
     let _raw = (with_terminal && command.stdin).then(RawMode::enter);
@@ -107,27 +107,27 @@ fn pass_signals(
 }
 
 /// Passes on what the command writes until the agent says how it ended.
-fn receive(agent: UnixStream, window: &Window) -> Result<u8, SessionError> {
+fn receive(agent: UnixStream, window: &Window) -> Result<u8, ExecError> {
     let mut agent = BufReader::with_capacity(frame::MAX_PAYLOAD, agent);
     loop {
         let Frame { kind, payload } = match frame::read(&mut agent) {
             Ok(Some(frame)) => frame,
-            Ok(None) => return Err(SessionError::Lost(None)),
-            Err(error) => return Err(SessionError::Lost(Some(error))),
+            Ok(None) => return Err(ExecError::Lost(None)),
+            Err(error) => return Err(ExecError::Lost(Some(error))),
         };
         let written = match kind {
             Kind::Started => Ok(()),
             Kind::Stdout => printer::pass_through(stdout(), &payload),
             Kind::Stderr => printer::pass_through(stderr(), &payload),
             Kind::StdinCredit => {
-                let credit = payload.try_into().map_err(|_| SessionError::Protocol(kind))?;
+                let credit = payload.try_into().map_err(|_| ExecError::Protocol(kind))?;
                 window.give(u32::from_le_bytes(credit));
                 Ok(())
             }
-            Kind::Exit => return serde_json::from_slice(&payload).map(told).map_err(SessionError::Malformed),
+            Kind::Exit => return serde_json::from_slice(&payload).map(told).map_err(ExecError::Malformed),
             Kind::Error => {
-                let failure = serde_json::from_slice(&payload).map_err(SessionError::Malformed)?;
-                return Err(SessionError::Refused(failure));
+                let failure = serde_json::from_slice(&payload).map_err(ExecError::Malformed)?;
+                return Err(ExecError::Refused(failure));
             }
             Kind::Request
             | Kind::Stdin
@@ -135,18 +135,21 @@ fn receive(agent: UnixStream, window: &Window) -> Result<u8, SessionError> {
             | Kind::Signal
             | Kind::Resize
             | Kind::Reply
+            | Kind::Item
+            | Kind::Dropped
+            | Kind::Refused
             | Kind::Entry
             | Kind::Data
             | Kind::Hole
             | Kind::Done => {
-                return Err(SessionError::Protocol(kind));
+                return Err(ExecError::Protocol(kind));
             }
         };
         match written {
             Ok(()) => {}
             // Closing the connection hangs up on the command, as a broken pipe would.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(READER_GONE),
-            Err(error) => return Err(SessionError::Output(error)),
+            Err(error) => return Err(ExecError::Output(error)),
         }
     }
 }
