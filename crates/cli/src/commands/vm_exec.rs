@@ -1,3 +1,4 @@
+use super::vm_session;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
 use crate::guest::{self, Command, ExecError};
@@ -11,6 +12,7 @@ use std::os::unix::net::UnixStream;
 ///
 ///     banger vm exec dev -- make test
 ///     banger vm exec -it dev -- htop
+///     banger vm exec -d dev -- make test    in the background, as a session
 ///
 /// The exit code is the command's own; 125 means that nobody knows it. Input is
 /// passed on with `-i`. Without a command it is a login shell.
@@ -25,6 +27,9 @@ pub(crate) struct Args {
     /// Run the command on a terminal.
     #[arg(short, long)]
     tty: bool,
+    /// Leave it running and print the name of its session; see `banger vm session --help`.
+    #[arg(short, long)]
+    detach: bool,
     /// As which user of the guest; root if not given.
     #[arg(short, long)]
     user: Option<String>,
@@ -51,6 +56,9 @@ impl Environment {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
+        if self.detach {
+            return self.start_session();
+        }
         let is_shell = self.command.is_empty();
         let at_terminal = is_shell && guest::stdin_is_terminal();
         let command = Command {
@@ -62,12 +70,26 @@ impl Args {
         };
         let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
         let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
-        run_in(&mut daemon, &VmRef(self.vm), command, &signals)
+        run_in(&mut daemon, &VmRef(self.vm), &command, &signals)
+    }
+}
+
+impl Args {
+    fn start_session(self) -> Outcome {
+        let command = Command {
+            // A shell without input would end at once.
+            stdin: self.interactive || self.tty || self.command.is_empty(),
+            terminal: self.tty,
+            argv: self.command,
+            env: self.environment.into_map(),
+            user: self.user,
+        };
+        vm_session::start(&VmRef(self.vm), None, &command)
     }
 }
 
 /// Runs the command in the VM; the answer is its exit code.
-pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, command: Command, signals: &Signals) -> Outcome {
+pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, command: &Command, signals: &Signals) -> Outcome {
     let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
     let (_, agent) = connected.map_err(|error| Failure::from(error).before_the_command())?;
     guest::run(UnixStream::from(agent), command, signals).map_err(|error| {

@@ -1,13 +1,14 @@
 //! One command, from its request to its exit.
 
 use super::Command;
+use super::detach_keys::Scanner;
 use super::input::{self, Window};
 use super::terminal::{self, RawMode};
 use crate::failure::READER_GONE;
 use crate::printer;
 use crate::signals::{Signals, asks_to_end, exit_code};
 use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Frame, Kind, ReadFrameError};
-use banger_protocol::guest_api::{Exec, Exit, Request};
+use banger_protocol::guest_api::{Exit, Request};
 use rustix::stdio::{stderr, stdin, stdout};
 use signal_hook::consts::{SIGHUP, SIGWINCH};
 use std::io::{self, BufReader};
@@ -41,6 +42,10 @@ pub(crate) enum ExecError {
 pub(super) struct Writer(Mutex<UnixStream>);
 
 impl Writer {
+    pub(super) fn new(agent: UnixStream) -> Self {
+        Self(Mutex::new(agent))
+    }
+
     pub(super) fn send(&self, kind: Kind, payload: &[u8]) -> io::Result<()> {
         frame::write(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), kind, payload)
     }
@@ -48,18 +53,11 @@ impl Writer {
 
 /// Runs the command over a fresh connection to the agent and passes everything both ways until it ends; returns
 /// the exit code a shell would give.
-pub(crate) fn run(mut agent: UnixStream, command: Command, signals: &Signals) -> Result<u8, ExecError> {
+pub(crate) fn run(mut agent: UnixStream, command: &Command, signals: &Signals) -> Result<u8, ExecError> {
     let with_terminal = command.terminal;
-    let exec = Exec {
-        argv: command.argv,
-        env: command.env,
-        cwd: None,
-        user: command.user,
-        terminal: with_terminal.then(terminal::description),
-        stdin: command.stdin,
-    };
-    frame::write_json(&mut agent, Kind::Request, &Request::Exec(exec)).map_err(ExecError::Send)?;
-    let writer = Arc::new(Writer(Mutex::new(agent.try_clone().map_err(ExecError::Send)?)));
+    frame::write_json(&mut agent, Kind::Request, &Request::Exec(command.as_asked()))
+        .map_err(ExecError::Send)?;
+    let writer = Arc::new(Writer::new(agent.try_clone().map_err(ExecError::Send)?));
     let window = Arc::new(Window::new());
 
     let gave_up = Arc::new(AtomicI32::new(0));
@@ -69,7 +67,7 @@ pub(crate) fn run(mut agent: UnixStream, command: Command, signals: &Signals) ->
     let _raw = (with_terminal && command.stdin).then(RawMode::enter);
     if command.stdin {
         let (window, writer) = (Arc::clone(&window), Arc::clone(&writer));
-        std::thread::spawn(move || input::forward(stdin(), &window, &writer));
+        std::thread::spawn(move || input::forward(stdin(), &window, &writer, Scanner::default()));
     }
 
     let result = receive(agent, &window);
