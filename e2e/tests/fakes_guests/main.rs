@@ -10,5 +10,6 @@ mod lease;
 mod life;
 mod questions;
 mod races;
+mod sessions;
 mod socket;
 mod verbs;
