@@ -353,6 +353,20 @@ fn input_is_taken_at_the_commands_pace_and_ends_when_told() {
 }
 
 #[test]
+fn a_command_that_ends_by_what_it_reads_has_taken_it() {
+    let guest = Guest::new();
+    for _ in 0..50 {
+        guest.start("once", shell("read word"));
+        let mut send = guest.ask(Request::Send { name: called("once"), end: true });
+        send.send(Kind::Stdin, b"go\n");
+        thread::yield_now();
+        send.send(Kind::StdinEnd, b"");
+        assert_eq!(send.to_the_end().last.unwrap().kind, Kind::Reply);
+        guest.until_ended("once");
+    }
+}
+
+#[test]
 fn who_waits_to_be_read_is_told_when_nobody_ever_will() {
     let guest = Guest::new();
     guest.start("deaf", shell("read word; exec <&-; sleep 1000"));

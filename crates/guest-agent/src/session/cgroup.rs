@@ -3,9 +3,11 @@
 //! A process leaves its process group with one system call; it does not leave this. Where the guest has no unified
 //! hierarchy, or its kernel no `cgroup.kill` (before 5.14), what left the process group is left alone.
 
+use crate::deadline;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Dropping it removes it, unless something still runs in it.
 #[derive(Debug)]
@@ -25,9 +27,14 @@ impl Cgroup {
         Some((group, members))
     }
 
-    /// Kills everything in it.
-    pub(super) fn kill(&self) {
-        let _ = std::fs::write(self.folder.join("cgroup.kill"), "1");
+    /// Kills everything in it, and waits up to `limit` until it is gone.
+    pub(super) fn kill(&self, limit: Duration) {
+        let killed = std::fs::write(self.folder.join("cgroup.kill"), "1");
+        let events = self.folder.join("cgroup.events");
+        let is_empty = || std::fs::read_to_string(&events).is_ok_and(|text| text.contains("populated 0"));
+        if killed.is_ok() {
+            deadline::retry(limit, || is_empty().then_some(()));
+        }
     }
 }
 

@@ -71,6 +71,10 @@ pub(super) fn serve(host: OwnedFd, session: &Arc<Session>, purpose: Purpose) -> 
         Purpose::Attach(size) => size,
         Purpose::Logs { .. } | Purpose::Send { .. } => None,
     };
+    if let (Purpose::Send { .. }, None) = (purpose, session.input()) {
+        let refusal = session.takes_no_input();
+        return frame::write_json(&mut std::fs::File::from(host), Kind::Refused, &refusal);
+    }
     // Before the seat is taken, which has a program draw its screen again: that is to be seen.
     let recent = session.recent();
     let seat = match session.sit_down(matches!(purpose, Purpose::Attach(_)), size) {
@@ -174,15 +178,8 @@ impl Client<'_> {
     }
 
     fn is_sent(&mut self, end: bool) -> Option<Over> {
-        if self.session.input().is_none() {
-            let name = self.session.about.name.clone();
-            return Some(Over::Refused(match self.session.exit() {
-                Some(exit) => Refusal::HasEnded { name, exit },
-                None => Refusal::NoInput { name },
-            }));
-        }
         if !self.is_complete || !self.waiting.is_empty() {
-            return None;
+            return self.session.input().is_none().then(|| Over::Refused(self.session.takes_no_input()));
         }
         if end && !self.session.about.terminal {
             self.session.end_input();
@@ -269,7 +266,9 @@ impl Client<'_> {
                 self.session.end_input();
                 0
             }
-            // As in a shell's pipe that nobody reads. Who came to send is told.
+            // Who came to send is told.
+            None if matches!(self.purpose, Purpose::Send { .. }) => 0,
+            // As in a shell's pipe that nobody reads.
             None => self.waiting.len(),
         };
         self.waiting.drain(..taken);

@@ -148,6 +148,15 @@ impl Session {
         self.state().input.clone()
     }
 
+    /// Why there is nowhere for it to go.
+    pub(super) fn takes_no_input(&self) -> Refusal {
+        let name = self.about.name.clone();
+        match self.exit() {
+            Some(exit) => Refusal::HasEnded { name, exit },
+            None => Refusal::NoInput { name },
+        }
+    }
+
     /// No more input for the command, whoever has some.
     pub(super) fn end_input(&self) {
         let mut state = self.state();
@@ -180,7 +189,7 @@ impl Session {
             self.wait_for_end(DYING)
         };
         if let Some(cgroup) = &self.cgroup {
-            cgroup.kill();
+            cgroup.kill(DYING);
         }
         if has_ended || self.wait_for_end(DYING) {
             Ok(())
