@@ -435,21 +435,12 @@ fn a_shell_asks_for_a_terminal_of_the_right_size_and_says_that_the_vm_stays() {
     assert_eq!(daemon.terminals(), ["vt220 33x99"]);
 }
 
-/// A user's terminal in the session of that name, with these words behind the command.
-fn in_session(world: &World, name: &str, words: &[&str]) -> (fake::Terminal, std::process::Child) {
-    let terminal = fake::Terminal::open();
-    let line = [&["vm", "session", "attach", "dev", name], words].concat();
-    let child = terminal.attach(&mut world.banger(&line)).spawn().unwrap();
-    terminal.wait_for("ready");
-    (terminal, child)
-}
-
 #[test]
 fn a_session_is_left_by_its_keys_with_the_terminal_as_it_was() {
     let world = World::new();
     world.daemon().has_vm(ONE, "dev");
     let cooked = fake::Terminal::open().settings();
-    let (terminal, child) = in_session(&world, "tty", &[]);
+    let (terminal, child) = world.in_session("tty", &[]);
     terminal.wait_for("in session tty: Ctrl-P Ctrl-Q leaves it");
     terminal.wait_for("ready <33x99>");
     terminal.wait_until_raw();
@@ -463,7 +454,7 @@ fn a_session_is_left_by_its_keys_with_the_terminal_as_it_was() {
     terminal.wait_for("detached; `banger vm session attach dev tty` comes back");
     assert_eq!(terminal.settings(), cooked);
 
-    let (terminal, child) = in_session(&world, "tty", &["--detach-keys", "ctrl-a,d"]);
+    let (terminal, child) = world.in_session("tty", &["--detach-keys", "ctrl-a,d"]);
     terminal.wait_until_raw();
     terminal.type_in("\x10\x11");
     terminal.wait_for(r#""\u{10}\u{11}""#);
@@ -478,7 +469,7 @@ fn a_session_is_left_by_its_keys_with_the_terminal_as_it_was() {
 fn a_session_follows_the_window_and_ends_with_its_commands_code() {
     let world = World::new();
     world.daemon().has_vm(ONE, "dev");
-    let (terminal, child) = in_session(&world, "tty", &["--detach-keys", "none"]);
+    let (terminal, child) = world.in_session("tty", &["--detach-keys", "none"]);
     terminal.wait_until_raw();
     let cooked = fake::Terminal::open().settings();
     terminal.resize(40, 120);
@@ -489,7 +480,7 @@ fn a_session_follows_the_window_and_ends_with_its_commands_code() {
     assert_eq!(Finished::from(child).code, Some(4));
     assert_eq!(terminal.settings(), cooked);
     for (by, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
-        let (terminal, child) = in_session(&world, "tty", &[]);
+        let (terminal, child) = world.in_session("tty", &[]);
         terminal.wait_until_raw();
         signal(&child, by);
         assert_eq!(Finished::from(child).code, Some(code));
@@ -504,7 +495,7 @@ fn a_session_without_a_terminal_gets_input_as_it_is_and_leaves_the_users_alone()
     let input = b"\x10\x11 typed exit".to_vec();
     let finished = world.run_with_input(&["vm", "session", "attach", "dev", "job"], input);
     assert_eq!((finished.code, finished.out.as_slice()), (Some(4), &b"ready "[..]), "{}", finished.err);
-    let (terminal, child) = in_session(&world, "job", &[]);
+    let (terminal, child) = world.in_session("job", &[]);
     assert_eq!(terminal.settings(), fake::Terminal::open().settings());
     signal(&child, Signal::INT);
     assert_eq!(Finished::from(child).code, Some(130));

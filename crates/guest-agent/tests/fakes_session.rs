@@ -62,7 +62,7 @@ impl Guest {
     }
 
     fn logs(&self, name: &str) -> Heard {
-        self.ask(Request::Logs { name: called(name), follow: false }).to_the_end()
+        self.ask(Request::Logs { name: called(name), follow: false }).finish()
     }
 
     fn stop(&self, name: &str, grace: Duration) -> Result<Session, Refusal> {
@@ -119,7 +119,7 @@ impl Host {
         assert!(text(&heard.stdout).contains(words), "{heard:?}");
     }
 
-    fn to_the_end(mut self) -> Heard {
+    fn finish(mut self) -> Heard {
         let mut heard = Heard::default();
         self.until(&mut heard, |_| false);
         assert_eq!(frame::read(&mut self.stream).unwrap(), None, "nothing follows the last frame");
@@ -174,7 +174,7 @@ fn a_session_outlives_who_started_it_and_tells_how_it_ended() {
     let mut send = guest.ask(Request::Send { name: called("build"), end: false });
     send.send(Kind::Stdin, b"it\n");
     send.send(Kind::StdinEnd, b"");
-    assert_eq!(send.to_the_end().last.unwrap().kind, Kind::Reply);
+    assert_eq!(send.finish().last.unwrap().kind, Kind::Reply);
     assert_eq!(guest.until_ended("build"), Exit::Code(7));
     let logs = guest.logs("build");
     assert_eq!((text(&logs.stdout), text(&logs.stderr)), ("got it\n".to_owned(), "err\n".to_owned()));
@@ -271,7 +271,7 @@ fn who_attaches_sees_the_latest_lines_then_everything_and_the_end() {
         assert_eq!(heard.exit(), Exit::Code(4));
         assert!(heard.stdout.ends_with(b"ready\ntyped\n"));
     }
-    let after = guest.attach("lines").to_the_end();
+    let after = guest.attach("lines").finish();
     assert_eq!(after.exit(), Exit::Code(4));
     assert!(after.stdout.ends_with(b"typed\n"));
 }
@@ -312,7 +312,7 @@ fn a_hundred_mebibytes_leave_their_end_and_tell_what_is_lost() {
     assert_eq!(guest.until_ended("flood"), Exit::Code(0));
     let resident = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = resident.split(' ').nth(1).unwrap().parse().unwrap();
-    assert!(pages * 4096 < 64 << 20, "{} MiB resident", pages * 4096 >> 20);
+    assert!(pages * 4096 < 64 << 20, "{} MiB resident", (pages * 4096) >> 20);
 
     let logs = guest.logs("flood");
     assert_eq!(logs.dropped + logs.stdout.len() as u64, TOTAL);
@@ -348,7 +348,7 @@ fn input_is_taken_at_the_commands_pace_and_ends_when_told() {
     assert_eq!(guest.until_ended("count"), Exit::Code(0));
     assert_eq!(text(&guest.logs("count").stdout).trim(), (64 * 32 * 1024).to_string());
 
-    let late = guest.ask(Request::Send { name: called("count"), end: false }).to_the_end();
+    let late = guest.ask(Request::Send { name: called("count"), end: false }).finish();
     assert_eq!(late.refusal(), Refusal::HasEnded { name: called("count"), exit: Exit::Code(0) });
 }
 
@@ -361,7 +361,7 @@ fn a_command_that_ends_by_what_it_reads_has_taken_it() {
         send.send(Kind::Stdin, b"go\n");
         thread::yield_now();
         send.send(Kind::StdinEnd, b"");
-        assert_eq!(send.to_the_end().last.unwrap().kind, Kind::Reply);
+        assert_eq!(send.finish().last.unwrap().kind, Kind::Reply);
         guest.until_ended("once");
     }
 }
@@ -379,11 +379,11 @@ fn who_waits_to_be_read_is_told_when_nobody_ever_will() {
     attached.send(Kind::Stdin, b"\n");
     send.stream.set_read_timeout(Some(HANG)).unwrap();
     guest.stop("deaf", HANG).unwrap();
-    let refusal = send.to_the_end().refusal();
+    let refusal = send.finish().refusal();
     assert!(matches!(refusal, Refusal::HasEnded { .. } | Refusal::NoInput { .. }), "{refusal:?}");
 
     guest.start("mute", Exec { stdin: false, ..shell("sleep 1000") });
-    let none = guest.ask(Request::Send { name: called("mute"), end: false }).to_the_end();
+    let none = guest.ask(Request::Send { name: called("mute"), end: false }).finish();
     assert_eq!(none.refusal(), Refusal::NoInput { name: called("mute") });
     guest.stop("mute", HANG).unwrap();
 }
@@ -419,7 +419,7 @@ fn the_end_of_input_on_a_terminal_is_control_d() {
     let mut send = guest.ask(Request::Send { name: called("tty"), end: true });
     send.send(Kind::Stdin, b"line\n");
     send.send(Kind::StdinEnd, b"");
-    assert_eq!(send.to_the_end().last.unwrap().kind, Kind::Reply);
+    assert_eq!(send.finish().last.unwrap().kind, Kind::Reply);
     assert_eq!(guest.until_ended("tty"), Exit::Code(0));
 }
 
@@ -495,7 +495,7 @@ fn so_many_watch_one_session_and_no_more() {
             host
         })
         .collect();
-    let refused = guest.attach("seen").to_the_end();
+    let refused = guest.attach("seen").finish();
     assert_eq!(refused.refusal(), Refusal::TooManyClients { name: called("seen") });
     drop(watching);
     guest.stop("seen", HANG).unwrap();
@@ -510,11 +510,11 @@ fn what_is_no_part_of_the_conversation_ends_it_and_not_the_session() {
     {
         let mut host = guest.attach("calm");
         host.send(kind, payload);
-        assert_eq!(host.to_the_end().last.unwrap().kind, Kind::Error, "{kind:?}");
+        assert_eq!(host.finish().last.unwrap().kind, Kind::Error, "{kind:?}");
     }
     let mut host = guest.ask(Request::Logs { name: called("calm"), follow: true });
     host.send(Kind::Stdin, b"x");
-    assert_eq!(host.to_the_end().last.unwrap().kind, Kind::Error);
+    assert_eq!(host.finish().last.unwrap().kind, Kind::Error);
     assert_eq!(guest.show("calm").state, State::Running);
     guest.stop("calm", HANG).unwrap();
 }
