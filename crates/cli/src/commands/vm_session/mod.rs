@@ -28,7 +28,7 @@ use told::told;
 
 /// Commands in a VM that go on without you: servers, builds, shells.
 ///
-///     banger vm session start dev web -- npm start    start one, named `web`
+///     banger vm session start dev web -- npm start    start one, named web
 ///     banger vm session logs -f dev web               watch what it prints
 ///     banger vm session start -t dev work             a shell to come back to
 ///     banger vm session attach dev work               be in it; Ctrl-P Ctrl-Q leaves it

@@ -5,7 +5,7 @@ use banger_protocol::names::{SessionName, VmRef};
 
 /// Give a session's command input.
 ///
-///     banger vm session send dev repl 'print(6 * 7)'     a line
+///     banger vm session send dev repl "print(42)"       a line
 ///     banger vm session send dev load < data.csv         a file
 ///     banger vm session send --eof dev load              no more after this
 ///
