@@ -407,6 +407,10 @@ fn a_terminal_has_the_size_of_who_came_last_and_is_still_there() {
     drop(second);
     let before = heard.stdout.len();
     first.until(&mut heard, |heard| text(&heard.stdout[before..]).contains("30 100"));
+    // Somebody whose terminal is as large wants to see the screen all the same.
+    let before = heard.stdout.len();
+    let _third = sized(30, 100);
+    first.until(&mut heard, |heard| text(&heard.stdout[before..]).contains("30 100"));
     first.send(Kind::Stdin, b"\x03");
     first.until(&mut heard, |_| false);
     assert_eq!(heard.exit(), Exit::Signal(2), "control-C is the terminal's interrupt");

@@ -128,7 +128,7 @@ fn a_session_is_unharmed_by_the_death_of_its_clients_and_of_the_daemon() {
         two.close_stdin();
         let _ = session(&sandbox, &["send", "dev", "talk", "fourth"]).expect_success();
         two.wait_for("got fourth");
-        let _ = session(&sandbox, &["send", "--eof", "dev", "talk"]).expect_success();
+        let _ = session(&sandbox, &["send", "dev", "talk", "--eof"]).expect_success();
         let seen = two.finish().expect_code(3);
         assert!(!seen.stdout_text().contains("hung up"), "{}", seen.stdout_text());
         delete(&sandbox);

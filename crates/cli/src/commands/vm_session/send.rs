@@ -7,7 +7,7 @@ use banger_protocol::names::{SessionName, VmRef};
 ///
 ///     banger vm session send dev repl "print(42)"       a line
 ///     banger vm session send dev load < data.csv         a file
-///     banger vm session send --eof dev load              no more after this
+///     banger vm session send dev load --eof              no more after this
 ///
 /// Returns when the command has taken it. Words are sent with blanks between
 /// them and the end of a line behind; without any, standard input is.
@@ -24,8 +24,7 @@ pub(crate) struct Args {
     /// Send the words without the end of a line.
     #[arg(short, long)]
     no_newline: bool,
-    /// What to send.
-    #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+    /// What to send; behind `--` if it begins with a dash.
     text: Vec<String>,
 }
 
