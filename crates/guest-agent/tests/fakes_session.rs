@@ -355,15 +355,12 @@ fn input_is_taken_at_the_commands_pace_and_ends_when_told() {
 #[test]
 fn a_command_that_ends_by_what_it_reads_has_taken_it() {
     let guest = Guest::new();
-    for _ in 0..50 {
-        guest.start("once", shell("read word"));
-        let mut send = guest.ask(Request::Send { name: called("once"), end: true });
-        send.send(Kind::Stdin, b"go\n");
-        thread::yield_now();
-        send.send(Kind::StdinEnd, b"");
-        assert_eq!(send.finish().last.unwrap().kind, Kind::Reply);
-        guest.until_ended("once");
-    }
+    guest.start("once", shell("read word"));
+    let mut send = guest.ask(Request::Send { name: called("once"), end: true });
+    send.send(Kind::Stdin, b"go\n");
+    assert_eq!(guest.until_ended("once"), Exit::Code(0));
+    send.send(Kind::StdinEnd, b"");
+    assert_eq!(send.finish().last.unwrap().kind, Kind::Reply);
 }
 
 #[test]
@@ -397,6 +394,7 @@ fn a_terminal_has_the_size_of_who_came_last_and_is_still_there() {
         let size = Some(WindowSize { rows, columns });
         guest.ask(Request::Attach { name: called("tty"), size })
     };
+    guest.attach("tty").wait_for(&mut Heard::default(), "up");
     let mut heard = Heard::default();
     let mut first = sized(30, 100);
     first.wait_for(&mut heard, "30 100");

@@ -18,6 +18,8 @@ use banger_protocol::guest_api::{STDIN_WINDOW, WindowSize};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -73,13 +75,13 @@ pub(super) fn serve(host: OwnedFd, session: &Arc<Session>, purpose: Purpose) -> 
     };
     if let (Purpose::Send { .. }, None) = (purpose, session.input()) {
         let refusal = session.takes_no_input();
-        return frame::write_json(&mut std::fs::File::from(host), Kind::Refused, &refusal);
+        return refuse(host, &refusal);
     }
     // Before the seat is taken, which has a program draw its screen again: that is to be seen.
-    let recent = session.recent();
+    let (recent, begins_a_line) = session.recent();
     let seat = match session.sit_down(matches!(purpose, Purpose::Attach(_)), size) {
         Ok(seat) => seat,
-        Err(refusal) => return frame::write_json(&mut std::fs::File::from(host), Kind::Refused, &refusal),
+        Err(refusal) => return refuse(host, &refusal),
     };
     rustix::io::ioctl_fionbio(&host, true)?;
     let mut client = Client {
@@ -94,7 +96,7 @@ pub(super) fn serve(host: OwnedFd, session: &Arc<Session>, purpose: Purpose) -> 
             Purpose::Logs { .. } => Some(Mark::default()),
             Purpose::Send { .. } => None,
         },
-        is_in_a_line: matches!(purpose, Purpose::Attach(_)) && !recent.is_the_beginning(),
+        is_in_a_line: matches!(purpose, Purpose::Attach(_)) && !begins_a_line,
         until: session.head(),
         waiting: Vec::new(),
         is_complete: false,
@@ -108,7 +110,23 @@ pub(super) fn serve(host: OwnedFd, session: &Arc<Session>, purpose: Purpose) -> 
         Over::Done => {}
     }
     client.flush();
-    Ok(())
+    let Client { host, seat, .. } = client;
+    drop(seat);
+    close_when_heard(host)
+}
+
+/// Says why nothing will be done, to a host that may be sending already.
+pub(super) fn refuse(host: OwnedFd, refusal: &Refusal) -> io::Result<()> {
+    let mut host = File::from(host);
+    frame::write_json(&mut host, Kind::Refused, refusal)?;
+    close_when_heard(host.into())
+}
+
+/// Closed while input is on its way, the connection would lose the last frame with it.
+fn close_when_heard(host: OwnedFd) -> io::Result<()> {
+    shutdown(&host, Shutdown::Write)?;
+    rustix::io::ioctl_fionbio(&host, false)?;
+    io::copy(&mut File::from(host), &mut io::sink()).map(drop)
 }
 
 impl Client<'_> {
@@ -178,8 +196,12 @@ impl Client<'_> {
     }
 
     fn is_sent(&mut self, end: bool) -> Option<Over> {
+        // A command that has taken everything may have ended by it before the host says that it was everything.
+        if !self.waiting.is_empty() && self.session.input().is_none() {
+            return Some(Over::Refused(self.session.takes_no_input()));
+        }
         if !self.is_complete || !self.waiting.is_empty() {
-            return self.session.input().is_none().then(|| Over::Refused(self.session.takes_no_input()));
+            return None;
         }
         if end && !self.session.about.terminal {
             self.session.end_input();

@@ -2,7 +2,6 @@
 //! that no client, however slow, is ever waited for.
 
 use super::live::Session;
-use super::ring::MOST_RECORD;
 use crate::exec::ended::{Ended, timespec};
 use crate::exec::reaper::Child;
 use banger_protocol::guest_api::Exit;
@@ -10,6 +9,8 @@ use banger_protocol::guest_api::frame::Kind;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+
+const CHUNK: usize = 16 * 1024;
 
 /// The outputs that are still open.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) fn keep(session: &Session, child: &Child, mut outputs: Outputs) {
 }
 
 fn read_until_the_end(session: &Session, child: &Child, outputs: &mut Outputs) -> Exit {
-    let mut buffer = vec![0; MOST_RECORD];
+    let mut buffer = vec![0; CHUNK];
     let mut ended: Option<Ended> = None;
     loop {
         let patience = ended.as_ref().map(Ended::patience);

@@ -135,7 +135,7 @@ impl Session {
         self.state().ring.next(mark)
     }
 
-    pub(super) fn recent(&self) -> Mark {
+    pub(super) fn recent(&self) -> (Mark, bool) {
         self.state().ring.recent()
     }
 

@@ -95,7 +95,7 @@ impl Sessions {
     fn join(&self, connection: OwnedFd, name: &SessionName, purpose: Purpose) -> io::Result<()> {
         match self.find(name) {
             Ok(session) => client::serve(connection, &session, purpose),
-            Err(refusal) => answer(connection, Err::<(), _>(refusal)),
+            Err(refusal) => client::refuse(connection, &refusal),
         }
     }
 

@@ -22,8 +22,8 @@ use std::path::PathBuf;
 
 const HEADER: u64 = 5;
 
-/// Longest payload of a record: the smallest amount that is given up at once.
-pub(super) const MOST_RECORD: usize = 16 * 1024;
+/// Longest payload of a record: what is given up at once, and by how much the last few kilobytes may be fewer.
+const MOST_RECORD: usize = 2 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -53,10 +53,6 @@ pub(super) enum Piece {
 }
 
 impl Mark {
-    pub(super) fn is_the_beginning(self) -> bool {
-        self.place == 0
-    }
-
     pub(super) fn is_at_or_behind(self, other: Self) -> bool {
         self.place >= other.place
     }
@@ -137,9 +133,16 @@ impl Ring {
         }
     }
 
-    /// Where the last few kilobytes begin.
-    pub(super) fn recent(&self) -> Mark {
-        self.recent
+    /// Where the last few kilobytes begin, and whether a line does there, as far as is known.
+    pub(super) fn recent(&self) -> (Mark, bool) {
+        let place = self.recent.place;
+        if place == 0 {
+            return (self.recent, true);
+        }
+        let mut before = [0];
+        let is_kept = place > self.oldest.place;
+        let begins_a_line = is_kept && self.read_at(&mut before, place - 1).is_ok() && before == *b"\n";
+        (self.recent, begins_a_line)
     }
 
     /// Where the next byte will be.
@@ -251,12 +254,22 @@ mod tests {
     #[test]
     fn the_last_few_kilobytes_are_found_without_reading_the_rest() {
         let mut ring = ring(1 << 20);
-        assert!(ring.recent().is_the_beginning());
+        assert_eq!(ring.recent(), (Mark::default(), true));
+        let shown = |ring: &Ring| -> u64 {
+            read(ring, ring.recent().0).1.iter().map(|(_, bytes)| bytes.len() as u64).sum()
+        };
         for _ in 0..1000 {
             ring.append(Kind::Stdout, &[b'x'; 100]);
         }
-        let shown: usize = read(&ring, ring.recent()).1.iter().map(|(_, bytes)| bytes.len()).sum();
-        assert_eq!(shown as u64, SHOWN_AT_ATTACH / 100 * 100);
+        assert_eq!((shown(&ring), ring.recent().1), (SHOWN_AT_ATTACH / 100 * 100, false));
+        for _ in 0..1000 {
+            ring.append(Kind::Stdout, format!("{}\n", "x".repeat(99)).as_bytes());
+        }
+        assert_eq!((shown(&ring), ring.recent().1), (SHOWN_AT_ATTACH / 100 * 100, true));
+        // However much comes at once.
+        ring.append(Kind::Stdout, &[b'y'; 100_000]);
+        ring.append(Kind::Stdout, b"end\n");
+        assert!((SHOWN_AT_ATTACH - MOST_RECORD as u64..=SHOWN_AT_ATTACH).contains(&shown(&ring)));
     }
 
     #[test]
