@@ -12,6 +12,7 @@ mod life;
 mod names;
 mod questions;
 mod races;
+mod sessions;
 mod socket;
 mod ssh;
 mod verbs;

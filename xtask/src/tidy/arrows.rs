@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/cli", &["crates/protocol", "crates/config", "crates/copy"]),
     ("crates/firecracker", &[]),
     ("crates/daemon", &["crates/protocol", "crates/config", "crates/image", "crates/firecracker"]),
-    ("crates/fakes", &["crates/protocol", "crates/copy"]),
+    ("crates/fakes", &["crates/protocol", "crates/copy", "crates/guest-agent"]),
     ("bench", &["crates/protocol", "crates/image", "e2e"]),
     ("e2e", &[]),
     ("xtask", &[]),

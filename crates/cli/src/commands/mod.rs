@@ -37,6 +37,7 @@ mod vm_prune;
 mod vm_restart;
 mod vm_resume;
 mod vm_run;
+mod vm_session;
 mod vm_set;
 mod vm_show;
 mod vm_ssh;
@@ -97,6 +98,7 @@ enum Command {
 ///     banger vm run --rm -- CMD     run CMD in a fresh VM, gone afterwards
 ///     banger vm run --name dev      a VM to keep, with a shell in it
 ///     banger vm exec dev -- CMD     run CMD in it
+///     banger vm session --help      commands in it that go on without you
 ///     banger vm delete dev          remove it with everything it owns
 ///
 /// `banger vm list` shows what is there, and `banger vm COMMAND --help` tells
@@ -124,6 +126,8 @@ enum Vm {
     Health(vm_health::Args),
     Ports(vm_ports::Args),
     Exec(vm_exec::Args),
+    #[command(subcommand)]
+    Session(vm_session::Session),
     Ssh(vm_ssh::Args),
     Cp(vm_cp::Args),
     Logs(vm_logs::Args),
@@ -219,6 +223,7 @@ impl Cli {
                 Vm::Health(args) => args.run(),
                 Vm::Ports(args) => args.run(),
                 Vm::Exec(args) => args.run(),
+                Vm::Session(session) => session.run(),
                 Vm::Ssh(args) => args.run(),
                 Vm::Cp(args) => args.run(),
                 Vm::Logs(args) => args.run(),

@@ -85,7 +85,7 @@ fn below_vm(words: &[&str]) -> Option<String> {
 
 /// `vm exec dev ls` for `vm exec dev -- ls`. A flag that nobody knows is a mistake of another kind.
 fn behind_dashes(words: &[&str], unexpected: Option<&ContextValue>) -> Option<String> {
-    let ["vm", "exec" | "run", ..] = words else { return None };
+    let (["vm", "exec" | "run", ..] | ["vm", "session", "start", ..]) = words else { return None };
     let ContextValue::String(unexpected) = unexpected? else { return None };
     if unexpected.starts_with('-') || words.contains(&"--") {
         return None;
@@ -96,7 +96,7 @@ fn behind_dashes(words: &[&str], unexpected: Option<&ContextValue>) -> Option<St
 }
 
 /// The words as a shell takes them.
-fn typed(words: &[&str]) -> String {
+pub(super) fn typed(words: &[&str]) -> String {
     let quoted = words.iter().map(|word| {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
         match !word.is_empty() && word.chars().all(is_plain) {
@@ -162,6 +162,8 @@ mod tests {
     fn a_guests_command_without_its_dashes_is_shown_with_them() {
         let told_of = told("banger vm exec dev ls /");
         assert!(told_of.contains("`banger vm exec dev -- ls /`"), "{told_of}");
+        let told_of = told("banger vm session start dev web npm start");
+        assert!(told_of.contains("`banger vm session start dev web -- npm start`"), "{told_of}");
         let told_of = told("banger vm exec dev ls -l");
         assert!(told_of.contains("`banger vm exec dev -- ls -l`"), "{told_of}");
         assert!(!told("banger vm exec --nosuch dev").contains("this is written"));
