@@ -153,6 +153,7 @@ impl Config {
             vcpu: self.vm_defaults.vcpu.unwrap_or_else(|| (host_cpus() / 4).clamp(1, 4)),
             memory: self.vm_defaults.memory.unwrap_or(ByteSize::mib(eighth >> 20)),
             disk_size: self.vm_defaults.disk_size.unwrap_or(VmSpec::USUAL_DISK_SIZE),
+            nat: false,
         }
     }
 }

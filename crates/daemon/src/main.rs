@@ -61,6 +61,8 @@ pub(crate) struct Services {
     pub range: Range,
     /// Whether files in the state folder can share blocks.
     pub reflink: bool,
+    pub network_tools: vm::NetworkTools,
+    pub egress: vm::egress::Egress,
     pub faults: vm::Faults,
     /// The guest agent's program, to be put into initrds and images.
     pub agent: PathBuf,
@@ -201,11 +203,13 @@ async fn serve_until_told(
     let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
     let host = vm::vmm::Host::look(&config);
+    let network_tools = vm::NetworkTools::look();
     let text = |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
     let settings = Settings {
         qemu: text(host.qemu.as_ref()),
         vsock_backend: text(host.vsock_backend.as_ref()),
         firecracker: text(host.firecracker.as_ref().map(|found| &found.path)),
+        nft: network_tools.nft().ok().map(|path| path.display().to_string()),
         bridge: BRIDGE.to_owned(),
         address: Range::LOCAL.bridge,
         prefix: Range::LOCAL.prefix,
@@ -216,6 +220,8 @@ async fn serve_until_told(
         locks: vm::Locks::default(),
         doors: vm::Doors::default(),
         range: Range::LOCAL,
+        egress: vm::egress::Egress::new(state.egress()),
+        network_tools,
         reflink: clone::can_reflink(&state.vms()),
         faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
         agent: find_agent(),
@@ -232,7 +238,9 @@ async fn serve_until_told(
         host,
     });
     kernel::refresh_initrds(&services);
+    vm::egress::adopt(&services).await;
     vm::adopt::adopt(&services).await;
+    tokio::spawn(vm::egress::keep(services.clone()));
     let listener = listen(&paths.socket)?;
     tracing::info!(version = banger_protocol::VERSION, socket = %paths.socket.display(), "serving");
     tokio::spawn(serve::serve(listener, services.clone()));

@@ -1,4 +1,8 @@
-//! The guests' network: one private range, one address for each guest. Pure.
+//! The guests' network: one private range, one address for each guest. Pure, but for looking at the host's own addresses.
+
+mod host_addresses;
+
+pub(crate) use host_addresses::host_addresses;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -36,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) bridge: Option<u32>,
     /// Whether it is a port that reaches no other isolated port.
     pub(crate) isolated: bool,
+    /// What somebody has written on it.
+    pub(crate) alias: Option<String>,
 }
 
 /// One conversation with the kernel about links.
@@ -86,6 +88,17 @@ impl Netlink {
         }
         let mut message = about(link.index);
         set_up(&mut message);
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK)?;
+        Ok(true)
+    }
+
+    /// Writes on a link, unless it says so already.
+    pub(crate) fn set_alias(&mut self, link: &Link, alias: &str) -> io::Result<bool> {
+        if link.alias.as_deref() == Some(alias) {
+            return Ok(false);
+        }
+        let mut message = about(link.index);
+        message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK)?;
         Ok(true)
     }
@@ -209,10 +222,12 @@ fn read_link(answer: &RouteNetlinkMessage) -> Option<Link> {
         up,
         bridge: None,
         isolated: false,
+        alias: None,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
             LinkAttribute::Controller(index) => link.bridge = Some(*index),
             LinkAttribute::LinkInfo(details) => {
                 for detail in details {

@@ -48,7 +48,7 @@ const CREATE: Flow = Flow {
         "write the config drive",
         "make the root disk",
         "make the work disk",
-        "make the bridge",
+        "make the network",
         "make the tap",
         LAUNCH,
     ],
@@ -61,12 +61,18 @@ const START: Flow = Flow {
 const STOP: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
     tried: &["vm", "stop", "dev"],
-    steps: &["end the VM's processes", "remove the tap", "remove the VM's sockets"],
+    steps: &["end the VM's processes", "remove the tap", "close the way out", "remove the VM's sockets"],
 };
 const DELETE: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
     tried: &["vm", "delete", "dev"],
-    steps: &["end the VM's processes", "remove the tap", "remove the VM's sockets", "remove the VM's folder"],
+    steps: &[
+        "end the VM's processes",
+        "remove the tap",
+        "close the way out",
+        "remove the VM's sockets",
+        "remove the VM's folder",
+    ],
 };
 const RESTART: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
@@ -74,13 +80,14 @@ const RESTART: Flow = Flow {
     steps: &[
         "end the VM's processes",
         "remove the tap",
+        "close the way out",
         "remove the VM's sockets",
         "make the VM's folder",
         BEGIN,
         "write the config drive",
         "make the root disk",
         "make the work disk",
-        "make the bridge",
+        "make the network",
         "make the tap",
         LAUNCH,
     ],
@@ -94,6 +101,7 @@ const KILL_POLITELY: Flow = Flow {
         "tell the VMM to end",
         "end the VM's processes",
         "remove the tap",
+        "close the way out",
         "remove the VM's sockets",
     ],
 };
@@ -106,7 +114,13 @@ const RESUME: Flow = Flow {
 const STOP_PAUSED: Flow = Flow {
     before: RESUME.before,
     tried: &["vm", "stop", "dev"],
-    steps: &["resume the VM", "end the VM's processes", "remove the tap", "remove the VM's sockets"],
+    steps: &[
+        "resume the VM",
+        "end the VM's processes",
+        "remove the tap",
+        "close the way out",
+        "remove the VM's sockets",
+    ],
 };
 
 fn ok(sandbox: &Sandbox, arguments: &[&str]) {
