@@ -84,9 +84,11 @@ pub(crate) fn create(
     let (tap, made) = match find(&mut netlink, &name)? {
         Some(tap) => {
             let device = open_device(&name)?;
-            tun::attach(&device, &name)
-                .and_then(|()| tun::give_to(&device, uid))
-                .map_err(failed("was not given to its VM"))?;
+            match tun::attach(&device, &name).and_then(|()| tun::give_to(&device, uid)) {
+                // Its VM has it already.
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+                outcome => outcome.map_err(failed("was not given to its VM"))?,
+            }
             (tap, false)
         }
         None => {

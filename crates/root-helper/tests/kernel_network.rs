@@ -29,6 +29,20 @@ fn the_bridge_is_made_once_and_found_after_that() {
 }
 
 #[test]
+fn the_bridge_keeps_its_mac_whoever_comes_and_goes() {
+    let folder = folder();
+    let helper = helper(&folder);
+    let mut connection = helper.connect();
+    connection.call(&NetworkEnsure::default()).unwrap();
+    for vm in [VmId::random(), VmId::random(), VmId::random()] {
+        assert_eq!(helper.link("br-banger").unwrap()["address"], "02:fc:ac:10:00:01");
+        connection.call(&tap(&vm, 2)).unwrap();
+        assert_eq!(helper.link("br-banger").unwrap()["address"], "02:fc:ac:10:00:01");
+        connection.call(&TapDelete { vm }).unwrap();
+    }
+}
+
+#[test]
 fn a_bridge_that_lost_its_address_gets_it_back() {
     let folder = folder();
     let helper = helper(&folder);

@@ -46,7 +46,7 @@ mod tests {
 
     fn link(kind: Kind, alias: Option<&str>) -> Link {
         let (name, alias) = ("bt0123456789ab".to_owned(), alias.map(str::to_owned));
-        Link { index: 7, name, kind, up: true, bridge: None, isolated: false, alias }
+        Link { index: 7, name, kind, up: true, bridge: None, isolated: false, mac: None, alias }
     }
 
     #[test]

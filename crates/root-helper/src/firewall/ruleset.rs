@@ -65,6 +65,11 @@ table bridge {TABLE} {{
       iifname . arp saddr ether . arp saddr ip @{GUESTS} accept
     drop
   }}
+  # What is sent to a link's own groups passes the bridge by, and comes up from the tap instead of the bridge.
+  chain past_the_bridge {{
+    type filter hook input priority filter; policy accept;
+    iifname \"bt*\" ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop
+  }}
   # It has nobody beside it.
   chain between_guests {{
     type filter hook forward priority filter; policy accept;

@@ -8,6 +8,9 @@
     reason = "the harness starts the programs under test and the host's tools"
 )]
 
+pub(crate) mod frame;
+pub(crate) mod wire;
+
 use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{ProcessIdentity, ProcessStart, Program, TapCreate, Version, VersionReply};
