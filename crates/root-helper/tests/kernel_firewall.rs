@@ -153,7 +153,7 @@ fn at(program: &str, port: u16) -> String {
 fn of_the_host_a_guest_reaches_that_it_is_there_and_its_dns() {
     let mut network = Network::new();
     let guest = network.guest(2, false);
-    let secret = network.serve(&at(LISTENS, 8080));
+    let secret = [network.serve(&at(LISTENS, 8080)), network.serve(&at(ECHOES, 8080))];
     let dns = [network.serve(&at(LISTENS, DNS_PORT)), network.serve(&at(ECHOES, DNS_PORT))];
     let _world = World::beside(&network.helper, &[]);
     let from = guest.address;
@@ -172,16 +172,18 @@ fn of_the_host_a_guest_reaches_that_it_is_there_and_its_dns() {
     harness::until("DNS answers", || heard() == b"heard a question");
 
     // A frame for a group of the link, which bridges do not forward, with a packet for the host in it.
-    let past_the_bridge = |group| {
-        let packet = syn((from, 4002), (BRIDGE, 8080));
-        guest.send(&ethernet([1, 0x80, 0xc2, 0, 0, group], guest.mac, frame::IPV4, &packet));
+    let past_the_bridge = |group, packet: &[u8]| {
+        guest.send(&ethernet([1, 0x80, 0xc2, 0, 0, group], guest.mac, frame::IPV4, packet));
         guest.reaches_the_host().iter().any(|frame| Packet::read(frame).is_some())
     };
     for group in 0..16 {
-        assert!(!past_the_bridge(group), "{group:x}");
+        for packet in [udp((from, 4002), (BRIDGE, 8080), b"x"), echo(from, UPLINK, 1)] {
+            assert!(!past_the_bridge(group, &packet), "{group:x}");
+        }
     }
     for refused in [
         syn((from, 4003), (BRIDGE, 8080)),
+        udp((from, 4003), (BRIDGE, 8080), b"x"),
         syn((from, 4004), (BRIDGE, 9)),
         syn((from, 4005), (UPLINK, 8080)),
         syn((from, 4005), (UPLINK, DNS_PORT)),
@@ -258,6 +260,8 @@ fn who_loses_nat_is_cut_off_in_the_middle_of_a_conversation() {
     let number = guest.asked();
     world.repeat_answer(&network.helper, number);
     assert!(!guest.reaches_the_host().is_empty(), "an answer of the conversation comes through");
+    world.ask(&network.helper, guest.address);
+    assert_eq!(guest.reaches_the_host(), NOTHING, "the world comes in");
     assert!(is_listed(&mut network));
 
     assert!(set_nat(&mut network, false));

@@ -65,11 +65,6 @@ table bridge {TABLE} {{
       iifname . arp saddr ether . arp saddr ip @{GUESTS} accept
     drop
   }}
-  # What is sent to a link's own groups passes the bridge by, and comes up from the tap instead of the bridge.
-  chain past_the_bridge {{
-    type filter hook input priority filter; policy accept;
-    iifname \"bt*\" ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop
-  }}
   # It has nobody beside it.
   chain between_guests {{
     type filter hook forward priority filter; policy accept;
@@ -86,6 +81,11 @@ table inet {TABLE} {{
   set barred {{
     type ipv4_addr
 {barred}  }}
+  # What is sent to a link's own groups, such as LLDP's, passes the bridge and its table by and comes from the tap.
+  chain past_the_bridge {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname \"bt*\" drop
+  }}
   chain dns {{
     type nat hook prerouting priority dstnat; policy accept;
     iifname \"{bridge}\" ip daddr {address} meta l4proto {{ tcp, udp }} th dport 53 redirect to :{DNS_PORT}

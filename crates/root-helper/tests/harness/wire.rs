@@ -156,8 +156,8 @@ impl Guest {
             let reply = frame::arp(2, (self.mac, self.address), (self.bridge, BRIDGE));
             self.send(&frame::ethernet(self.bridge, self.mac, frame::ARP, &reply));
         }
-        let to_many = frame[0] & 1 == 1 && frame[6..12] == self.bridge;
-        is_question || to_many
+        let to_many = frame[0] & 1 == 1;
+        frame[6..12] == self.bridge && (is_question || to_many)
     }
 
     /// Everything but the host's own talk that arrives until the host has answered an echo request. What was sent before has been dealt with
@@ -268,10 +268,19 @@ impl World {
         there("address add 192.0.0.1/29 dev w");
         there("link set w up");
         there("link set lo up");
+        there("route add 172.16.0.0/24 via 192.0.0.2");
         for address in addresses {
             there(&format!("address add {address}/32 dev w"));
         }
         Self(Served(child))
+    }
+
+    /// Asks a guest for an echo, unasked itself, by way of the host.
+    pub(crate) fn ask(&self, helper: &Helper, guest: Ipv4Addr) {
+        let pid = self.0.0.id().to_string();
+        let script = "socket(S, 2, 3, 1) or die $!; my $m = pack('CCnnn', 8, 0, 0xf7ff - 7 - 1, 7, 1); \
+                      send(S, $m, 0, pack('Sna4a8', 2, 0, pack('C4', split(/\\./, $ARGV[0])), '')) or die $!";
+        helper.inside("nsenter", &["-t", &pid, "-n", "--", "perl", "-e", script, &guest.to_string()]);
     }
 
     /// Sends the host once more the answer to an echo request.
