@@ -15,6 +15,7 @@ const LEAST_SPACE: u64 = 3 << 30;
 pub(crate) fn run(services: &Services) -> DoctorReport {
     let mut rows = vec![architecture(), kvm(services), vmm(services), firecracker(services)];
     rows.extend([tun(), agent(services), namespaces()]);
+    rows.extend(network_tools(services));
     rows.extend(tools());
     rows.push(space(services));
     rows.extend(state(services));
@@ -118,6 +119,16 @@ fn namespaces() -> DoctorRow {
         Some(_) => row(Verdict::Pass, subject, "allowed", None),
         None => row(Verdict::Fail, subject, "this kernel has none", Some("use a kernel with CONFIG_USER_NS")),
     }
+}
+
+/// Without nft no guest runs, without pasta none has NAT.
+fn network_tools(services: &Services) -> [DoctorRow; 2] {
+    let tools = &services.network_tools;
+    let all = [("nft", tools.nft(), Verdict::Fail), ("pasta", tools.pasta(), Verdict::Warn)];
+    all.map(|(program, found, missing)| match found {
+        Ok(path) => row(Verdict::Pass, program, path.display().to_string(), None),
+        Err(error) => row(missing, program, error.to_string(), Some(&error.hint())),
+    })
 }
 
 fn tools() -> Vec<DoctorRow> {

@@ -4,6 +4,7 @@
 mod adoption;
 mod crash;
 mod damage;
+mod egress;
 mod ends;
 mod faults;
 mod lease;

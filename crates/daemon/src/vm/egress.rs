@@ -9,7 +9,7 @@
 //! | one without its link: it served a namespace that is gone | ended, as are several, and those for nobody |
 //! | none, and a guest with NAT | a new one |
 //!
-//! One that ends by itself is replaced.
+//! One that ends by itself is replaced ([`keep`]).
 
 use super::effect::{Effect, EffectError, perform};
 use super::network_tools::{MissingTool, NetworkTools};
@@ -22,8 +22,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long one that ended is missed: if it cannot live here, that is how often it is tried.
+/// How long one that ended is missed: one that cannot live here is not started more often than that.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How soon it is tried again to make one that could not be made.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Why there is no way out, or still one.
 #[derive(Debug, thiserror::Error)]
@@ -111,30 +113,29 @@ impl Egress {
         let _turn = self.turn();
         let inventory = look(helper)?;
         match (pasta::find(&self.place.mark).as_slice(), has_nat(inventory.as_ref())) {
-            ([], false) => Ok(()),
             ([process], true) if inventory.is_some_and(|found| found.egress) => {
                 tracing::info!(pid = process.pid, "adopted the guests' way out");
                 self.current.send_replace(Some(*process));
                 Ok(())
             }
+            // Whether there is to be one is seen to in a moment.
+            ([], _) => Ok(()),
             (_, true) => self.replace(tools, helper),
             (_, false) => self.end_all(),
         }
     }
 
-    /// Replaces one that ended by itself; blocks.
-    fn reopen(
-        &self,
-        ended: ProcessIdentity,
-        tools: &NetworkTools,
-        helper: &Helper,
-    ) -> Result<(), EgressError> {
+    /// Makes one if one is needed and none lives; blocks.
+    fn mend(&self, tools: &NetworkTools, helper: &Helper) -> Result<(), EgressError> {
         let _turn = self.turn();
-        if *self.current.borrow() != Some(ended) || crate::process::is_alive(ended) {
+        let present = *self.current.borrow();
+        if present.is_some_and(crate::process::is_alive) || !has_nat(look(helper)?.as_ref()) {
             return Ok(());
         }
-        tracing::warn!(pid = ended.pid, "the guests' way out ended");
-        if has_nat(look(helper)?.as_ref()) { self.replace(tools, helper) } else { self.end_all() }
+        if let Some(ended) = present {
+            tracing::warn!(pid = ended.pid, "the guests' way out ended");
+        }
+        self.replace(tools, helper)
     }
 }
 
@@ -164,36 +165,34 @@ pub(crate) async fn adopt(services: &Arc<Services>) {
 pub(crate) async fn keep(services: Arc<Services>) {
     let mut current = services.egress.current.subscribe();
     loop {
+        let mended = in_background(&services, |s| s.egress.mend(&s.network_tools, &s.helper)).await;
         let present = *current.borrow_and_update();
-        let outlived = async {
+        let missed = async {
             match present {
-                // One that cannot be watched is looked at in a while.
+                // One that cannot be watched is looked at again in a while.
                 Some(process) => drop(crate::process::ended(process).await),
-                None => std::future::pending().await,
+                None if mended => std::future::pending().await,
+                None => tokio::time::sleep(TRY_AGAIN).await,
             }
+            tokio::time::sleep(PAUSE).await;
         };
         tokio::select! {
             changed = current.changed() => if changed.is_err() { return },
-            () = outlived => {
-                tokio::time::sleep(PAUSE).await;
-                let again = move |s: &Services| match present {
-                    Some(process) => s.egress.reopen(process, &s.network_tools, &s.helper),
-                    None => Ok(()),
-                };
-                in_background(&services, again).await;
-            }
+            () = missed => {}
         }
     }
 }
 
+/// Says whether it was done.
 async fn in_background(
     services: &Arc<Services>,
     act: impl FnOnce(&Services) -> Result<(), EgressError> + Send + 'static,
-) {
+) -> bool {
     let services = services.clone();
     match tokio::task::spawn_blocking(move || act(&services)).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => return true,
         Ok(Err(error)) => tracing::error!(?error, "guests with NAT may have no way out"),
         Err(error) => tracing::error!(%error, "guests with NAT may have no way out"),
     }
+    false
 }
