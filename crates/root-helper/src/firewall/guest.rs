@@ -4,6 +4,7 @@
 //! `172.16.0.2`, or `172.16.0.2 nat`.
 
 use crate::link::{Kind, Link};
+use crate::settings::vm_of_tap;
 use banger_protocol::root_api::MacAddress;
 use std::net::Ipv4Addr;
 
@@ -24,9 +25,10 @@ impl Guest {
         if self.nat { format!("{} {NAT}", self.address) } else { self.address.to_string() }
     }
 
-    /// The guest of a link, if one is written on it.
+    /// The guest of a link, if that is a VM's tap and one is written on it.
     pub(crate) fn of(link: &Link) -> Option<Self> {
-        let alias = link.alias.as_deref().filter(|_| link.kind == Kind::Tap)?;
+        let is_ours = link.kind == Kind::Tap && vm_of_tap(&link.name).is_some();
+        let alias = link.alias.as_deref().filter(|_| is_ours)?;
         let (address, nat) = match alias.split_once(' ') {
             None => (alias, false),
             Some((address, NAT)) => (address, true),
@@ -56,6 +58,8 @@ mod tests {
                 Guest { tap: "bt0123456789ab".to_owned(), address: Ipv4Addr::new(172, 16, 0, 2), nat };
             assert_eq!(Guest::of(&link(Kind::Tap, Some(&guest.alias()))), Some(guest.clone()));
             assert_eq!(Guest::of(&link(Kind::Other, Some(&guest.alias()))), None);
+            let foreign = Link { name: "tap0".to_owned(), ..link(Kind::Tap, Some(&guest.alias())) };
+            assert_eq!(Guest::of(&foreign), None);
         }
     }
 
