@@ -1,5 +1,4 @@
 //! What guests send, as frames written to their taps, and what becomes of it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod harness;
 
