@@ -176,6 +176,20 @@ fn a_host_without_the_programs_for_a_network_is_told_which_package_has_them() {
 }
 
 #[test]
+fn what_would_be_a_way_to_the_host_itself_is_barred() {
+    let mut sandbox = Sandbox::with_fake_guests();
+    sandbox.move_into(Place::with_a_world());
+    ok(&sandbox, &["vm", "create", "--name", "dev", "--nat"]);
+    let helper = sandbox.running("bangerd-root")[0].pid.to_string();
+    let nft = ["nft", "list", "set", "inet", "banger", "barred"];
+    let inside = ["-t", &helper, "-U", "-n", "--preserve-credentials", "--"];
+    let barred = sandbox.tool("nsenter", inside.iter().chain(&nft)).run().expect_success();
+    assert!(barred.stdout_text().contains("elements = { 203.0.113.1 }"), "{}", barred.stdout_text());
+    ok(&sandbox, &["vm", "delete", "dev"]);
+    sandbox.assert_nothing_left();
+}
+
+#[test]
 fn what_a_daemon_left_undone_of_a_change_of_nat_is_undone_by_the_next() {
     for (fault, way_out) in [("abort:1", 0), ("abort:2", 0), ("abort-before:2", 0)] {
         let sandbox = Sandbox::with_fake_guests();

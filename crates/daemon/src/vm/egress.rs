@@ -71,7 +71,9 @@ impl Egress {
     /// Sees to it that there is one; blocks.
     pub(super) fn open(&self, tools: &NetworkTools, helper: &Helper) -> Result<(), EgressError> {
         let _turn = self.turn();
-        if self.current.borrow().is_some_and(crate::process::is_alive) {
+        let lives = self.current.borrow().is_some_and(crate::process::is_alive);
+        // One that lives may have been left by a namespace that is gone.
+        if lives && look(helper)?.is_some_and(|found| found.egress) {
             return Ok(());
         }
         self.replace(tools, helper)
