@@ -68,6 +68,8 @@ pub(crate) struct Services {
     pub dns: Dns,
     /// Whether files in the state folder can share blocks.
     pub reflink: bool,
+    pub network_tools: vm::NetworkTools,
+    pub egress: vm::egress::Egress,
     pub faults: vm::Faults,
     /// The guest agent's program, to be put into initrds and images.
     pub agent: PathBuf,
@@ -215,11 +217,13 @@ async fn serve_until_told(
     artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     artefact::load_all::<KernelRecord>(&state.kernels(), &store)?;
     let host = vm::vmm::Host::look(&config);
+    let network_tools = vm::NetworkTools::look();
     let text = |program: &vm::program::Program| program.path().map(|path| path.display().to_string());
     let settings = Settings {
         qemu: text(&host.qemu),
         vsock_backend: text(&host.vsock_backend),
         firecracker: text(&host.firecracker),
+        nft: network_tools.nft().ok().map(|path| path.display().to_string()),
         bridge: BRIDGE.to_owned(),
         address: Range::LOCAL.bridge,
         prefix: Range::LOCAL.prefix,
@@ -233,6 +237,8 @@ async fn serve_until_told(
         clients: Arc::default(),
         range: Range::LOCAL,
         dns: Dns::new(Range::LOCAL),
+        egress: vm::egress::Egress::new(state.egress()),
+        network_tools,
         reflink: clone::can_reflink(&state.vms()),
         faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
         agent: find_agent(),
@@ -249,7 +255,9 @@ async fn serve_until_told(
         host,
     });
     kernel::refresh_initrds(&services);
+    vm::egress::adopt(&services).await;
     vm::adopt::adopt(&services).await;
+    tokio::spawn(vm::egress::keep(services.clone()));
     let listener = listen(&paths.socket)?;
     tracing::info!(version = banger_protocol::VERSION, socket = %paths.socket.display(), "serving");
     tokio::spawn(serve::serve(listener, services.clone()));

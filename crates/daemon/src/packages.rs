@@ -28,6 +28,8 @@ const PACKAGES: &[Package] = &[
     Package { program: "newuidmap", debian: "uidmap", fedora: "shadow-utils", arch: "shadow" },
     Package { program: "resize2fs", debian: "e2fsprogs", fedora: "e2fsprogs", arch: "e2fsprogs" },
     Package { program: "e2fsck", debian: "e2fsprogs", fedora: "e2fsprogs", arch: "e2fsprogs" },
+    Package { program: "nft", debian: "nftables", fedora: "nftables", arch: "nftables" },
+    Package { program: "pasta", debian: "passt", fedora: "passt", arch: "passt" },
     Package {
         program: "qemu-system-x86_64",
         debian: "qemu-system-x86",

@@ -3,6 +3,7 @@
 //! ```text
 //! banger.db           the database; `banger.db.damaged-<time>` is one that was set aside
 //! daemon.lock         held by the one daemon; `start.lock` by whoever starts it
+//! egress.pid          whose number it is that carries guests' traffic out, and `egress.log` what it said at its start
 //! bangerd.log         what the daemon said, and `helper.log` what the helper said
 //! ssh/id_ed25519      banger's own key, for getting into guests
 //! images/<name>/      manifest.json, rootfs.ext4, work-seed.ext4
@@ -12,6 +13,7 @@
 //!
 //! A folder whose name starts with `.tmp-` is being made; at the daemon's start it is nobody's and removed.
 
+use crate::client::pasta::Place;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::ProcessIdentity;
 use std::io;
@@ -48,6 +50,10 @@ impl StateFolder {
 
     pub(crate) fn helper_log(&self) -> PathBuf {
         self.0.join("helper.log")
+    }
+
+    pub(crate) fn egress(&self) -> Place {
+        Place { mark: self.0.join("egress.pid"), log: self.0.join("egress.log") }
     }
 
     pub(crate) fn images(&self) -> PathBuf {

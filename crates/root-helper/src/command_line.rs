@@ -6,7 +6,7 @@ use banger_protocol::root_api::{ProcessIdentity, Settings};
 use std::ffi::OsString;
 
 const USAGE: &str = "bangerd-root --local --socket PATH --bridge NAME --address A.B.C.D/N
-             [--qemu PATH] [--vsock-backend PATH] [--firecracker PATH]
+             [--nft PATH] [--qemu PATH] [--vsock-backend PATH] [--firecracker PATH]
              [--join-pid PID --join-start-time TICKS]
 bangerd-root --local --probe
 
@@ -63,7 +63,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     let mut parser = lexopt::Parser::from_iter(arguments);
     let (mut local, mut probe) = (false, false);
     let (mut socket, mut bridge, mut address) = (None, None, None);
-    let (mut qemu, mut vsock_backend, mut firecracker) = (None, None, None);
+    let (mut qemu, mut vsock_backend, mut firecracker, mut nft) = (None, None, None, None);
     let (mut join_pid, mut join_start_time) = (None, None);
     let mut read = || -> Result<Option<String>, lexopt::Error> {
         while let Some(argument) = parser.next()? {
@@ -78,6 +78,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
                 Long("qemu") => qemu = Some(parser.value()?.string()?),
                 Long("vsock-backend") => vsock_backend = Some(parser.value()?.string()?),
                 Long("firecracker") => firecracker = Some(parser.value()?.string()?),
+                Long("nft") => nft = Some(parser.value()?.string()?),
                 Long("join-pid") => join_pid = Some(parser.value()?.parse()?),
                 Long("join-start-time") => join_start_time = Some(parser.value()?.parse()?),
                 other => return Err(other.unexpected()),
@@ -103,7 +104,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
         (None, None) => None,
         _ => return Err(Error::HalfJoin),
     };
-    let settings = Settings { qemu, vsock_backend, firecracker, bridge, address, prefix };
+    let settings = Settings { qemu, vsock_backend, firecracker, nft, bridge, address, prefix };
     settings::check(&settings).map_err(Error::Settings)?;
     Ok(Asked::Serve(CommandLine { settings, socket: Place::new(socket), join }))
 }

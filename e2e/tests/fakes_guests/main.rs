@@ -5,6 +5,7 @@ mod adoption;
 mod background;
 mod crash;
 mod damage;
+mod egress;
 mod ends;
 mod faults;
 mod lease;

@@ -150,7 +150,7 @@ mod tests {
     fn vm(id: &str, name: &str) -> VmView {
         serde_json::from_value(serde_json::json!({
             "id": id, "name": name, "state": "running", "image": "i", "kernel": "k", "address": "172.16.0.2",
-            "vcpu": 1, "memory": 1, "disk_size": 1, "created": "2026-01-01T00:00:00Z", "lease": false
+            "vcpu": 1, "memory": 1, "disk_size": 1, "nat": false, "created": "2026-01-01T00:00:00Z", "lease": false
         }))
         .unwrap()
     }

@@ -42,6 +42,9 @@ pub(super) struct Machine {
     /// How large its own disk is, mounted on /root, as 20G; what nobody wrote takes no space.
     #[arg(long, value_name = "SIZE")]
     disk_size: Option<ByteSize>,
+    /// Let it reach the world, by way of this host: public addresses, not this host and not private networks.
+    #[arg(long)]
+    nat: bool,
     /// Do not wait until the guest is usable; its agent is enough.
     #[arg(long)]
     early: bool,
@@ -81,9 +84,9 @@ impl Machine {
         signals: &Signals,
         purpose: Purpose,
     ) -> Result<VmView, Failure> {
-        let &Self { vcpu, memory, disk_size, .. } = &self;
+        let &Self { vcpu, memory, disk_size, nat, .. } = &self;
         // Before minutes are spent on an image for a VM that cannot be.
-        daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size })?;
+        daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size, nat: Some(nat) })?;
         let image = self.make_image(daemon, signals)?;
         let create = Create {
             name: self.name,
@@ -92,6 +95,7 @@ impl Machine {
             vcpu,
             memory,
             disk_size,
+            nat,
             lease: purpose == Purpose::Lease,
             no_start: purpose == Purpose::Store,
             early: self.early,

@@ -42,6 +42,7 @@ fn describe(vm: &VmView) -> String {
         ("vcpu", vm.vcpu.to_string()),
         ("memory", vm.memory.to_string()),
         ("disk", vm.disk_size.to_string()),
+        ("nat", if vm.nat { "on" } else { "off" }.to_owned()),
         ("created", format!("{} ({})", vm.created, printer::age(&vm.created))),
     ]);
     if vm.lease {

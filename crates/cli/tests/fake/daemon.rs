@@ -317,7 +317,7 @@ fn view(operation: OperationId, state: OperationState) -> OperationView {
 fn vm(id: VmId, name: VmName) -> VmView {
     serde_json::from_value(json!({
         "id": id, "name": name, "state": "running", "reason": "the guest powered off", "image": "debian-bookworm",
-        "kernel": "debian-bookworm-cloud", "address": "172.16.0.2", "vcpu": 2, "memory": 1_073_741_824_u64, "disk_size": 8_589_934_592_u64,
+        "kernel": "debian-bookworm-cloud", "address": "172.16.0.2", "vcpu": 2, "memory": 1_073_741_824_u64, "disk_size": 8_589_934_592_u64, "nat": false,
         "created": "2026-01-01T00:00:00Z", "lease": false
     }))
     .unwrap()

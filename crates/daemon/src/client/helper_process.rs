@@ -69,6 +69,7 @@ pub(super) fn start_local(
         ("--qemu", &settings.qemu),
         ("--vsock-backend", &settings.vsock_backend),
         ("--firecracker", &settings.firecracker),
+        ("--nft", &settings.nft),
     ] {
         if let Some(path) = path {
             command.args([flag, path]);

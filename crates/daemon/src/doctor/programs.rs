@@ -5,17 +5,21 @@ use crate::packages::install;
 use crate::vm::program::find;
 use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
 
-/// A tool and what does not work without it.
-const TOOLS: [(&str, &str); 4] = [
-    ("mmdebstrap", "no image or kernel can be built"),
-    ("ssh", "`banger vm ssh` falls back to the agent's terminal, and editors cannot connect"),
-    ("git", "no repository can be read"),
-    ("resize2fs", "every VM's own disk has the size that its image gives it"),
+/// A tool, what it is when it is missing, and what does not work then.
+const TOOLS: [(&str, Verdict, &str); 6] = [
+    ("nft", Verdict::Fail, "nothing would keep guests from the host and from each other, so none is started"),
+    ("pasta", Verdict::Warn, "no VM can have `--nat`"),
+    ("mmdebstrap", Verdict::Warn, "no image or kernel can be built"),
+    ("ssh", Verdict::Warn, "`banger vm ssh` falls back to the agent's terminal, and editors cannot connect"),
+    ("git", Verdict::Warn, "no repository can be read"),
+    ("resize2fs", Verdict::Warn, "every VM's own disk has the size that its image gives it"),
 ];
 
 pub(super) fn rows() -> Vec<DoctorRow> {
     let mut rows = vec![agent()];
-    rows.extend(TOOLS.iter().map(|(tool, without)| judge(tool, without, find(tool).as_deref())));
+    rows.extend(
+        TOOLS.iter().map(|(tool, missing, without)| judge(tool, *missing, without, find(tool).as_deref())),
+    );
     rows.extend(sub_ids());
     rows
 }
@@ -33,11 +37,11 @@ fn agent() -> DoctorRow {
     }
 }
 
-fn judge(tool: &str, without: &str, found: Option<&std::path::Path>) -> DoctorRow {
+fn judge(tool: &str, missing: Verdict, without: &str, found: Option<&std::path::Path>) -> DoctorRow {
     match found {
         Some(path) => pass(tool, path.display().to_string()),
         None => row(
-            Verdict::Warn,
+            missing,
             tool,
             format!("not found: {without}"),
             Some(&format!("install it: {}", install(tool))),
@@ -98,13 +102,16 @@ mod tests {
 
     #[test]
     fn a_missing_tool_is_told_with_what_does_not_work_and_how_to_get_it() {
-        for (tool, without) in TOOLS {
-            let missing = judge(tool, without, None);
-            assert_eq!(missing.verdict, Verdict::Warn);
+        for (tool, verdict, without) in TOOLS {
+            let missing = judge(tool, verdict, without, None);
+            assert_eq!(missing.verdict, verdict);
             assert!(missing.finding.contains(without));
             assert!(missing.hint.is_some_and(|hint| hint.contains("sudo ")));
         }
-        assert_eq!(judge("git", "x", Some(std::path::Path::new("/usr/bin/git"))).verdict, Verdict::Pass);
+        assert_eq!(
+            judge("git", Verdict::Fail, "x", Some(std::path::Path::new("/usr/bin/git"))).verdict,
+            Verdict::Pass
+        );
     }
 
     #[test]

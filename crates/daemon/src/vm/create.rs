@@ -4,6 +4,7 @@
 //! transaction. What comes after it can fail: then the VM stays, failed, with its reason and its log, unless the
 //! user called it off.
 
+use super::network_tools::MissingTool;
 use super::{delete, generated_name, keys, start, view};
 use crate::Services;
 use crate::operation::Ended;
@@ -56,13 +57,21 @@ pub(crate) fn create(
 
 /// Says what speaks against a VM before anybody makes an image for it.
 pub(crate) fn check(services: &Services, request: &Check) -> Result<Checked, RpcError> {
-    decide_spec(request, defaults(services), &Machine::look())?;
+    let spec = decide_spec(request, defaults(services), &Machine::look())?;
+    check_tools(services, spec.nat)?;
     match &request.name {
         Some(name) if services.store.has_vm_named(name)? => {
             Err(refusal(ReserveError::NameTaken(name.clone())))
         }
         _ => Ok(Checked {}),
     }
+}
+
+/// Whether this host can give a guest its network.
+pub(super) fn check_tools(services: &Services, nat: bool) -> Result<(), RpcError> {
+    let missing =
+        |error: MissingTool| RpcError::from_error(ErrorKind::Unavailable, &error).with_hint(error.hint());
+    services.network_tools.check(nat).map_err(missing)
 }
 
 fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmRecord, RpcError> {
@@ -76,9 +85,10 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
         RpcError::new(ErrorKind::NotFound, format!("there is no kernel `{kernel_name}`"))
             .with_hint(format!("`banger kernel list` shows the kernels there are; `banger kernel pull {kernel_name}` gets one of the catalogue"))
     })?;
-    let &Create { vcpu, memory, disk_size, .. } = request;
-    let wanted = Check { name: None, vcpu, memory, disk_size };
+    let &Create { vcpu, memory, disk_size, nat, .. } = request;
+    let wanted = Check { name: None, vcpu, memory, disk_size, nat: Some(nat) };
     let spec = decide_spec(&wanted, defaults(services), &Machine::look())?;
+    check_tools(services, spec.nat)?;
     let lease = match (request.lease, client.process) {
         (false, _) => None,
         (true, Some(process)) => Some(LeaseHolder { process }),
@@ -129,6 +139,7 @@ pub(super) fn decide_spec(request: &Check, defaults: VmSpec, host: &Machine) -> 
         vcpu: request.vcpu.unwrap_or(defaults.vcpu),
         memory: request.memory.unwrap_or(defaults.memory),
         disk_size: request.disk_size.unwrap_or(defaults.disk_size),
+        nat: request.nat.unwrap_or(defaults.nat),
     };
     if spec.vcpu == 0 || spec.vcpu > host.cpus {
         return refused(
@@ -161,7 +172,7 @@ fn random_machine_id() -> String {
 /// What a VM is made of that was given nothing.
 fn defaults(services: &Services) -> VmSpec {
     let VmDefaults { vcpu, memory, disk_size } = &services.config.vm_defaults;
-    VmSpec { vcpu: vcpu.value, memory: memory.value, disk_size: disk_size.value }
+    VmSpec { vcpu: vcpu.value, memory: memory.value, disk_size: disk_size.value, nat: false }
 }
 
 #[cfg(test)]
@@ -171,7 +182,7 @@ mod tests {
     #[test]
     fn what_the_host_does_not_have_is_refused_with_the_range() {
         let mib = ByteSize::mib;
-        let defaults = VmSpec { vcpu: 1, memory: mib(512), disk_size: mib(8192) };
+        let defaults = VmSpec { vcpu: 1, memory: mib(512), disk_size: mib(8192), nat: false };
         let decide =
             |request: Check| decide_spec(&request, defaults.clone(), &Machine { cpus: 4, memory: mib(8192) });
         let usual = Check::default;

@@ -20,6 +20,7 @@ pub(crate) fn of(vm: &VmRecord) -> VmView {
         vcpu: vm.spec.vcpu,
         memory: vm.spec.memory,
         disk_size: vm.spec.disk_size,
+        nat: vm.spec.nat,
         created: vm.created.clone(),
         lease: vm.lease.is_some(),
         running: vm.state.running().map(|running| RunningView {
