@@ -315,6 +315,11 @@ fn a_vm_is_in_the_firewall_for_as_long_as_it_has_a_tap() {
         assert_eq!(deleted.changed, changed);
         assert_eq!(network.helper.inside("nft", &["list", "ruleset"]), empty);
     }
+    let guest = network.guest(3, true);
+    network.helper.inside("nft", &["flush", "ruleset"]);
+    assert!(network.connection.call(&TapDelete { vm: guest.vm.id.clone() }).unwrap().changed);
+    assert!(network.connection.call(&NetworkEnsure::default()).unwrap().changed);
+    assert_eq!(network.helper.inside("nft", &["list", "ruleset"]), empty);
 }
 
 #[test]

@@ -34,42 +34,87 @@ const NAME: usize = 16;
 /// An answer to a request is shorter than this.
 const DATAGRAM: usize = 8 << 10;
 
-/// Puts a guest into the sets in which it shall be, and out of the one in which it shall not. Done at once or not at
-/// all; doing it again changes nothing.
-pub(super) fn admit(guest: &Guest) -> io::Result<()> {
-    let (family, set, key) = as_guest(guest);
-    let mut batch = vec![(NEW_ELEMENT, element(family, set, &key))];
-    let (family, set, key) = as_nat(guest);
-    batch.push((NEW_ELEMENT, element(family, set, &key)));
-    if !guest.nat {
-        // Of what is not there the deletion would fail; so it is there first.
-        batch.push((DELETE_ELEMENT, element(family, set, &key)));
-    }
-    perform(&batch)
-}
+/// A conversation with the kernel about rules.
+///
+/// Kept for as long as it goes well: the kernel holds up whoever ends one until the last things that were taken out of a
+/// set are freed, which takes many times as long as the change itself (`nft_rcv_nl_event`). After an error it is ended,
+/// because answers may still be on their way.
+#[derive(Debug)]
+pub(super) struct Kernel(Socket);
 
-/// Takes a guest out of all sets; where there are none it is in none.
-pub(super) fn expel(guest: &Guest) -> io::Result<()> {
-    let gone = [as_guest(guest), as_nat(guest)];
-    let both = |(family, set, key): &(u8, &str, Vec<u8>)| {
-        [NEW_ELEMENT, DELETE_ELEMENT].map(|what| (what, element(*family, set, key)))
-    };
-    let batch: Vec<_> = gone.iter().flat_map(both).collect();
-    match perform(&batch) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
+impl Kernel {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self(socket))
     }
-}
 
-/// A number that goes up by one with each transaction that changes rules or sets, whoever makes it.
-pub(super) fn generation() -> io::Result<u32> {
-    let answers = converse(&message(GET_GENERATION, REQUEST, 0, &header(0, 0)), 1)?;
-    // The header of the family, then the attribute with the number.
-    let number = answers.iter().find(|answer| answer.kind == NEW_GENERATION).and_then(|answer| {
-        let bytes: [u8; 4] = answer.body.get(8..12)?.try_into().ok()?;
-        Some(u32::from_be_bytes(bytes))
-    });
-    number.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    /// Puts a guest into the sets in which it shall be, and out of the one in which it shall not. Done at once or not
+    /// at all; doing it again changes nothing.
+    pub(super) fn admit(&self, guest: &Guest) -> io::Result<()> {
+        let (family, set, key) = as_guest(guest);
+        let mut batch = vec![(NEW_ELEMENT, element(family, set, &key))];
+        let (family, set, key) = as_nat(guest);
+        batch.push((NEW_ELEMENT, element(family, set, &key)));
+        if !guest.nat {
+            // Of what is not there the deletion would fail; so it is there first.
+            batch.push((DELETE_ELEMENT, element(family, set, &key)));
+        }
+        self.perform(&batch)
+    }
+
+    /// Takes a guest out of all sets; it need not be in any of them.
+    pub(super) fn expel(&self, guest: &Guest) -> io::Result<()> {
+        let gone = [as_guest(guest), as_nat(guest)];
+        let both = |(family, set, key): &(u8, &str, Vec<u8>)| {
+            [NEW_ELEMENT, DELETE_ELEMENT].map(|what| (what, element(*family, set, key)))
+        };
+        let batch: Vec<_> = gone.iter().flat_map(both).collect();
+        self.perform(&batch)
+    }
+
+    /// A number that goes up by one with each transaction that changes rules or sets, whoever makes it.
+    pub(super) fn generation(&self) -> io::Result<u32> {
+        let answers = self.converse(&message(GET_GENERATION, REQUEST, 0, &header(0, 0)), 1)?;
+        // The header of the family, then the attribute with the number.
+        let number = answers.iter().find(|answer| answer.kind == NEW_GENERATION).and_then(|answer| {
+            let bytes: [u8; 4] = answer.body.get(8..12)?.try_into().ok()?;
+            Some(u32::from_be_bytes(bytes))
+        });
+        number.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Makes changes in one transaction.
+    fn perform(&self, batch: &[(u16, Vec<u8>)]) -> io::Result<()> {
+        let bracket = |kind| message(kind, REQUEST, 0, &header(0, NFTABLES));
+        let mut bytes = bracket(BATCH_BEGIN);
+        for (sequence, (kind, body)) in (1..).zip(batch) {
+            bytes.extend(message(*kind, REQUEST | ACKNOWLEDGE | CREATE, sequence, body));
+        }
+        bytes.extend(bracket(BATCH_END));
+        self.converse(&bytes, batch.len()).map(drop)
+    }
+
+    /// Says something and collects as many answers, the first error ending it.
+    fn converse(&self, said: &[u8], answers: usize) -> io::Result<Vec<Answer>> {
+        self.0.send(said, 0)?;
+        let mut heard = Vec::new();
+        while heard.len() < answers {
+            let mut datagram = Vec::with_capacity(DATAGRAM);
+            self.0.recv_from(&mut datagram, 0)?;
+            for answer in split(&datagram) {
+                if answer.kind == ERROR
+                    && let Some(number) = answer.body.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes))
+                    && number != 0
+                {
+                    return Err(io::Error::from_raw_os_error(-number));
+                }
+                heard.push(answer);
+            }
+        }
+        Ok(heard)
+    }
 }
 
 fn as_guest(guest: &Guest) -> (u8, &'static str, Vec<u8>) {
@@ -114,44 +159,10 @@ fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     [&length.to_ne_bytes(), &kind[..], &flags, &sequence.to_ne_bytes(), &[0; 4], body].concat()
 }
 
-/// Makes changes in one transaction.
-fn perform(batch: &[(u16, Vec<u8>)]) -> io::Result<()> {
-    let bracket = |kind| message(kind, REQUEST, 0, &header(0, NFTABLES));
-    let mut bytes = bracket(BATCH_BEGIN);
-    for (sequence, (kind, body)) in (1..).zip(batch) {
-        bytes.extend(message(*kind, REQUEST | ACKNOWLEDGE | CREATE, sequence, body));
-    }
-    bytes.extend(bracket(BATCH_END));
-    converse(&bytes, batch.len()).map(drop)
-}
-
 /// An answer of the kernel's, apart from its header.
 struct Answer {
     kind: u16,
     body: Vec<u8>,
-}
-
-/// Says something and collects as many answers, the first error ending it.
-fn converse(said: &[u8], answers: usize) -> io::Result<Vec<Answer>> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(said, 0)?;
-    let mut heard = Vec::new();
-    while heard.len() < answers {
-        let mut datagram = Vec::with_capacity(DATAGRAM);
-        socket.recv_from(&mut datagram, 0)?;
-        for answer in split(&datagram) {
-            if answer.kind == ERROR
-                && let Some(number) = answer.body.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes))
-                && number != 0
-            {
-                return Err(io::Error::from_raw_os_error(-number));
-            }
-            heard.push(answer);
-        }
-    }
-    Ok(heard)
 }
 
 /// The messages of a datagram.

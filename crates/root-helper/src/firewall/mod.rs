@@ -23,6 +23,7 @@ pub(crate) use guest::Guest;
 use crate::link::Netlink;
 use banger_protocol::root_api::{Settings, TapCreate};
 use banger_protocol::wire::{ErrorKind, RpcError};
+use membership::Kernel;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
@@ -69,6 +70,7 @@ impl FirewallError {
 #[derive(Debug, Default)]
 pub(crate) struct Firewall {
     right: Option<Right>,
+    kernel: Option<Kernel>,
 }
 
 /// With this number of the kernel's the rules were ours, for these addresses.
@@ -86,8 +88,8 @@ impl Firewall {
         barred: &BTreeSet<Ipv4Addr>,
     ) -> Result<bool, FirewallError> {
         let failed = |what| move |source| FirewallError::Step { what, source };
-        let generation = || membership::generation().map_err(failed("the kernel's was not asked for"));
-        let found = generation()?;
+        let unknown = "it is not known whether it is";
+        let found = self.ask(Kernel::generation).map_err(failed(unknown))?;
         if self.right.as_ref().is_some_and(|right| right.generation == found && right.barred == *barred) {
             return Ok(false);
         }
@@ -99,7 +101,7 @@ impl Firewall {
         let rules = ruleset::render(settings, barred, &guests);
         let said = nft::apply(nft, &rules).map_err(failed("nft was not run"))?;
         // The kernel's word, and not the program's: children are collected by nobody here, so how one ended is unknown.
-        let now = generation()?;
+        let now = self.ask(Kernel::generation).map_err(failed(unknown))?;
         if now == found {
             return Err(FirewallError::Refused(said));
         }
@@ -113,7 +115,7 @@ impl Firewall {
         if let Some(before) = before.filter(|before| before.address != guest.address) {
             self.expel(before)?;
         }
-        self.change(guest, "admitted", membership::admit)?;
+        self.change(guest, "admitted", Kernel::admit)?;
         if guest.nat {
             let failed = |source| FirewallError::Forwarding { tap: guest.tap.clone(), source };
             std::fs::write(FORWARDING, "1").map_err(failed)?;
@@ -123,24 +125,40 @@ impl Firewall {
 
     /// Lets nothing through any more.
     pub(crate) fn expel(&mut self, guest: &Guest) -> Result<(), FirewallError> {
-        self.change(guest, "removed", membership::expel)
+        match self.change(guest, "removed", Kernel::expel) {
+            // Where there is no firewall it is in none.
+            Err(FirewallError::Member { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        }
     }
 
     fn change(
         &mut self,
         guest: &Guest,
         participle: &'static str,
-        act: impl FnOnce(&Guest) -> io::Result<()>,
+        act: impl FnOnce(&Kernel, &Guest) -> io::Result<()>,
     ) -> Result<(), FirewallError> {
         let failed = |source| FirewallError::Member { tap: guest.tap.clone(), participle, source };
         let right = self.right.take();
-        let found = membership::generation().map_err(failed)?;
-        act(guest).map_err(failed)?;
-        let now = membership::generation().map_err(failed)?;
+        let (found, now) = self
+            .ask(|kernel| {
+                let found = kernel.generation()?;
+                act(kernel, guest)?;
+                Ok((found, kernel.generation()?))
+            })
+            .map_err(failed)?;
         if let Some(right) = right.filter(|right| right.generation == found) {
             self.note(found, now, right.barred);
         }
         Ok(())
+    }
+
+    /// Asks the kernel; an error ends the conversation.
+    fn ask<T>(&mut self, question: impl FnOnce(&Kernel) -> io::Result<T>) -> io::Result<T> {
+        let kernel = self.kernel.take().map_or_else(Kernel::open, Ok)?;
+        let answer = question(&kernel)?;
+        self.kernel = Some(kernel);
+        Ok(answer)
     }
 
     /// Rules that were right before one transaction of ours are right after it, if that was the only one.
