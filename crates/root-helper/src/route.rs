@@ -1,9 +1,10 @@
 //! One request in, one answer line out, and what goes with it. The only place that knows every request.
 
+use crate::firewall::Firewall;
 use crate::inventory::{self, LookError};
 use crate::process::{SignalError, StartError};
 use crate::{Helper, bridge, dns, process, tap};
-use banger_protocol::root_api::{Changed, RootCall, Version, VersionReply};
+use banger_protocol::root_api::{Changed, NetworkEnsure, RootCall, Version, VersionReply};
 use banger_protocol::wire::{ErrorKind, Method, RpcError, encode_response};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use std::os::fd::OwnedFd;
@@ -17,7 +18,6 @@ pub(crate) fn route(
     descriptors: Vec<OwnedFd>,
     carried: &mut Vec<OwnedFd>,
 ) -> Vec<u8> {
-    let bridge = &helper.settings.bridge;
     if !descriptors.is_empty() && !matches!(call, RootCall::ProcessStart(_)) {
         let refused = RpcError::new(ErrorKind::BadRequest, format!("{} takes no descriptors", call.method()));
         return encode_response::<()>(id, &Err(refused));
@@ -25,8 +25,8 @@ pub(crate) fn route(
     match call {
         RootCall::Version(call) => reply(&call, id, version(helper, &call)),
         RootCall::NetworkEnsure(call) => {
-            let _links = links(helper);
-            reply(&call, id, bridge::ensure(&helper.settings).map(changed).map_err(|e| e.answer()))
+            let mut firewall = network(helper);
+            reply(&call, id, ensure_network(helper, &mut firewall, &call).map(changed))
         }
         RootCall::DnsListen(call) => {
             let opened = dns::listen(helper.settings.address).map_err(|e| e.answer());
@@ -37,18 +37,14 @@ pub(crate) fn route(
             reply(&call, id, opened)
         }
         RootCall::TapCreate(call) => {
-            let _links = links(helper);
-            reply(
-                &call,
-                id,
-                tap::create(&call.vm, helper.uid_of(&call.vm).unwrap_or(0), bridge)
-                    .map(changed)
-                    .map_err(|e| e.answer()),
-            )
+            let mut firewall = network(helper);
+            let uid = helper.uid_of(&call.vm).unwrap_or(0);
+            let outcome = tap::create(&call, uid, &helper.settings, &mut firewall);
+            reply(&call, id, outcome.map(changed).map_err(|e| e.answer()))
         }
         RootCall::TapDelete(call) => {
-            let _links = links(helper);
-            reply(&call, id, tap::delete(&call.vm).map(changed).map_err(|e| e.answer()))
+            let mut firewall = network(helper);
+            reply(&call, id, tap::delete(&call.vm, &mut firewall).map(changed).map_err(|e| e.answer()))
         }
         RootCall::ProcessStart(call) => {
             let asked = call.clone();
@@ -117,7 +113,13 @@ fn reply<M: Method>(_asked: &M, id: u64, outcome: Result<M::Reply, RpcError>) ->
     encode_response(id, &outcome)
 }
 
-fn links(helper: &Helper) -> MutexGuard<'_, ()> {
+/// The rules come before the bridge on which something could arrive.
+fn ensure_network(helper: &Helper, firewall: &mut Firewall, call: &NetworkEnsure) -> Result<bool, RpcError> {
+    let ruled = firewall.ensure(&helper.settings, &call.barred).map_err(|e| e.answer())?;
+    Ok(bridge::ensure(&helper.settings).map_err(|e| e.answer())? | ruled)
+}
+
+fn network(helper: &Helper) -> MutexGuard<'_, Firewall> {
     helper.network.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

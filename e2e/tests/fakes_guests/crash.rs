@@ -63,6 +63,27 @@ fn a_create_that_was_cut_off_anywhere_is_failed_and_owns_nothing_but_its_folder(
 }
 
 #[test]
+fn a_create_with_nat_that_was_cut_off_anywhere_leaves_no_way_out() {
+    crash_at_every_step(&[], &["vm", "create", "--name", "dev", "--nat"], 9, |sandbox, fault| {
+        assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "failed", "{fault}");
+        only_folders(sandbox, fault);
+    });
+}
+
+#[test]
+fn a_stop_of_the_last_guest_with_nat_that_was_cut_off_anywhere_closes_the_way_out() {
+    crash_at_every_step(
+        &[&["vm", "create", "--name", "dev", "--nat"]],
+        &["vm", "stop", "dev"],
+        4,
+        |sandbox, fault| {
+            assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "stopped", "{fault}");
+            only_folders(sandbox, fault);
+        },
+    );
+}
+
+#[test]
 fn a_run_that_was_cut_off_anywhere_is_removed_by_the_next_daemon() {
     crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 13, |sandbox, _| {
         sandbox.until("the next daemon has removed it", || sandbox.vm_ids().is_empty());
@@ -75,7 +96,7 @@ fn a_stop_that_was_cut_off_anywhere_is_finished_by_the_next_daemon() {
     crash_at_every_step(
         &[&["vm", "create", "--name", "dev"]],
         &["vm", "stop", "dev"],
-        3,
+        4,
         |sandbox, fault| {
             assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "stopped", "{fault}");
             only_folders(sandbox, fault);
@@ -89,7 +110,7 @@ fn a_delete_that_was_cut_off_anywhere_can_be_repeated() {
     crash_at_every_step(
         &[&["vm", "create", "--name", "dev"]],
         &["vm", "delete", "dev"],
-        4,
+        5,
         |sandbox, fault| {
             // Whatever it has become, it can be asked about and it can be deleted.
             let view = sandbox.json(&["vm", "show", "dev"]);

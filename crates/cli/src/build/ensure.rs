@@ -5,6 +5,7 @@ use super::lock::BuildLock;
 use crate::catalog::Catalog;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
+use banger_config::probably_meant;
 use banger_protocol::daemon_api::image::{ImageView, List as ListImages, Show as ShowImage};
 use banger_protocol::daemon_api::kernel::{KernelView, Show as ShowKernel};
 use banger_protocol::names::{ImageName, KernelName};
@@ -24,9 +25,12 @@ pub(crate) fn image(
     }
     let catalog = Catalog::load();
     let Some(entry) = catalog.image(name.as_str()) else {
-        return Err(Failure::message(format!("there is no image `{name}`"))
-            .with_hint(format!("there are {}", known_images(daemon, &catalog)?.join(", ")))
-            .with_hint("`banger image list` shows what is here"));
+        let known = known_images(daemon, &catalog)?;
+        let hint = match probably_meant(name.as_str(), known.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`? `banger image list` shows what is here"),
+            None => format!("there are {}; `banger image list` shows what is here", known.join(", ")),
+        };
+        return Err(Failure::message(format!("there is no image `{name}`")).with_hint(hint));
     };
     self::kernel(builder, daemon, &entry.kernel)?;
     if let Some(kernel) = kernel.filter(|&kernel| *kernel != entry.kernel) {
@@ -52,8 +56,13 @@ pub(crate) fn kernel(
     }
     let catalog = Catalog::load();
     let unknown = || {
-        Failure::message(format!("there is no kernel `{name}`"))
-            .with_hint("`banger kernel list --available` shows what can be had")
+        let offered = catalog.kernels.iter().map(|entry| entry.name.as_str());
+        let hint = "`banger kernel list --available` shows what can be had";
+        let hint = match probably_meant(name.as_str(), offered) {
+            Some(meant) => format!("did you mean `{meant}`? {hint}"),
+            None => hint.to_owned(),
+        };
+        Failure::message(format!("there is no kernel `{name}`")).with_hint(hint)
     };
     let entry = catalog.kernel(name.as_str()).ok_or_else(unknown)?;
     let waiting = || builder.progress.stage("waiting for another command that builds its kernel");

@@ -11,11 +11,11 @@ mod lock;
 pub(crate) use ensure::{image as ensure_image, kernel as ensure_kernel};
 
 use crate::catalog::{ImageEntry, KernelEntry};
-use crate::config::Config;
 use crate::daemon::{Daemon, follow};
 use crate::failure::Failure;
 use crate::printer::Progress;
 use crate::signals::Signals;
+use banger_config::Config;
 use banger_protocol::daemon_api::image::{ImageView, Ingest as IngestImage};
 use banger_protocol::daemon_api::kernel::{Ingest as IngestKernel, KernelView};
 use banger_protocol::local_paths::LocalPaths;

@@ -1,10 +1,10 @@
 use crate::build::{Builder, ensure_kernel};
 use crate::catalog::Catalog;
-use crate::config::Config;
 use crate::daemon::{self, Daemon};
 use crate::failure::{Failure, Outcome};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
+use banger_config::{Config, probably_meant};
 use banger_protocol::daemon_api::image::Show;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
@@ -39,8 +39,15 @@ impl Args {
                 .iter()
                 .map(|entry| format!("{} ({})", entry.name, entry.description))
                 .collect();
-            return Err(Failure::message(format!("`{}` is not in the catalogue", self.reference))
-                .with_hint(format!("it has {}", names.join(", "))));
+            let meant =
+                probably_meant(&self.reference, catalog.images.iter().map(|entry| entry.name.as_str()));
+            let hint = match meant {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("it has {}", names.join(", ")),
+            };
+            return Err(
+                Failure::message(format!("`{}` is not in the catalogue", self.reference)).with_hint(hint)
+            );
         };
         let name = self.name.as_ref().unwrap_or(&entry.name);
         let kernel = self.kernel.as_ref().unwrap_or(&entry.kernel);
@@ -49,7 +56,7 @@ impl Args {
         refuse_existing(&mut daemon, name)?;
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
         let progress = Progress::live_or_plain(name.as_str());
-        let config = Config::read(&paths.config);
+        let config = Config::read(&paths)?;
         let builder = Builder { paths: &paths, config: &config, signals: &signals, progress: &progress };
         ensure_kernel(&builder, &mut daemon, kernel)?;
         let image = builder.image(&mut daemon, entry, name, kernel, self.size)?;

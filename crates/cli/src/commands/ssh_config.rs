@@ -1,10 +1,10 @@
 use super::vm_ssh::{config_word, program_word, shell_word};
-use crate::config::Config;
 use crate::daemon;
 use crate::failure::{Failure, Outcome};
 use crate::marked_block::{self, MarkedBlockError};
 use crate::places;
 use crate::printer;
+use banger_config::Config;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ impl From<SshConfigError> for Failure {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         let paths = daemon::paths()?;
-        let key = Config::read(&paths.config).ssh_key_path.unwrap_or(paths.ssh_key);
+        let key = Config::read(&paths)?.ssh_key_path.value;
         let text = render(&places::own_program()?.to_string_lossy(), &key.to_string_lossy());
         if !self.install && !self.uninstall {
             printer::data(&text)?;

@@ -37,6 +37,8 @@ struct Known {
     start: Start,
     /// Whether those who create a VM are kept waiting for the answer.
     withholds_create: bool,
+    /// How many connections to come are closed before a word, as by a daemon that is ending.
+    hangs_up: usize,
     /// Whether a connection is closed as soon as it has handed over an agent.
     leaves_after_connect: bool,
     vms: Vec<VmView>,
@@ -63,6 +65,7 @@ impl FakeDaemon {
             protocol: PROTOCOL_VERSION,
             start: Start::Runs,
             withholds_create: false,
+            hangs_up: 0,
             leaves_after_connect: false,
             vms: Vec::new(),
             images: Vec::new(),
@@ -77,8 +80,14 @@ impl FakeDaemon {
         let serving = daemon.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                let left = std::mem::take(&mut serving.known().hangs_up);
+                if left > 0 {
+                    serving.known().hangs_up = left - 1;
+                    continue;
+                }
                 let daemon = serving.clone();
-                thread::spawn(move || daemon.serve(stream.unwrap()));
+                thread::spawn(move || daemon.serve(stream));
             }
         });
         daemon
@@ -99,6 +108,10 @@ impl FakeDaemon {
     pub(crate) fn withholds_create(&self, withholds: bool) {
         self.known().withholds_create = withholds;
         self.known.1.notify_all();
+    }
+
+    pub(crate) fn hangs_up(&self, connections: usize) {
+        self.known().hangs_up = connections;
     }
 
     pub(crate) fn leaves_after_connect(&self) {
@@ -304,7 +317,7 @@ fn view(operation: OperationId, state: OperationState) -> OperationView {
 fn vm(id: VmId, name: VmName) -> VmView {
     serde_json::from_value(json!({
         "id": id, "name": name, "state": "running", "reason": "the guest powered off", "image": "debian-bookworm",
-        "kernel": "debian-bookworm-cloud", "address": "172.16.0.2", "vcpu": 2, "memory": 1_073_741_824_u64, "disk_size": 8_589_934_592_u64,
+        "kernel": "debian-bookworm-cloud", "address": "172.16.0.2", "vcpu": 2, "memory": 1_073_741_824_u64, "disk_size": 8_589_934_592_u64, "nat": false,
         "created": "2026-01-01T00:00:00Z", "lease": false
     }))
     .unwrap()

@@ -1,6 +1,9 @@
 //! The guests' network: one private range, one address for each guest, and a name for each of these ([`dns`]).
 
 pub(crate) mod dns;
+mod host_addresses;
+
+pub(crate) use host_addresses::host_addresses;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -7,9 +7,8 @@ use banger_protocol::ids::VmId;
 
 /// Gives a VM its name; again is the same as once.
 pub(super) fn publish(services: &Services, vm: &VmRecord) {
-    // No guest reaches beyond the bridge.
-    let nat = false;
-    services.dns.publish(Guest { vm: vm.id.clone(), name: vm.name.clone(), address: vm.address, nat });
+    let (id, name) = (vm.id.clone(), vm.name.clone());
+    services.dns.publish(Guest { vm: id, name, address: vm.address, nat: vm.spec.nat });
 }
 
 /// Takes a VM's name from it; again is the same as once.

@@ -37,7 +37,8 @@ impl ReleaseError {
 /// Removes what a VM owns. The caller holds the VM's lock.
 pub(crate) async fn release(services: &Arc<Services>, vm: &VmId, depth: Depth) -> Result<(), ReleaseError> {
     names::withdraw(services, vm);
-    let mut steps = vec![Effect::KillProcesses, Effect::DeleteTap, Effect::RemoveSockets];
+    let mut steps =
+        vec![Effect::KillProcesses, Effect::DeleteTap, Effect::CloseEgress, Effect::RemoveSockets];
     if depth == Depth::Everything {
         steps.push(Effect::RemoveFolder);
     }

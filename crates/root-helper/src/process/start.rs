@@ -92,10 +92,8 @@ impl StartError {
                 "it may be ending: try again; else `fuser -v` on that file names it, and it has to end first",
             ),
             Self::ClosedDisk => answer.with_hint("give the image's files the mode 0644"),
-            Self::Launch { path, source } if source.source.kind() == io::ErrorKind::PermissionDenied => {
-                answer.with_hint(format!(
-                    "VMs run as users of their own: {path} and the folders above it must be open to all"
-                ))
+            Self::Launch { path, source } if source.is_forbidden() => {
+                answer.with_hint(format!("a VM may run as a user of its own: chmod a+rx {path}"))
             }
             _ => answer,
         }

@@ -13,7 +13,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A program and everything it will have.
 #[derive(Debug)]
@@ -49,6 +49,13 @@ pub(crate) struct LaunchError {
     pub(crate) step: &'static str,
     #[source]
     pub(crate) source: io::Error,
+}
+
+impl LaunchError {
+    /// Whether all is well except that the program may not be run.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.step == STEPS[Step::Execute as usize] && self.source.kind() == io::ErrorKind::PermissionDenied
+    }
 }
 
 /// What the child does, in this order; the number crosses when one fails.
@@ -95,7 +102,7 @@ pub(crate) fn fork(launch: &Launch<'_>) -> io::Result<Waiting> {
     };
     let usual = [launch.stdin, launch.stdout, launch.stderr];
     let numbered: Vec<RawFd> = usual.iter().chain(launch.descriptors).map(|fd| fd.as_raw_fd()).collect();
-    let forking = FORKING.write().unwrap_or_else(PoisonError::into_inner);
+    let forking = making_a_child();
     let (control, childs_end) = UnixStream::pair()?;
     let plan = Plan {
         launch,
@@ -135,6 +142,11 @@ unsafe fn clone_alone() -> libc::c_long {
 /// seen. In this way it has the helper's end of older ones and none of younger ones, so no two children can wait
 /// for each other when the helper is gone; and it has nobody's child's end, so nobody waits for it to execute.
 static FORKING: RwLock<()> = RwLock::new(());
+
+/// To be held while a child is made by others than [`fork`].
+pub(crate) fn making_a_child() -> RwLockWriteGuard<'static, ()> {
+    FORKING.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// As long as this is held no child is made: what is opened and closed meanwhile, nobody has a copy of.
 pub(crate) fn without_children() -> RwLockReadGuard<'static, ()> {
