@@ -18,6 +18,7 @@ mod invocation;
 mod leftovers;
 mod processes;
 mod programs;
+mod published;
 mod rpc;
 mod sandbox;
 
@@ -26,6 +27,7 @@ pub use fake_guests::FakeVmm;
 pub use host::Host;
 pub use invocation::{Finished, Invocation, Running};
 pub use processes::Process;
+pub use published::{LayerTar, Layout, docker_archive};
 pub use rpc::{Rpc, operation_of};
 pub use sandbox::Sandbox;
 

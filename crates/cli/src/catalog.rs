@@ -49,6 +49,12 @@ impl Catalog {
         self.images.iter().find(|entry| entry.name.as_str() == name)
     }
 
+    /// What images start with that do not bring a kernel of their own.
+    pub(crate) fn usual_kernel(&self) -> KernelName {
+        let usual = self.image(self.default_image.as_str());
+        usual.expect("the default image is in the catalogue, and that is tested").kernel.clone()
+    }
+
     pub(crate) fn kernel(&self, name: &str) -> Option<&KernelEntry> {
         self.kernels.iter().find(|entry| entry.name.as_str() == name)
     }

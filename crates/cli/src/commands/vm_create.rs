@@ -1,12 +1,13 @@
-use crate::build::{self, Builder};
+use crate::build::{self, Builder, Wish};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::daemon::{self, Daemon, FollowError, follow};
 use crate::failure::{Failure, Outcome};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
+use banger_protocol::daemon_api::image::ImageView;
 use banger_protocol::daemon_api::vm::{Check, Create, Delete, Deleted, VmView};
-use banger_protocol::names::{ImageName, KernelName, VmName, VmRef};
+use banger_protocol::names::{KernelName, VmName, VmRef};
 use banger_protocol::size::ByteSize;
 
 /// Make a VM to keep and start it.
@@ -28,9 +29,9 @@ pub(super) struct Machine {
     /// What to call it: 1 to 63 of a-z, 0-9 and `-`; made up if not given.
     #[arg(long)]
     name: Option<VmName>,
-    /// The image; made first when it is in the catalogue and not here.
+    /// The image: a name, or a reference as `banger image pull` takes it; made first when it is not here.
     #[arg(long)]
-    image: Option<ImageName>,
+    image: Option<Wish>,
     /// The kernel; the image's own if not given.
     #[arg(long)]
     kernel: Option<KernelName>,
@@ -80,7 +81,7 @@ impl Machine {
         let &Self { vcpu, memory, disk_size, .. } = &self;
         // Before minutes are spent on an image for a VM that cannot be.
         daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size })?;
-        let image = self.make_image(daemon, signals)?;
+        let image = self.make_image(daemon, signals)?.name;
         let create = Create {
             name: self.name,
             image: Some(image),
@@ -122,15 +123,15 @@ impl Machine {
     }
 
     /// The image, there with its kernel.
-    fn make_image(&self, daemon: &mut Daemon, signals: &Signals) -> Result<ImageName, Failure> {
+    fn make_image(&self, daemon: &mut Daemon, signals: &Signals) -> Result<ImageView, Failure> {
         let paths = daemon::paths()?;
         let config = Config::read(&paths.config);
         let configured = || config.default_image.as_deref().and_then(|name| name.parse().ok());
-        let name = self.image.clone().or_else(configured).unwrap_or_else(|| Catalog::load().default_image);
-        let progress = Progress::live_or_silent(&format!("image {name}"));
+        let usual = || Wish::Named(Catalog::load().default_image);
+        let wish = self.image.clone().or_else(configured).unwrap_or_else(usual);
+        let progress = Progress::live_or_silent(&format!("image {wish}"));
         let builder = Builder { paths: &paths, config: &config, signals, progress: &progress };
-        build::ensure_image(&builder, daemon, &name, self.kernel.as_ref())?;
-        Ok(name)
+        build::ensure_image(&builder, daemon, &wish, self.kernel.as_ref())
     }
 }
 
