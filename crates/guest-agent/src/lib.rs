@@ -11,5 +11,6 @@ pub mod boot;
 pub mod causes;
 mod deadline;
 pub mod exec;
+mod image;
 pub mod serve;
 mod sys;

@@ -103,7 +103,7 @@ fn one_changed_byte_anywhere_is_refused_and_nothing_is_left() {
         fs::write(blob, whole).expect("it is writable");
     }
     let _ = sandbox.banger(["image", "show", "demo"]).run().expect_code(1);
-    assert_eq!(drafts(&sandbox), [PathBuf::new(); 0]);
+    assert_eq!(drafts(&sandbox), Vec::<PathBuf>::new());
     assert_eq!(pull(&sandbox, "oci:demo", &[]).expect_success().stdout_text(), "demo\n");
 }
 
@@ -156,7 +156,7 @@ fn a_name_that_is_taken_is_refused_and_two_at_once_make_it_once() {
     assert_eq!(named.count(), 1);
     let again = pull(&sandbox, "oci:demo", &[]).expect_code(1);
     assert!(again.stderr_text().contains("there is an image `demo` already"), "{}", again.stderr_text());
-    assert_eq!(drafts(&sandbox), [PathBuf::new(); 0]);
+    assert_eq!(drafts(&sandbox), Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Args {
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
         let mut daemon = Daemon::connect()?;
         let purpose = if self.no_start { Purpose::Store } else { Purpose::Keep };
-        let vm = self.machine.make(&mut daemon, &signals, purpose)?;
+        let (vm, _) = self.machine.make(&mut daemon, &signals, purpose)?;
         printer::line(vm.name)?;
         Ok(0)
     }
@@ -77,14 +77,14 @@ impl Machine {
         daemon: &mut Daemon,
         signals: &Signals,
         purpose: Purpose,
-    ) -> Result<VmView, Failure> {
+    ) -> Result<(VmView, ImageView), Failure> {
         let &Self { vcpu, memory, disk_size, .. } = &self;
         // Before minutes are spent on an image for a VM that cannot be.
         daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size })?;
-        let image = self.make_image(daemon, signals)?.name;
+        let image = self.make_image(daemon, signals)?;
         let create = Create {
             name: self.name,
-            image: Some(image),
+            image: Some(image.name.clone()),
             kernel: self.kernel,
             vcpu,
             memory,
@@ -98,7 +98,7 @@ impl Machine {
         let progress = Progress::live_or_silent(&format!("starting {}", created.name));
         let outcome = follow(daemon, created.operation, Some(signals), &progress);
         drop((progress, held));
-        outcome.map_err(|error| match error {
+        outcome.map(|vm| (vm, image)).map_err(|error| match error {
             FollowError::TooLate { .. } => {
                 if let Err(failure) = remove(&VmRef(created.id.to_string())) {
                     printer::failure(&failure);

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Run the command on a terminal.
     #[arg(short, long)]
     tty: bool,
-    /// As which user of the guest; root if not given.
+    /// As which user of the guest, a name or a number, perhaps `:` and a group; the image's own or root if not given.
     #[arg(short, long)]
     user: Option<String>,
     #[command(flatten)]
