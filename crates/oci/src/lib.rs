@@ -11,15 +11,19 @@
 //!                   platform                    └───▶ layers: file, place, digest, diff id
 //! ```
 //!
+//! From a registry the layers come through a [`cache`] by digest, and nothing is fetched that lies there already.
+//!
 //! Metadata is lenient where the image specification asks for it, with unknown fields, and strict about everything
 //! that is used.
 
+pub mod cache;
 mod config;
 pub mod disk;
 mod manifest;
 mod metadata;
 mod platform;
 mod reference;
+pub mod registry;
 
 pub use config::ConfigError;
 pub use manifest::{MAX_LAYERS, ManifestError};

@@ -58,6 +58,9 @@ const NEEDS: &[Need] = &[
     need(Proof::Program("perl"), "perl", "perl", "perl"),
     need(Proof::Program("python3"), "python3", "python3", "python"),
     need(Proof::Program("ip"), "iproute2", "iproute", "iproute2"),
+    // A registry, and what fills it.
+    need(Proof::Program("docker-registry"), "docker-registry", "docker-distribution", "docker-registry"),
+    need(Proof::Program("skopeo"), "skopeo", "skopeo", "skopeo"),
     // What an image with a single program is made of.
     need(Proof::StaticProgram("busybox"), "busybox-static", "busybox", "busybox"),
 ];

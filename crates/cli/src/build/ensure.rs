@@ -57,7 +57,16 @@ fn published(
     reference: &Reference,
     kernel: Option<&KernelName>,
 ) -> Result<ImageView, Failure> {
-    let published = Published::find(reference, &Platform::of_guests())?;
+    // What a registry has under a tag changes; as with docker, what was once made of it is meant.
+    if let Reference::Registry(_) = reference
+        && let Ok(name) = reference.default_name(None).parse()
+        && let Some(found) = show_image(daemon, &name)?
+        && is_from(&found, reference)
+    {
+        self::kernel(builder, daemon, kernel.unwrap_or(&found.kernel))?;
+        return Ok(found);
+    }
+    let published = Published::find(builder, reference, &Platform::of_guests())?;
     let name = &published.name;
     if let Some(found) = show_image(daemon, name)? {
         if !published.is(&found) {
@@ -73,6 +82,12 @@ fn published(
     self::kernel(builder, daemon, own)?;
     let is_it = |image: &ImageView| published.is(image);
     once(builder, daemon, name, is_it, |daemon| published.make(builder, daemon, name, own, None))
+}
+
+/// Whether an image was made of what a reference leads to, now or at another time.
+fn is_from(image: &ImageView, reference: &Reference) -> bool {
+    let digest = image.source.strip_prefix(&reference.to_string());
+    digest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
 }
 
 /// Makes an image while nobody else of this user makes one of that name. Whoever had to wait gets what the other

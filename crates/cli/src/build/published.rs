@@ -3,14 +3,21 @@
 use super::Builder;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
-use banger_oci::{Image, Platform, Reference, disk};
+use crate::signals::{asks_to_end, exit_code};
+use banger_oci::cache::BlobCache;
+use banger_oci::registry::{Cancel, Watch};
+use banger_oci::{Image, Platform, Reference, RegistryReference, disk, registry};
 use banger_protocol::daemon_api::image::{ImageView, Ingest, LayerSource};
+use banger_protocol::local_paths::make_private_folder;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// What somebody means by `--image`: one that has a name here, or one that is somewhere else.
 #[derive(Clone, Debug)]
@@ -53,17 +60,19 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// Finds it.
-    pub(crate) fn find(reference: &Reference, platform: &Platform) -> Result<Self, Failure> {
+    /// Finds it, and brings it here if it is in a registry.
+    pub(crate) fn find(
+        builder: &Builder<'_>,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Self, Failure> {
         let image = match reference {
-            Reference::Disk(on_disk) => disk::open(on_disk, platform).map_err(|error| {
-                let failure = Failure::of(&error);
-                error.hint().into_iter().fold(failure, Failure::with_hint)
-            }),
-            Reference::Registry(_) => Err(Failure::message("registries cannot be asked yet")),
+            Reference::Disk(on_disk) => disk::open(on_disk, platform)
+                .map_err(|error| error.hint().into_iter().fold(Failure::of(&error), Failure::with_hint)),
+            Reference::Registry(published) => download(builder, published, platform),
         };
         let image =
-            image.map_err(|failure| failure.reason_for(format!("no image was found at {reference}")))?;
+            image.map_err(|failure| failure.reason_for(format!("no image was had from {reference}")))?;
         let name = reference.default_name(image.own_name.as_deref());
         let name = name.parse().map_err(|error| Failure::of(&error))?;
         Ok(Self { source: source(reference, &image), name, image })
@@ -110,6 +119,41 @@ impl Published {
         let made = builder.ingest(daemon, &request, &descriptors);
         made.map_err(|failure| failure.reason_for(format!("image `{name}` was not made of {}", self.source)))
     }
+}
+
+/// Fetches what the cache does not have. A signal that asks to end leaves there what came.
+fn download(
+    builder: &Builder<'_>,
+    reference: &RegistryReference,
+    platform: &Platform,
+) -> Result<Image, Failure> {
+    let folder = &builder.paths.cache;
+    let uid = rustix::process::geteuid().as_raw();
+    make_private_folder(folder, uid).map_err(|error| Failure::of(&error))?;
+    let (cancel, caught) = (Cancel::default(), Arc::new(AtomicI32::new(0)));
+    let _directed = builder.signals.direct({
+        let (cancel, caught) = (cancel.clone(), Arc::clone(&caught));
+        move |signal| {
+            if asks_to_end(signal) {
+                caught.store(signal, Ordering::SeqCst);
+                cancel.cancel();
+            }
+        }
+    });
+    builder.progress.stage(&format!("asking {}", reference.registry));
+    let downloading = Cell::new(false);
+    let progress = |done, total| {
+        if !downloading.replace(true) {
+            builder.progress.stage("downloading");
+        }
+        builder.progress.bytes("downloading", done, total);
+    };
+    let watch = Watch { progress: &progress, cancel: &cancel };
+    let pulled = registry::pull(reference, platform, &BlobCache::in_folder(folder), &watch);
+    pulled.map_err(|error| match caught.load(Ordering::SeqCst) {
+        0 => error.hint().into_iter().fold(Failure::of(&error), Failure::with_hint),
+        signal => Failure::quiet(exit_code(signal)),
+    })
 }
 
 fn source(reference: &Reference, image: &Image) -> String {

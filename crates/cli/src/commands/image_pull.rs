@@ -14,10 +14,15 @@ use std::path::Path;
 
 /// Make an image.
 ///
-///     banger image pull debian-bookworm           built from Debian's signed packages, without root
+///     banger image pull debian-bookworm           built from signed Debian packages, without root
+///     banger image pull alpine:3.20               from a registry: Docker Hub, or HOST/NAME:TAG
 ///     banger image pull oci:DIR[:TAG]             an image layout in a folder
 ///     banger image pull oci-archive:FILE[:TAG]    the same in a tar archive
-///     banger image pull docker-archive:FILE       what `docker save` writes
+///     banger image pull docker-archive:FILE       what docker save writes
+///
+/// A registry is asked with the credentials that `docker login` left. Layers are
+/// kept, so that images share them and a download that broke off is continued;
+/// `banger image cache prune` removes them.
 ///
 /// Then `banger vm run --image NAME`, which also takes these references and makes
 /// what is not here. Without `--name` the image is called after the reference:
@@ -42,7 +47,13 @@ pub(crate) struct Args {
     platform: Option<Platform>,
 }
 
-/// Where the image comes from.
+/// Where the image is to come from.
+enum Wanted<'a> {
+    Entry(&'a ImageEntry),
+    Published(Reference),
+}
+
+/// What it is made of, found.
 enum Origin<'a> {
     Catalogue(&'a ImageEntry),
     Published(Box<Published>),
@@ -51,29 +62,28 @@ enum Origin<'a> {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         let catalog = Catalog::load();
-        let origin = self.origin(&catalog)?;
-        let (own_name, usual_kernel) = match &origin {
-            Origin::Catalogue(entry) => (&entry.name, entry.kernel.clone()),
-            Origin::Published(published) => (&published.name, catalog.usual_kernel()),
-        };
-        let name = self.name.as_ref().unwrap_or(own_name);
-        let kernel = self.kernel.as_ref().unwrap_or(&usual_kernel);
+        let wanted = self.wanted(&catalog)?;
         let paths = daemon::paths()?;
         let mut daemon = Daemon::connect()?;
-        refuse_existing(&mut daemon, name)?;
+        let shown = match &wanted {
+            Wanted::Entry(entry) => entry.name.to_string(),
+            Wanted::Published(reference) => reference.default_name(None),
+        };
+        if let Some(name) = self.name.clone().or_else(|| shown.parse().ok()) {
+            refuse_existing(&mut daemon, &name)?;
+        }
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
-        let progress = Progress::live_or_plain(name.as_str());
+        let progress = Progress::live_or_plain(self.name.as_ref().map_or(&shown, ImageName::as_str));
         let config = Config::read(&paths.config);
         let builder = Builder { paths: &paths, config: &config, signals: &signals, progress: &progress };
-        ensure_kernel(&builder, &mut daemon, kernel)?;
-        let is_it = |image: &ImageView| match &origin {
-            Origin::Catalogue(entry) => image.source == entry.recipe.source(),
-            Origin::Published(published) => published.is(image),
+        let origin = match wanted {
+            Wanted::Entry(entry) => Origin::Catalogue(entry),
+            Wanted::Published(reference) => {
+                let platform = self.platform.clone().unwrap_or_else(Platform::of_guests);
+                Origin::Published(Box::new(Published::find(&builder, &reference, &platform)?))
+            }
         };
-        let image = once(&builder, &mut daemon, name, is_it, |daemon| match &origin {
-            Origin::Catalogue(entry) => builder.image(daemon, entry, name, kernel, self.size),
-            Origin::Published(published) => published.make(&builder, daemon, name, kernel, self.size),
-        })?;
+        let image = self.make(&builder, &mut daemon, &catalog, &origin)?;
         drop(progress);
         if let Origin::Published(published) = &origin
             && let Some(platform) = published.foreign_platform()
@@ -84,9 +94,33 @@ impl Args {
         Ok(0)
     }
 
-    fn origin<'c>(&self, catalog: &'c Catalog) -> Result<Origin<'c>, Failure> {
+    fn make(
+        &self,
+        builder: &Builder<'_>,
+        daemon: &mut Daemon,
+        catalog: &Catalog,
+        origin: &Origin<'_>,
+    ) -> Result<ImageView, Failure> {
+        let (own_name, usual_kernel) = match origin {
+            Origin::Catalogue(entry) => (&entry.name, entry.kernel.clone()),
+            Origin::Published(published) => (&published.name, catalog.usual_kernel()),
+        };
+        let name = self.name.as_ref().unwrap_or(own_name);
+        let kernel = self.kernel.as_ref().unwrap_or(&usual_kernel);
+        ensure_kernel(builder, daemon, kernel)?;
+        let is_it = |image: &ImageView| match origin {
+            Origin::Catalogue(entry) => image.source == entry.recipe.source(),
+            Origin::Published(published) => published.is(image),
+        };
+        once(builder, daemon, name, is_it, |daemon| match origin {
+            Origin::Catalogue(entry) => builder.image(daemon, entry, name, kernel, self.size),
+            Origin::Published(published) => published.make(builder, daemon, name, kernel, self.size),
+        })
+    }
+
+    fn wanted<'c>(&self, catalog: &'c Catalog) -> Result<Wanted<'c>, Failure> {
         if let Some(entry) = catalog.image(&self.reference) {
-            return Ok(Origin::Catalogue(entry));
+            return Ok(Wanted::Entry(entry));
         }
         let reference = Reference::parse(&self.reference, Path::exists)
             .map_err(|error| Failure { code: USAGE, ..Failure::of(&error) })?;
@@ -99,8 +133,7 @@ impl Args {
                 .with_hint(format!("it has {}", names.join(", ")))
                 .with_hint(format!("Docker Hub's image of that name is `{word}:latest`")));
         }
-        let platform = self.platform.clone().unwrap_or_else(Platform::of_guests);
-        Published::find(&reference, &platform).map(|found| Origin::Published(Box::new(found)))
+        Ok(Wanted::Published(reference))
     }
 }
 
