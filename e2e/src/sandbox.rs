@@ -6,11 +6,11 @@
 //! test that left it. Whatever it finds it removes as well, so that one test's leak does not become another's.
 
 use crate::fake_guests::{self, FakeVmm, Fakes};
-use crate::{Finished, Invocation, Process, Rpc, images, processes, programs};
+use crate::{Finished, Invocation, Place, Process, Rpc, images, processes, programs};
 use rustix::event::{Timespec, poll};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ pub struct Sandbox {
     fakes: Option<Fakes>,
     /// The VMM that real guests have to run in; banger chooses when there is none.
     vmm: Option<String>,
+    /// Where banger runs, if not on this machine as it is.
+    place: Option<Place>,
     /// How long processes that were told to end may take.
     patience: Duration,
 }
@@ -51,7 +53,7 @@ impl Sandbox {
             .rand_bytes(4)
             .tempdir_in(parent)
             .unwrap_or_else(|error| panic!("no sandbox in {}: {error}", parent.display()));
-        let sandbox = Self { folder, programs, fakes: None, vmm: None, patience };
+        let sandbox = Self { folder, programs, fakes: None, vmm: None, place: None, patience };
         for folder in ["home", "config", "state/banger", "cache", "run"] {
             let folder = sandbox.folder.path().join(folder);
             make_private(&folder);
@@ -110,7 +112,33 @@ impl Sandbox {
     /// `banger` with these arguments.
     #[must_use]
     pub fn banger<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Invocation {
-        self.sealed(Invocation::new(&self.programs.join("banger"), arguments))
+        let banger = self.programs.join("banger");
+        match &self.place {
+            None => self.sealed(Invocation::new(&banger, arguments)),
+            Some(place) => {
+                let words = place.entrance().into_iter().map(OsString::from).chain([banger.into_os_string()]);
+                let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
+                self.tool("nsenter", words.chain(arguments))
+            }
+        }
+    }
+
+    /// From now on banger runs in these surroundings.
+    pub fn move_into(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// A copy of `banger` in a folder of this name below the sandbox's home; it finds the daemon that runs.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn copy_of_banger(&self, folder: &str) -> PathBuf {
+        let folder = self.home().join(folder);
+        make_private(&folder);
+        let copy = folder.join("banger");
+        fs::copy(self.programs.join("banger"), &copy).expect("the sandbox is writable");
+        copy
     }
 
     /// Another program in the same environment, such as `ssh`.
@@ -197,6 +225,12 @@ impl Sandbox {
             (None, None) => String::new(),
         };
         fs::write(folder.join("config.toml"), settings + text).expect("the sandbox is writable");
+    }
+
+    /// The folder of the programs under test.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// The folder in which the sockets' own folder is made.

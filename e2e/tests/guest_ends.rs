@@ -61,6 +61,25 @@ fn a_guest_is_paused_restarted_and_told_apart_by_how_it_ends() {
         assert!(sandbox.becomes(|| dev(&sandbox)["state"] == "stopped"));
         assert_eq!(dev(&sandbox)["reason"], "the guest shut down");
     });
+    checks.check(
+        "nobody using it it is stopped, and not while a command runs in it, whoever the daemon is",
+        || {
+            sandbox.configure("auto_stop_stale_after = \"3s\"\nstats_poll_interval = \"100ms\"\n");
+            ok(&sandbox, &["daemon", "stop"]);
+            ok(&sandbox, &["vm", "start", "dev"]);
+            let command = ["vm", "exec", "-i", "dev", "--", "sh", "-c", "echo ready; read word"];
+            let mut talk = sandbox.banger(command).open_stdin().start();
+            talk.wait_for("ready");
+            ok(&sandbox, &["daemon", "stop"]);
+            ok(&sandbox, &["vm", "list"]);
+            let _ = sandbox.tool("sleep", ["6"]).run().expect_success();
+            let state = || sandbox.json(&["vm", "list"])[0]["state"].clone();
+            assert_eq!(state(), "running");
+            talk.close_stdin();
+            let _ = talk.finish();
+            assert!(sandbox.becomes(|| state() == "stopped"), "its connections are still counted");
+        },
+    );
     ok(&sandbox, &["vm", "delete", "dev"]);
     checks.finish();
 }

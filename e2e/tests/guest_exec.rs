@@ -86,6 +86,30 @@ fn commands_in_a_running_guest_behave_as_commands_do() {
         let later = sandbox.exec("dev", &["sh", "-c", "sleep 10; cat /tmp/kept"]).expect_success();
         assert_eq!(later.stdout_text(), "kept\n");
     });
+    checks.check("a session goes on by itself, and nothing it has started outlives its stop", || {
+        // One that left the process group, the session and its parent.
+        let script = "(setsid sleep 4242 &); echo up; exec sleep 4243";
+        let started = ["vm", "session", "start", "dev", "web", "--", "sh", "-c", script];
+        assert_eq!(sandbox.banger(started).run().expect_success().stdout_text(), "web\n");
+        let sleeping = || sandbox.exec("dev", &["pgrep", "-c", "-f", "^sleep 424"]).stdout_text().to_owned();
+        assert!(sandbox.becomes(|| sleeping() == "2\n"), "{} of 2 run", sleeping());
+        let _ = sandbox.banger(["vm", "session", "stop", "dev", "web"]).run().expect_success();
+        assert_eq!(sleeping(), "0\n");
+        let logs = sandbox.banger(["vm", "session", "logs", "dev", "web"]).run().expect_success();
+        assert_eq!(logs.stdout_text(), "up\n");
+        assert_eq!(sandbox.json(&["vm", "session", "show", "dev", "web"])["signal"], 15);
+    });
+    checks.check("a session on a terminal has one, and keeps its output off the guest's memory", || {
+        let script = "tty; stty size; ls -l /proc/$PPID/fd; grep VmRSS /proc/$PPID/status";
+        let started = ["vm", "session", "start", "-t", "dev", "term", "--", "sh", "-c", script];
+        let _ = sandbox.banger(started).run().expect_success();
+        let logs = sandbox.banger(["vm", "session", "logs", "-f", "dev", "term"]).run().expect_success();
+        let told = logs.stdout_text();
+        assert!(told.starts_with("/dev/pts/") && told.contains("\r\n24 80\r\n"), "{told}");
+        assert!(told.contains("/var/lib/banger/#") && told.contains("(deleted)"), "{told}");
+        let resident = told.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
+        assert!(resident.is_some_and(|kib| kib.parse::<u64>().is_ok_and(|kib| kib <= 4096)), "{told}");
+    });
     checks.check("nobody in the guest can reach the agent", || nobody_reaches_the_agent(&sandbox));
     checks.check("a command outlives neither its VM nor its deletion", || {
         let begun = Instant::now();

@@ -6,12 +6,16 @@ use std::fs;
 #[test]
 fn ssh_scp_and_rsync_work_without_a_question() {
     let sandbox = Sandbox::with_image();
-    let _ = sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_success();
     let home = sandbox.home();
+    // Program and key lie where their names have to be written with care.
+    let banger = sandbox.copy_of_banger("it's 100% \"odd\"");
+    fs::create_dir(home.join("a key's folder")).expect("the sandbox is writable");
+    sandbox.configure(&format!("ssh_key_path = \"{}\"\n", home.join("a key's folder/100% id").display()));
+    let _ = sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_success();
+    let install = [banger.to_str().expect("it is text"), "ssh-config", "--install"];
+    let _ = sandbox.tool("env", install).run().expect_success();
     // ssh looks into the home that the user database names, not into the sandbox's: it is told the file.
-    let config = home.join("ssh_config");
-    let generated = sandbox.banger(["ssh-config"]).run().expect_success();
-    fs::write(&config, &generated.stdout).expect("the sandbox is writable");
+    let config = home.join(".ssh/config");
     let ssh = format!("ssh -F {} -o StrictHostKeyChecking=yes", config.display());
     let options = ["-F", config.to_str().expect("a plain path"), "-o", "StrictHostKeyChecking=yes"];
     let text = "through the tunnel\n".repeat(10_000);
@@ -35,6 +39,11 @@ fn ssh_scp_and_rsync_work_without_a_question() {
         at(["file", "dev.vm:/root/copied"]);
         at(["dev.vm:/root/copied", "back"]);
         assert_eq!(fs::read_to_string(home.join("back")).expect("it was copied"), text);
+    });
+    checks.check("sftp fetches a file", || {
+        let all = options.iter().copied().chain(["dev.vm:/root/copied", "fetched"]);
+        let _ = sandbox.tool("sftp", all).current_dir(&home).run().expect_success();
+        assert_eq!(fs::read_to_string(home.join("fetched")).expect("it was fetched"), text);
     });
     checks.check("rsync copies a folder", || {
         let tree = home.join("tree/a/b");

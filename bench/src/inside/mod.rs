@@ -3,6 +3,7 @@
 //! `banger-bench inside PART …` is started by the lines themselves and by nobody else.
 
 pub(crate) mod boot;
+mod dns;
 
 use crate::lines;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -20,6 +21,7 @@ pub(crate) fn asked() -> Option<Vec<String>> {
 pub(crate) fn run(words: &[String]) -> Result<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["taps", bridge] => taps(bridge),
+        ["dns", server, count] => dns::dns(server.parse()?, count.parse()?),
         ["boot", folder] => boot::boot(Path::new(folder)),
         ["image", archive, folder] => image(Path::new(archive), Path::new(folder)),
         _ => bail!("there is no such part to measure"),

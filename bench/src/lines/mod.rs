@@ -3,6 +3,7 @@
 mod boot;
 mod create;
 mod disks;
+mod dns;
 mod ext4;
 mod guest;
 mod memory;
@@ -54,6 +55,7 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { name: "disks", group: Group::Fakes, measure: disks::measure },
     Entry { name: "parallel", group: Group::Fakes, measure: parallel::measure },
     Entry { name: "memory", group: Group::Fakes, measure: memory::measure },
+    Entry { name: "dns", group: Group::Fakes, measure: dns::measure },
     Entry { name: "tap", group: Group::Fakes, measure: tap::measure },
     Entry { name: "stop", group: Group::Fakes, measure: stop::with_fakes },
     Entry { name: "image", group: Group::Fakes, measure: ext4::measure },

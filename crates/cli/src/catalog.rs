@@ -7,7 +7,6 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Catalog {
-    pub default_image: ImageName,
     #[serde(rename = "image")]
     pub images: Vec<ImageEntry>,
     #[serde(rename = "kernel")]
@@ -49,12 +48,6 @@ impl Catalog {
         self.images.iter().find(|entry| entry.name.as_str() == name)
     }
 
-    /// What images start with that do not bring a kernel of their own.
-    pub(crate) fn usual_kernel(&self) -> KernelName {
-        let usual = self.image(self.default_image.as_str());
-        usual.expect("the default image is in the catalogue, and that is tested").kernel.clone()
-    }
-
     pub(crate) fn kernel(&self, name: &str) -> Option<&KernelEntry> {
         self.kernels.iter().find(|entry| entry.name.as_str() == name)
     }
@@ -75,11 +68,18 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use banger_config::{Config, Machine};
+    use banger_protocol::local_paths::{Environment, LocalPaths};
+    use std::ffi::OsStr;
 
     #[test]
-    fn the_default_image_and_every_images_kernel_are_on_offer() {
+    fn the_default_image_and_kernel_and_every_images_kernel_are_on_offer() {
         let catalog = Catalog::load();
-        assert!(catalog.image(catalog.default_image.as_str()).is_some());
+        let environment = Environment { home: Some(OsStr::new("/home/ada")), ..Environment::default() };
+        let paths = LocalPaths::find(&environment).unwrap();
+        let built_in = Config::parse("", &paths, &Machine::look()).unwrap();
+        assert!(catalog.image(built_in.default_image.value.as_str()).is_some());
+        assert!(catalog.kernel(built_in.default_kernel.value.as_str()).is_some());
         for image in &catalog.images {
             assert!(catalog.kernel(image.kernel.as_str()).is_some(), "{} needs {}", image.name, image.kernel);
         }

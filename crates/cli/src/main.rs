@@ -11,10 +11,11 @@
 mod build;
 mod catalog;
 mod commands;
-mod config;
+mod complete;
 mod daemon;
 mod failure;
 mod guest;
+mod marked_block;
 mod places;
 mod printer;
 mod signals;
@@ -23,7 +24,8 @@ mod tool;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match commands::Cli::from_command_line().run() {
+    complete::answer_shell();
+    match commands::Cli::from_command_line().and_then(commands::Cli::run) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => printer::failure(&failure),
     }

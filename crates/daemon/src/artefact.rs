@@ -111,31 +111,47 @@ fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Publis
     move |source| PublishError::File { path, action, source }
 }
 
-/// Makes the rows anew from the folders, and removes drafts nobody is working on.
-///
-/// Returns the folders whose manifests cannot be read.
-pub(crate) fn load_all<A: Artefact>(parent: &Path, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
-    let (mut found, mut damaged) = (Vec::new(), Vec::new());
+/// What the folders say that are there.
+#[derive(Debug)]
+pub(crate) struct Found<A> {
+    pub sound: Vec<A>,
+    /// Folders whose manifests cannot be read.
+    pub damaged: Vec<PathBuf>,
+    /// Folders in which something was or is being made.
+    drafts: Vec<PathBuf>,
+}
+
+/// Reads every manifest, and changes nothing.
+pub(crate) fn look<A: Artefact>(parent: &Path) -> Found<A> {
+    let mut found = Found { sound: Vec::new(), damaged: Vec::new(), drafts: Vec::new() };
     for entry in std::fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if name.starts_with(TEMPORARY) {
-            if let Err(error) = std::fs::remove_dir_all(&path) {
-                tracing::error!(path = %path.display(), %error, "an abandoned draft was not removed");
-            }
+            found.drafts.push(path);
             continue;
         }
         match read_manifest::<A>(&path) {
-            Some(artefact) if artefact.name() == name => found.push(artefact),
-            Some(_) | None => {
-                tracing::warn!(path = %path.display(), "a folder without a proper manifest was set aside");
-                damaged.push(path);
-            }
+            Some(artefact) if artefact.name() == name => found.sound.push(artefact),
+            Some(_) | None => found.damaged.push(path),
         }
     }
-    found.sort_by(|one: &A, other| one.name().cmp(other.name()));
-    store.keep_only(&found)?;
-    Ok(damaged)
+    found.sound.sort_by(|one: &A, other| one.name().cmp(other.name()));
+    found
+}
+
+/// Makes the rows anew from the folders, and removes drafts nobody is working on.
+pub(crate) fn load_all<A: Artefact>(parent: &Path, store: &Store) -> Result<(), StoreError> {
+    let found: Found<A> = look(parent);
+    for path in &found.drafts {
+        if let Err(error) = std::fs::remove_dir_all(path) {
+            tracing::error!(path = %path.display(), %error, "an abandoned draft was not removed");
+        }
+    }
+    for path in &found.damaged {
+        tracing::warn!(path = %path.display(), "a folder without a proper manifest was set aside");
+    }
+    store.keep_only(&found.sound)
 }
 
 pub(crate) fn read_manifest<A: Artefact>(folder: &Path) -> Option<A> {
@@ -152,7 +168,8 @@ pub(crate) fn remove<A: Artefact>(parent: &Path, name: &str, store: &Store) -> R
     if let Some((_, first)) = users.first() {
         let others = users.len() - 1;
         let and_more = if others == 0 { String::new() } else { format!(" and {others} more") };
-        let message = format!("the {} `{name}` is used by VM `{first}`{and_more}", A::KIND);
+        let message =
+            format!("the {} `{name}` was not removed: it is used by VM `{first}`{and_more}", A::KIND);
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete it first: `banger vm delete {first}`")));
     }

@@ -11,6 +11,7 @@ use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) const KERNEL: &str = kernel::VMLINUX;
@@ -31,8 +32,13 @@ pub(crate) enum AgentError {
 
 /// The guest agent's program.
 pub(crate) fn agent(services: &Services) -> Result<Vec<u8>, AgentError> {
-    let path = || services.agent.display().to_string();
-    let agent = std::fs::read(&services.agent).map_err(|source| AgentError::Read { path: path(), source })?;
+    read_agent(&services.agent)
+}
+
+/// The program at this place, which must be one that runs before there is anything else.
+pub(crate) fn read_agent(at: &Path) -> Result<Vec<u8>, AgentError> {
+    let path = || at.display().to_string();
+    let agent = std::fs::read(at).map_err(|source| AgentError::Read { path: path(), source })?;
     if names_a_loader(&agent) { Err(AgentError::NotStatic { path: path() }) } else { Ok(agent) }
 }
 
@@ -164,7 +170,8 @@ pub(crate) fn refresh_initrds(services: &Services) {
 pub(crate) fn delete(services: &Services, name: KernelName) -> Result<Deleted, RpcError> {
     let images: Vec<ImageRecord> = services.store.all()?;
     if let Some(image) = images.iter().find(|image| image.kernel == name) {
-        let message = format!("the kernel `{name}` is needed by the image `{}`", image.name);
+        let message =
+            format!("the kernel `{name}` was not removed: it is needed by the image `{}`", image.name);
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete the image first: `banger image delete {}`", image.name)));
     }

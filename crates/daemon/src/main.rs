@@ -8,25 +8,28 @@
 mod artefact;
 mod client;
 mod clone;
-mod config;
 mod doctor;
+mod idle;
 mod image;
 mod kernel;
 mod network;
 mod operation;
+mod packages;
 mod paths;
 mod process;
 mod route;
 mod serve;
+mod sockets;
 mod store;
 mod vm;
 
 use anyhow::{Context, bail};
+use banger_config::{Config, ConfigError, LogLevel};
 use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
 use banger_protocol::root_api::Settings;
 use client::helper::Helper;
-use config::{Config, LogLevel};
 use network::Range;
+use network::dns::Dns;
 use operation::Operations;
 use paths::StateFolder;
 use std::fs::File;
@@ -54,13 +57,19 @@ pub(crate) struct Services {
     pub operations: Operations,
     pub locks: vm::Locks,
     pub doors: vm::Doors,
+    pub activity: vm::Activity,
+    pub clients: Arc<idle::Clients>,
     pub helper: Helper,
     pub state: StateFolder,
+    pub paths: LocalPaths,
     pub config: Config,
     pub host: vm::vmm::Host,
     pub range: Range,
+    pub dns: Dns,
     /// Whether files in the state folder can share blocks.
     pub reflink: bool,
+    pub network_tools: vm::NetworkTools,
+    pub egress: vm::egress::Egress,
     pub faults: vm::Faults,
     /// The guest agent's program, to be put into initrds and images.
     pub agent: PathBuf,
@@ -70,8 +79,6 @@ pub(crate) struct Services {
     pub started: Instant,
     /// Cancelled when the daemon shall end.
     pub stopping: CancellationToken,
-    /// Folders of images and kernels that cannot be read.
-    pub damaged: Vec<PathBuf>,
     pub starting: vm::Starting,
 }
 
@@ -95,16 +102,20 @@ fn main() -> ExitCode {
 }
 
 fn hint_for(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<ConfigError>() {
+        return Some(error.hint());
+    }
     let file = cause.downcast_ref().and_then(clone::hint_for);
     file.or_else(|| cause.downcast_ref().and_then(store::hint_for))
 }
 
 fn run() -> anyhow::Result<()> {
     let mut arguments = lexopt::Parser::from_env();
-    let mut local = false;
+    let (mut local, mut doctor) = (false, false);
     while let Some(argument) = arguments.next().context("the command line cannot be read")? {
         match argument {
             lexopt::Arg::Long("local") => local = true,
+            lexopt::Arg::Long("doctor") => doctor = true,
             lexopt::Arg::Long("version") => {
                 let version = format!("bangerd {}\n", banger_protocol::VERSION);
                 return Ok(std::io::Write::write_all(&mut std::io::stdout(), version.as_bytes())?);
@@ -115,12 +126,16 @@ fn run() -> anyhow::Result<()> {
     if !local {
         bail!("only local mode can be started by hand: `bangerd --local`");
     }
+    if doctor {
+        let report = doctor::run_alone(&local_paths(rustix::process::geteuid().as_raw())?);
+        return Ok(serde_json::to_writer(std::io::stdout(), &report)?);
+    }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     allow_many_descriptors();
     let uid = rustix::process::geteuid().as_raw();
     let paths = local_paths(uid)?;
-    let config = Config::read(&paths.config)?;
-    start_log(config.log_level.map(LogLevel::as_str))?;
+    let config = Config::read(&paths)?;
+    start_log(config.log_level.value)?;
     make_private_folder(&paths.runtime, uid)?;
     let state = StateFolder::make(paths.state.clone())
         .with_context(|| format!("the state folder {} cannot be used", paths.state.display()))?;
@@ -157,10 +172,10 @@ fn local_paths(uid: u32) -> anyhow::Result<LocalPaths> {
     })?)
 }
 
-/// `BANGER_LOG` goes before the settings; `info` is the default.
-fn start_log(level: Option<&str>) -> anyhow::Result<()> {
+/// `BANGER_LOG` goes before the settings.
+fn start_log(level: LogLevel) -> anyhow::Result<()> {
     let wanted = std::env::var("BANGER_LOG").ok();
-    let wanted = wanted.as_deref().or(level).unwrap_or(LogLevel::Info.as_str());
+    let wanted = wanted.as_deref().unwrap_or(level.as_str());
     let filter = tracing_subscriber::EnvFilter::try_new(wanted)
         .with_context(|| format!("`{wanted}` is not a log level"))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
@@ -197,15 +212,18 @@ async fn serve_until_told(
     config: Config,
     uid: u32,
 ) -> anyhow::Result<()> {
+    let idle_limit = idle::limit(std::env::var("BANGER_IDLE_EXIT").ok().as_deref())?;
     let store = Store::open(&state.database())?;
-    let mut damaged = artefact::load_all::<ImageRecord>(&state.images(), &store)?;
-    damaged.extend(artefact::load_all::<KernelRecord>(&state.kernels(), &store)?);
+    artefact::load_all::<ImageRecord>(&state.images(), &store)?;
+    artefact::load_all::<KernelRecord>(&state.kernels(), &store)?;
     let host = vm::vmm::Host::look(&config);
-    let text = |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
+    let network_tools = vm::NetworkTools::look();
+    let text = |program: &vm::program::Program| program.path().map(|path| path.display().to_string());
     let settings = Settings {
-        qemu: text(host.qemu.as_ref()),
-        vsock_backend: text(host.vsock_backend.as_ref()),
-        firecracker: text(host.firecracker.as_ref().map(|found| &found.path)),
+        qemu: text(&host.qemu),
+        vsock_backend: text(&host.vsock_backend),
+        firecracker: text(&host.firecracker),
+        nft: network_tools.nft().ok().map(|path| path.display().to_string()),
         bridge: BRIDGE.to_owned(),
         address: Range::LOCAL.bridge,
         prefix: Range::LOCAL.prefix,
@@ -215,27 +233,38 @@ async fn serve_until_told(
         operations: Operations::default(),
         locks: vm::Locks::default(),
         doors: vm::Doors::default(),
+        activity: vm::Activity::default(),
+        clients: Arc::default(),
         range: Range::LOCAL,
+        dns: Dns::new(Range::LOCAL),
+        egress: vm::egress::Egress::new(state.egress()),
+        network_tools,
         reflink: clone::can_reflink(&state.vms()),
         faults: vm::Faults::parse(std::env::var("BANGER_FAULT").ok().as_deref()),
         agent: find_agent(),
-        ssh_key: config.ssh_key_path.clone().unwrap_or_else(|| state.ssh_key()),
+        ssh_key: config.ssh_key_path.value.clone(),
         socket: paths.socket.clone(),
         owner_uid: uid,
         started: Instant::now(),
         stopping: CancellationToken::new(),
         starting: vm::Starting::default(),
-        damaged,
         store,
         state,
+        paths: paths.clone(),
         config,
         host,
     });
     kernel::refresh_initrds(&services);
+    vm::egress::adopt(&services).await;
     vm::adopt::adopt(&services).await;
+    tokio::spawn(vm::egress::keep(services.clone()));
     let listener = listen(&paths.socket)?;
     tracing::info!(version = banger_protocol::VERSION, socket = %paths.socket.display(), "serving");
     tokio::spawn(serve::serve(listener, services.clone()));
+    tokio::spawn(vm::look_after::look_after(services.clone()));
+    if let Some(limit) = idle_limit {
+        tokio::spawn(idle::end_when_idle(services.clone(), limit));
+    }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -265,6 +294,7 @@ fn listen(socket: &Path) -> anyhow::Result<tokio::net::UnixListener> {
     tokio::net::UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))
 }
 
-fn find_agent() -> PathBuf {
-    vm::vmm::find(AGENT).unwrap_or_else(|| Path::new("/usr/lib/banger").join(AGENT))
+/// The guest agent's program, there or not.
+pub(crate) fn find_agent() -> PathBuf {
+    vm::program::find(AGENT).unwrap_or_else(|| Path::new("/usr/lib/banger").join(AGENT))
 }

@@ -3,7 +3,7 @@
 //! An operation belongs to nobody: a client that goes away leaves it running, another can watch it. Cancelling
 //! only raises a flag ([`Handle::cancelled`]); the work looks at it wherever it waits, releases what it holds and
 //! ends with [`Ended::Cancelled`]. The task itself is never dropped half-way, so an effect is never half done.
-//! Finished ones stay readable until [`KEEP`] others have finished after them.
+//! Finished ones stay readable for [`KEEP_FOR`], unless [`KEEP`] others have finished after them.
 
 use banger_protocol::daemon_api::operation::{Event, OperationState, OperationView};
 use banger_protocol::ids::OperationId;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Finished operations that stay readable.
 const KEEP: usize = 256;
+const KEEP_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Often enough for an eye.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
@@ -67,7 +68,7 @@ struct Story {
     progress: Option<Event>,
     progress_told: Option<Instant>,
     state: OperationState,
-    elapsed_ms: Option<u64>,
+    ended: Option<Instant>,
 }
 
 /// The running operation as its own work sees it.
@@ -82,7 +83,8 @@ impl Handle {
     /// A stage begins.
     pub(crate) fn stage(&self, name: &str) {
         tracing::debug!(operation = %self.0.id, stage = name);
-        let event = Event::Stage { name: name.to_owned(), elapsed_ms: millis(self.0.started) };
+        let event =
+            Event::Stage { name: name.to_owned(), elapsed_ms: millis(self.0.started, Instant::now()) };
         self.0.tell(|story| {
             story.progress = None;
             story.progress_told = None;
@@ -140,13 +142,13 @@ impl Operation {
             method: self.method.to_owned(),
             subject: self.subject.clone(),
             state: story.state.clone(),
-            elapsed_ms: story.elapsed_ms.unwrap_or_else(|| millis(self.started)),
+            elapsed_ms: millis(self.started, story.ended.unwrap_or_else(Instant::now)),
         }
     }
 }
 
-fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn millis(since: Instant, until: Instant) -> u64 {
+    u64::try_from(until.duration_since(since).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// All operations of this daemon.
@@ -179,7 +181,7 @@ impl Operations {
                 progress: None,
                 progress_told: None,
                 state: OperationState::Running,
-                elapsed_ms: None,
+                ended: None,
             }),
             changed: watch::Sender::new(0),
         });
@@ -187,7 +189,7 @@ impl Operations {
             let mut all = self.lock();
             let sequence = all.last_key_value().map_or(0, |(last, _)| last + 1);
             all.insert(sequence, operation.clone());
-            prune(&mut all);
+            prune(&mut all, Instant::now());
         }
         let id = operation.id.clone();
         tracing::info!(operation = %id, method, subject = operation.subject, "started");
@@ -216,7 +218,7 @@ impl Operations {
                 tracing::error!(operation = %operation.id, method = operation.method, %error, "failed");
             }
             operation.tell(|story| {
-                story.elapsed_ms = Some(millis(operation.started));
+                story.ended = Some(Instant::now());
                 story.state = state;
             });
         });
@@ -233,7 +235,13 @@ impl Operations {
     }
 
     pub(crate) fn list(&self) -> Vec<OperationView> {
-        self.lock().values().map(|operation| operation.view()).collect()
+        let mut all = self.lock();
+        prune(&mut all, Instant::now());
+        all.values().map(|operation| operation.view()).collect()
+    }
+
+    pub(crate) fn any_running(&self) -> bool {
+        self.lock().values().any(|operation| operation.story().state == OperationState::Running)
     }
 
     /// Follows an operation from its beginning, wherever it is now.
@@ -322,11 +330,14 @@ fn to_value<R: Serialize>(result: R) -> serde_json::Value {
     serde_json::to_value(result).expect("a reply type serialises")
 }
 
-fn prune(all: &mut BTreeMap<u64, Arc<Operation>>) {
+/// Forgets what ended long ago, and of the rest that has ended all but the last.
+fn prune(all: &mut BTreeMap<u64, Arc<Operation>>, now: Instant) {
+    let ended = |operation: &Operation| operation.story().ended;
+    all.retain(|_, operation| ended(operation).is_none_or(|at| now.duration_since(at) < KEEP_FOR));
     let finished: Vec<u64> = all
         .iter()
-        .filter(|(_, operation)| operation.story().state != OperationState::Running)
-        .map(|(sequence, _)| *sequence)
+        .filter(|(_, operation)| ended(operation).is_some())
+        .map(|(&sequence, _)| sequence)
         .collect();
     for sequence in finished.iter().take(finished.len().saturating_sub(KEEP)) {
         all.remove(sequence);
@@ -385,5 +396,26 @@ mod tests {
         let mut watcher = operations.watch(&id).unwrap();
         while watcher.next().await.is_some() {}
         assert!(matches!(watcher.view().state, OperationState::Failed(_)));
+    }
+
+    #[tokio::test]
+    async fn the_last_that_ended_are_kept_for_a_while_and_one_under_way_for_as_long_as_it_takes() {
+        let operations = Operations::default();
+        let under_way = operations.start("test", "x".to_owned(), |handle| async move {
+            handle.cancelled().await;
+            Err::<(), _>(Ended::Cancelled)
+        });
+        for _ in 0..KEEP + 10 {
+            let id = operations.start("test", "x".to_owned(), |_| async { Ok(()) });
+            operations.outcome(&id).await.unwrap();
+        }
+        assert_eq!(operations.list().len(), KEEP + 1);
+        prune(&mut operations.lock(), Instant::now() + KEEP_FOR / 2);
+        assert_eq!(operations.lock().len(), KEEP + 1);
+        prune(&mut operations.lock(), Instant::now() + KEEP_FOR);
+        assert!(operations.any_running());
+        assert_eq!(operations.list().len(), 1);
+        operations.cancel(&under_way).await.unwrap();
+        assert!(!operations.any_running());
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! banger.db           the database; `banger.db.damaged-<time>` is one that was set aside
 //! daemon.lock         held by the one daemon; `start.lock` by whoever starts it
+//! egress.pid          whose number it is that carries guests' traffic out, and `egress.log` what it said at its start
 //! bangerd.log         what the daemon said, and `helper.log` what the helper said
 //! ssh/id_ed25519      banger's own key, for getting into guests
 //! images/<name>/      manifest.json, rootfs.ext4, work-seed.ext4
@@ -12,6 +13,7 @@
 //!
 //! A folder whose name starts with `.tmp-` is being made; at the daemon's start it is nobody's and removed.
 
+use crate::client::pasta::Place;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::ProcessIdentity;
 use std::io;
@@ -33,6 +35,11 @@ impl StateFolder {
         Ok(Self(path))
     }
 
+    /// The folder, if there is one.
+    pub(crate) fn find(path: &Path) -> Option<Self> {
+        path.is_dir().then(|| Self(path.to_owned()))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -45,8 +52,8 @@ impl StateFolder {
         self.0.join("helper.log")
     }
 
-    pub(crate) fn ssh_key(&self) -> PathBuf {
-        self.0.join("ssh/id_ed25519")
+    pub(crate) fn egress(&self) -> Place {
+        Place { mark: self.0.join("egress.pid"), log: self.0.join("egress.log") }
     }
 
     pub(crate) fn images(&self) -> PathBuf {
@@ -66,18 +73,24 @@ impl StateFolder {
     }
 
     /// Any living process that works in the folder of one of our VMs.
+    pub(crate) fn living_vm_process(&self) -> Option<ProcessIdentity> {
+        self.living_vm_processes().pop().map(|(_, process)| process)
+    }
+
+    /// Every living process that works in the folder of one of our VMs, with that VM.
     ///
     /// This is how a VM is found of which nobody wrote down that it was started.
-    pub(crate) fn living_vm_process(&self) -> Option<ProcessIdentity> {
-        let vms = self.vms().canonicalize().ok()?;
-        let processes = std::fs::read_dir("/proc").ok()?;
-        processes.filter_map(Result::ok).find_map(|entry| {
+    pub(crate) fn living_vm_processes(&self) -> Vec<(VmId, ProcessIdentity)> {
+        let Ok(vms) = self.vms().canonicalize() else { return Vec::new() };
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+        let look = |entry: std::fs::DirEntry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let working_folder = std::fs::read_link(entry.path().join("cwd")).ok()?;
+            let vm = working_folder.strip_prefix(&vms).ok()?.to_str()?.parse().ok()?;
             // A shell may work there too; only the VMs' own processes have left our namespaces.
-            let is_vms = working_folder.parent() == Some(&vms)
-                && crate::process::shares_our_user_namespace(pid) == Some(false);
-            if is_vms { crate::process::identify(pid) } else { None }
-        })
+            let is_vms = crate::process::shares_our_user_namespace(pid) == Some(false);
+            if is_vms { Some((vm, crate::process::identify(pid)?)) } else { None }
+        };
+        processes.filter_map(look).collect()
     }
 }

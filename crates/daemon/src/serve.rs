@@ -5,6 +5,7 @@
 //! request had got to.
 
 use crate::Services;
+use crate::idle::Visit;
 use crate::route;
 use crate::vm::lease;
 use banger_protocol::PROTOCOL_VERSION;
@@ -66,7 +67,10 @@ pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, services.clone()));
+                // Who comes when the daemon has begun to end finds the connection closed, and tries again.
+                if let Some(visit) = services.clients.enter() {
+                    tokio::spawn(connection(stream, services.clone(), visit));
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "a connection could not be accepted");
@@ -76,7 +80,7 @@ pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
     }
 }
 
-async fn connection(stream: UnixStream, services: Arc<Services>) {
+async fn connection(stream: UnixStream, services: Arc<Services>, _visit: Visit) {
     let peer = match stream.peer_cred() {
         Ok(peer) if peer.uid() == services.owner_uid && shares_our_user_namespace(&peer) => peer,
         Ok(peer) => {

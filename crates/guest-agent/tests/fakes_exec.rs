@@ -204,7 +204,7 @@ fn a_signal_reaches_the_whole_process_group() {
 }
 
 #[test]
-fn more_input_than_the_window_allows_ends_the_session() {
+fn more_input_than_the_window_allows_ends_the_command() {
     let mut host = Host::run(with_input(command(&["sleep", "1000"])));
     let piece = vec![b'x'; 60_000];
     // The pipe takes 64 KiB of it, which does not count.

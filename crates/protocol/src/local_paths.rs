@@ -35,6 +35,8 @@ pub struct Environment<'a> {
 /// Local mode's places; every path is absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalPaths {
+    /// The user's home, where `~/` leads.
+    pub home: Option<PathBuf>,
     /// The database, images, kernels and VMs.
     pub state: PathBuf,
     /// What can be made again.
@@ -84,7 +86,8 @@ impl LocalPaths {
             return Err(LocalPathsError::SocketPathTooLong(socket));
         }
         let ssh_key = state.join("ssh/id_ed25519");
-        Ok(Self { state, cache, config: config.join("config.toml"), runtime, socket, ssh_key })
+        let home = absolute(environment.home).map(Path::to_owned);
+        Ok(Self { home, state, cache, config: config.join("config.toml"), runtime, socket, ssh_key })
     }
 }
 

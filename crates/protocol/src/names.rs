@@ -95,6 +95,10 @@ name! {
     /// A kernel entry's name; also the name of its folder.
     KernelName, "kernel", STORED_RULE, is_stored_name
 }
+name! {
+    /// The name of a session in a guest; unique in its VM.
+    SessionName, "session", VM_RULE, is_vm_name
+}
 
 /// A VM as a user refers to it: by name, id, or a unique prefix of an id.
 ///

@@ -11,6 +11,7 @@ use crate::ids::{OperationId, VmId};
 use crate::size::ByteSize;
 use crate::wire::requests;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// Socket in a VM's folder that speaks Firecracker's host side of vsock.
@@ -31,17 +32,25 @@ pub const VMM_EVENTS: &str = "vmm-events.out";
 pub const VMM_GREETING: &str = "vmm-events.in";
 /// The guest's address on its vsock, the same for every VM: each has a backend of its own.
 pub const GUEST_CID: u32 = 3;
+/// Where the daemon answers guests' questions about names, at the bridge's address over UDP and TCP. It is no
+/// privileged port; guests ask port 53.
+pub const DNS_PORT: u16 = 42069;
+/// The link of the guests' network through which `pasta` carries what leaves it, in local mode.
+pub const EGRESS_LINK: &str = "egress0";
 
 requests! {
     /// A request to the helper.
     RootCall {
         /// First on every connection.
         "version" => Version(Version) -> VersionReply,
-        /// Makes the bridge with its address, unless it is there.
+        /// Makes the bridge with its address and the firewall around it, unless they are there as they shall be.
         "network.ensure" => NetworkEnsure(NetworkEnsure) -> Changed,
-        /// Makes a VM's tap on the bridge, unless it is there.
+        /// Opens what guests' questions about names arrive on, at the bridge's address and [`DNS_PORT`], unless it is
+        /// open already. The answer carries two descriptors if anything changed: a UDP socket, then one that listens on TCP.
+        "dns.listen" => DnsListen(DnsListen) -> Changed,
+        /// Makes a VM's tap on the bridge, unless it is there, and lets through it what the guest may send.
         "tap.create" => TapCreate(TapCreate) -> Changed,
-        /// Removes a VM's tap, if it is there.
+        /// Removes a VM's tap with what was let through it, if it is there.
         "tap.delete" => TapDelete(TapDelete) -> Changed,
         /// Starts one of a VM's processes in the VM's folder. Descriptors: the folder, then those that the program names.
         "process.start" => ProcessStart(ProcessStart) -> ProcessIdentity,
@@ -93,20 +102,34 @@ pub struct Settings {
     pub vsock_backend: Option<String>,
     /// Absolute path of `firecracker`, when there is one.
     pub firecracker: Option<String>,
+    /// Absolute path of `nft`, when there is one.
+    pub nft: Option<String>,
     pub bridge: String,
     /// The bridge's own address; guests get others of the same network.
     pub address: Ipv4Addr,
     pub prefix: u8,
 }
 
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkEnsure {
+    /// Addresses that no guest reaches though they are public: the host's own, which what carries the guests' traffic
+    /// would take for a way to the host itself.
+    pub barred: BTreeSet<Ipv4Addr>,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NetworkEnsure {}
+pub struct DnsListen {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TapCreate {
     pub vm: VmId,
+    /// The guest's only address.
+    pub address: Ipv4Addr,
+    /// Whether it reaches the world. Asked for again with another value, this changes.
+    pub nat: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -356,6 +379,10 @@ pub struct InventoryRequest {}
 #[serde(deny_unknown_fields)]
 pub struct Inventory {
     pub taps: Vec<VmId>,
+    /// Those of them whose guests reach the world.
+    pub nat: Vec<VmId>,
+    /// Whether there is an [`EGRESS_LINK`].
+    pub egress: bool,
     pub processes: Vec<OwnedProcess>,
 }
 

@@ -6,7 +6,7 @@
 
 use crate::link::{self, Kind, Link, Netlink};
 use crate::settings::carrier_name;
-use banger_protocol::root_api::Settings;
+use banger_protocol::root_api::{MacAddress, Settings};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use netlink_packet_route::link::InfoKind;
 use std::io;
@@ -41,6 +41,9 @@ pub(crate) fn ensure(settings: &Settings) -> Result<bool, BridgeError> {
 
     let (bridge, made) = find_or_add(&mut netlink, settings, name, Kind::Bridge)?;
     let mut changed = made | link::disable_ipv6(name).map_err(failed("IPv6 stays on"))?;
+    // Without one of its own it has that of one of its ports, and guests remember what it was.
+    let mac = MacAddress::of_guest(settings.address);
+    changed |= netlink.set_mac(&bridge, mac).map_err(failed("it has no MAC of its own"))?;
     changed |= ensure_carrier(&mut netlink, settings, &bridge)?;
     let (address, prefix) = (settings.address, settings.prefix);
     changed |= netlink.add_address(&bridge, address, prefix).map_err(failed("it has no address"))?;

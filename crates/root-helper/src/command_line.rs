@@ -6,8 +6,9 @@ use banger_protocol::root_api::{ProcessIdentity, Settings};
 use std::ffi::OsString;
 
 const USAGE: &str = "bangerd-root --local --socket PATH --bridge NAME --address A.B.C.D/N
-             [--qemu PATH] [--vsock-backend PATH] [--firecracker PATH]
+             [--nft PATH] [--qemu PATH] [--vsock-backend PATH] [--firecracker PATH]
              [--join-pid PID --join-start-time TICKS]
+bangerd-root --local --probe
 
 The part of banger that makes bridges, taps and VM processes. bangerd starts it; there is no need to do so by hand.";
 
@@ -15,6 +16,8 @@ The part of banger that makes bridges, taps and VM processes. bangerd starts it;
 #[derive(Debug)]
 pub(crate) enum Asked {
     Serve(CommandLine),
+    /// To try whether namespaces can be made here, and nothing else.
+    Probe,
     /// Help or the version.
     Print(String),
 }
@@ -58,9 +61,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_iter(arguments);
-    let mut local = false;
+    let (mut local, mut probe) = (false, false);
     let (mut socket, mut bridge, mut address) = (None, None, None);
-    let (mut qemu, mut vsock_backend, mut firecracker) = (None, None, None);
+    let (mut qemu, mut vsock_backend, mut firecracker, mut nft) = (None, None, None, None);
     let (mut join_pid, mut join_start_time) = (None, None);
     let mut read = || -> Result<Option<String>, lexopt::Error> {
         while let Some(argument) = parser.next()? {
@@ -68,12 +71,14 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
                 Long("help") | Short('h') => return Ok(Some(USAGE.to_owned())),
                 Long("version") => return Ok(Some(format!("bangerd-root {}", banger_protocol::VERSION))),
                 Long("local") => local = true,
+                Long("probe") => probe = true,
                 Long("socket") => socket = Some(parser.value()?),
                 Long("bridge") => bridge = Some(parser.value()?.string()?),
                 Long("address") => address = Some(parser.value()?.string()?),
                 Long("qemu") => qemu = Some(parser.value()?.string()?),
                 Long("vsock-backend") => vsock_backend = Some(parser.value()?.string()?),
                 Long("firecracker") => firecracker = Some(parser.value()?.string()?),
+                Long("nft") => nft = Some(parser.value()?.string()?),
                 Long("join-pid") => join_pid = Some(parser.value()?.parse()?),
                 Long("join-start-time") => join_start_time = Some(parser.value()?.parse()?),
                 other => return Err(other.unexpected()),
@@ -87,6 +92,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     if !local {
         return Err(Error::SystemMode);
     }
+    if probe {
+        return Ok(Asked::Probe);
+    }
     let socket = socket.ok_or(Error::Missing("--socket"))?;
     let bridge = bridge.ok_or(Error::Missing("--bridge"))?;
     let (address, prefix) =
@@ -96,7 +104,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
         (None, None) => None,
         _ => return Err(Error::HalfJoin),
     };
-    let settings = Settings { qemu, vsock_backend, firecracker, bridge, address, prefix };
+    let settings = Settings { qemu, vsock_backend, firecracker, nft, bridge, address, prefix };
     settings::check(&settings).map_err(Error::Settings)?;
     Ok(Asked::Serve(CommandLine { settings, socket: Place::new(socket), join }))
 }

@@ -3,9 +3,10 @@
 //! A process is a VM's when it lives in the helper's own network namespace, which nothing else enters, and its
 //! environment, which the helper gave it, says of which VM.
 
+use crate::firewall::Guest;
 use crate::{link, proc, settings};
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{Inventory, OwnedProcess, ProcessIdentity};
+use banger_protocol::root_api::{EGRESS_LINK, Inventory, OwnedProcess, ProcessIdentity};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -31,9 +32,14 @@ impl LookError {
 
 pub(crate) fn inventory() -> Result<Inventory, LookError> {
     let links = link::Netlink::open().and_then(|mut netlink| netlink.links()).map_err(LookError::Links)?;
-    let taps = links.iter().filter(|link| link.kind == link::Kind::Tap);
-    let taps = taps.filter_map(|link| settings::vm_of_tap(&link.name)).collect();
-    Ok(Inventory { taps, processes: processes()? })
+    let taps = || links.iter().filter(|link| link.kind == link::Kind::Tap);
+    let with_nat = taps().filter(|link| Guest::of(link).is_some_and(|guest| guest.nat));
+    Ok(Inventory {
+        taps: taps().filter_map(|link| settings::vm_of_tap(&link.name)).collect(),
+        nat: with_nat.filter_map(|link| settings::vm_of_tap(&link.name)).collect(),
+        egress: links.iter().any(|link| link.name == EGRESS_LINK),
+        processes: processes()?,
+    })
 }
 
 /// Every living process of every VM.

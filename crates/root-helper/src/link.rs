@@ -1,5 +1,6 @@
 //! Network links of the helper's own namespace, over netlink.
 
+use banger_protocol::root_api::MacAddress;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
@@ -36,6 +37,9 @@ pub(crate) struct Link {
     pub(crate) bridge: Option<u32>,
     /// Whether it is a port that reaches no other isolated port.
     pub(crate) isolated: bool,
+    pub(crate) mac: Option<MacAddress>,
+    /// What somebody has written on it.
+    pub(crate) alias: Option<String>,
 }
 
 /// One conversation with the kernel about links.
@@ -86,6 +90,28 @@ impl Netlink {
         }
         let mut message = about(link.index);
         set_up(&mut message);
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK)?;
+        Ok(true)
+    }
+
+    /// Gives a link a MAC of its own, unless it has it.
+    pub(crate) fn set_mac(&mut self, link: &Link, mac: MacAddress) -> io::Result<bool> {
+        if link.mac == Some(mac) {
+            return Ok(false);
+        }
+        let mut message = about(link.index);
+        message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK)?;
+        Ok(true)
+    }
+
+    /// Writes on a link, unless it says so already.
+    pub(crate) fn set_alias(&mut self, link: &Link, alias: &str) -> io::Result<bool> {
+        if link.alias.as_deref() == Some(alias) {
+            return Ok(false);
+        }
+        let mut message = about(link.index);
+        message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK)?;
         Ok(true)
     }
@@ -209,10 +235,16 @@ fn read_link(answer: &RouteNetlinkMessage) -> Option<Link> {
         up,
         bridge: None,
         isolated: false,
+        mac: None,
+        alias: None,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(bytes) => {
+                link.mac = bytes.first_chunk().map(|bytes| MacAddress(*bytes));
+            }
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
             LinkAttribute::Controller(index) => link.bridge = Some(*index),
             LinkAttribute::LinkInfo(details) => {
                 for detail in details {

@@ -1,6 +1,7 @@
 //! `bangerd-root`: the only part of banger that changes its host.
 //!
-//! It knows a short list of effects ([`banger_protocol::root_api`]): a bridge, taps, and the processes of VMs.
+//! It knows a short list of effects ([`banger_protocol::root_api`]): a bridge with a firewall around it, sockets on it,
+//! taps, and the processes of VMs.
 //! It is given ids, numbers and open files; every name it computes itself. It keeps no state: what it holds is
 //! found by looking, so it can be killed at any time and started again. It never waits for a guest, never
 //! retries, and decides nothing about a VM's life.
@@ -12,7 +13,9 @@ mod bridge;
 mod command_line;
 mod confine;
 mod disks;
+mod dns;
 mod firecracker;
+mod firewall;
 mod inventory;
 mod link;
 mod namespace;
@@ -39,8 +42,8 @@ struct Helper {
     socket: socket::Place,
     /// Whether VMs can be given user ids of their own, which takes real root.
     own_uids: bool,
-    /// Held while links are looked at and changed.
-    network: Mutex<()>,
+    /// Held while links and the firewall are looked at and changed.
+    network: Mutex<firewall::Firewall>,
     /// Taken while a VM's processes are looked for and started.
     turns: process::Turns,
 }
@@ -90,6 +93,8 @@ fn run() -> Result<(), StartupError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let CommandLine { settings, socket, join } = match command_line::parse(std::env::args_os())? {
         Asked::Serve(command_line) => command_line,
+        // What it makes goes with this process.
+        Asked::Probe => return Ok(namespace::enter(None)?),
         Asked::Print(text) => {
             // Nobody to tell when stdout is closed.
             let _ = writeln!(std::io::stdout(), "{text}");

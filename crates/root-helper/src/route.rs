@@ -1,17 +1,23 @@
-//! One request in, one answer line out. The only place that knows every request.
+//! One request in, one answer line out, and what goes with it. The only place that knows every request.
 
+use crate::firewall::Firewall;
 use crate::inventory::{self, LookError};
 use crate::process::{SignalError, StartError};
-use crate::{Helper, bridge, process, tap};
-use banger_protocol::root_api::{Changed, RootCall, Version, VersionReply};
+use crate::{Helper, bridge, dns, process, tap};
+use banger_protocol::root_api::{Changed, NetworkEnsure, RootCall, Version, VersionReply};
 use banger_protocol::wire::{ErrorKind, Method, RpcError, encode_response};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use std::os::fd::OwnedFd;
 use std::sync::{MutexGuard, PoisonError};
 
-/// Does what was asked and renders the answer.
-pub(crate) fn route(helper: &Helper, id: u64, call: RootCall, descriptors: Vec<OwnedFd>) -> Vec<u8> {
-    let bridge = &helper.settings.bridge;
+/// Does what was asked and renders the answer. What it carries is put among the descriptors `carried`.
+pub(crate) fn route(
+    helper: &Helper,
+    id: u64,
+    call: RootCall,
+    descriptors: Vec<OwnedFd>,
+    carried: &mut Vec<OwnedFd>,
+) -> Vec<u8> {
     if !descriptors.is_empty() && !matches!(call, RootCall::ProcessStart(_)) {
         let refused = RpcError::new(ErrorKind::BadRequest, format!("{} takes no descriptors", call.method()));
         return encode_response::<()>(id, &Err(refused));
@@ -19,22 +25,26 @@ pub(crate) fn route(helper: &Helper, id: u64, call: RootCall, descriptors: Vec<O
     match call {
         RootCall::Version(call) => reply(&call, id, version(helper, &call)),
         RootCall::NetworkEnsure(call) => {
-            let _links = links(helper);
-            reply(&call, id, bridge::ensure(&helper.settings).map(changed).map_err(|e| e.answer()))
+            let mut firewall = network(helper);
+            reply(&call, id, ensure_network(helper, &mut firewall, &call).map(changed))
+        }
+        RootCall::DnsListen(call) => {
+            let opened = dns::listen(helper.settings.address).map_err(|e| e.answer());
+            let opened = opened.map(|sockets| {
+                carried.extend(sockets.into_iter().flatten());
+                changed(!carried.is_empty())
+            });
+            reply(&call, id, opened)
         }
         RootCall::TapCreate(call) => {
-            let _links = links(helper);
-            reply(
-                &call,
-                id,
-                tap::create(&call.vm, helper.uid_of(&call.vm).unwrap_or(0), bridge)
-                    .map(changed)
-                    .map_err(|e| e.answer()),
-            )
+            let mut firewall = network(helper);
+            let uid = helper.uid_of(&call.vm).unwrap_or(0);
+            let outcome = tap::create(&call, uid, &helper.settings, &mut firewall);
+            reply(&call, id, outcome.map(changed).map_err(|e| e.answer()))
         }
         RootCall::TapDelete(call) => {
-            let _links = links(helper);
-            reply(&call, id, tap::delete(&call.vm).map(changed).map_err(|e| e.answer()))
+            let mut firewall = network(helper);
+            reply(&call, id, tap::delete(&call.vm, &mut firewall).map(changed).map_err(|e| e.answer()))
         }
         RootCall::ProcessStart(call) => {
             let asked = call.clone();
@@ -80,6 +90,7 @@ pub(crate) fn vm_of(call: &RootCall) -> Option<&str> {
     let vm = match call {
         RootCall::Version(_)
         | RootCall::NetworkEnsure(_)
+        | RootCall::DnsListen(_)
         | RootCall::InventoryRequest(_)
         | RootCall::Shutdown(_) => return None,
         RootCall::TapCreate(call) => &call.vm,
@@ -102,7 +113,13 @@ fn reply<M: Method>(_asked: &M, id: u64, outcome: Result<M::Reply, RpcError>) ->
     encode_response(id, &outcome)
 }
 
-fn links(helper: &Helper) -> MutexGuard<'_, ()> {
+/// The rules come before the bridge on which something could arrive.
+fn ensure_network(helper: &Helper, firewall: &mut Firewall, call: &NetworkEnsure) -> Result<bool, RpcError> {
+    let ruled = firewall.ensure(&helper.settings, &call.barred).map_err(|e| e.answer())?;
+    Ok(bridge::ensure(&helper.settings).map_err(|e| e.answer())? | ruled)
+}
+
+fn network(helper: &Helper) -> MutexGuard<'_, Firewall> {
     helper.network.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -13,6 +13,7 @@ use banger_protocol::wire::{
     Connection, ConnectionError, ErrorKind, Line, RpcError, encode_response, parse_request, send,
 };
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::exit;
 use std::sync::Arc;
@@ -80,8 +81,10 @@ fn converse(stream: UnixStream, helper: &Helper) {
         let _span =
             tracing::info_span!("request", method = call.method(), vm = vm_of(&call), operation).entered();
         let ends = matches!(call, RootCall::Shutdown(_));
-        let answer = route(helper, id, call, line.descriptors);
-        let sent = send(connection.stream(), &answer, &[]);
+        let mut carried = Vec::new();
+        let answer = route(helper, id, call, line.descriptors, &mut carried);
+        let carried: Vec<_> = carried.iter().map(AsFd::as_fd).collect();
+        let sent = send(connection.stream(), &answer, &carried);
         if ends {
             tracing::info!("ending, VMs stay");
             exit(0);

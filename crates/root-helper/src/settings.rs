@@ -31,8 +31,8 @@ pub(crate) fn parse_network(text: &str) -> Result<(Ipv4Addr, u8), SettingsError>
 }
 
 pub(crate) fn check(settings: &Settings) -> Result<(), SettingsError> {
-    let Settings { qemu, vsock_backend, firecracker, bridge, address, prefix } = settings;
-    for program in [qemu, vsock_backend, firecracker].into_iter().flatten() {
+    let Settings { qemu, vsock_backend, firecracker, nft, bridge, address, prefix } = settings;
+    for program in [qemu, vsock_backend, firecracker, nft].into_iter().flatten() {
         if !program.starts_with('/') {
             return Err(SettingsError::RelativeProgram(program.clone()));
         }
@@ -43,12 +43,24 @@ pub(crate) fn check(settings: &Settings) -> Result<(), SettingsError> {
     if !(fits && plain && letter_first) || bridge == "lo" {
         return Err(SettingsError::Bridge(bridge.clone()));
     }
-    let host_bits = u32::MAX.checked_shr(u32::from(*prefix)).unwrap_or(0);
-    let host = address.to_bits() & host_bits;
-    if !(16..=29).contains(prefix) || !address.is_private() || host == 0 || host == host_bits {
+    if !(16..=29).contains(prefix) || !address.is_private() || !is_host(*address, *prefix) {
         return Err(SettingsError::NotAHost(format!("{address}/{prefix}")));
     }
     Ok(())
+}
+
+/// Whether an address is neither its network's own nor its broadcast.
+fn is_host(address: Ipv4Addr, prefix: u8) -> bool {
+    let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    let host = address.to_bits() & host_bits;
+    host != 0 && host != host_bits
+}
+
+/// Whether a guest can have this address: a host's of the bridge's network, and not the bridge's.
+pub(crate) fn is_guests(settings: &Settings, address: Ipv4Addr) -> bool {
+    let Settings { address: own, prefix, .. } = *settings;
+    let network = |address: Ipv4Addr| address.to_bits() >> (32 - u32::from(prefix));
+    network(address) == network(own) && address != own && is_host(address, prefix)
 }
 
 /// The name of the link that gives the bridge a carrier when it has no VM.
@@ -68,7 +80,7 @@ mod tests {
     fn settings(bridge: &str, network: &str) -> Settings {
         let (address, prefix) = parse_network(network).unwrap();
         let bridge = bridge.to_owned();
-        Settings { qemu: None, vsock_backend: None, firecracker: None, bridge, address, prefix }
+        Settings { qemu: None, vsock_backend: None, firecracker: None, nft: None, bridge, address, prefix }
     }
 
     #[test]
@@ -94,6 +106,23 @@ mod tests {
         }
         for bad in ["", "172.16.0.1", "172.16.0.1/", "172.16.0.1/+8", "172.16.0.1/999", "a/24", "::1/24"] {
             assert!(parse_network(bad).is_err(), "{bad:?} was understood");
+        }
+    }
+
+    #[test]
+    fn a_guest_has_an_address_of_the_bridges_network_that_is_not_the_bridges() {
+        let settings = settings("br", "172.16.1.1/23");
+        for (address, is_one) in [
+            ("172.16.0.1", true),
+            ("172.16.1.2", true),
+            ("172.16.1.254", true),
+            ("172.16.0.0", false),
+            ("172.16.1.1", false),
+            ("172.16.1.255", false),
+            ("172.16.2.2", false),
+            ("8.8.8.8", false),
+        ] {
+            assert_eq!(is_guests(&settings, address.parse().unwrap()), is_one, "{address}");
         }
     }
 

@@ -1,10 +1,12 @@
 //! The socket the helper answers on, and how two that start at once become one.
 //!
-//! A file lock beside the socket is held from looking whether somebody answers until listening, and no longer.
+//! A file lock beside the socket is held from looking whether somebody answers until listening, and no longer. A helper
+//! that is told to end removes socket and lock file, so a lock counts only on the file that has the name now.
 //! So the second of two cold starts finds the first one answering and ends, and a helper that is gone, however
 //! it ended, leaves a socket that nobody answers on, which is replaced.
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::Permissions;
@@ -33,10 +35,10 @@ impl Place {
         lock.into()
     }
 
-    /// Removes the socket, so that no further connection is made.
+    /// Removes the socket, so that no further connection is made, and what it was locked by.
     pub(crate) fn remove(&self) -> Result<(), SocketError> {
         let _lock = lock(self)?;
-        remove(&self.0).map_err(|source| self.not_made(source))
+        remove(&self.0).and_then(|()| remove(&self.lock())).map_err(|source| self.not_made(source))
     }
 
     fn not_made(&self, source: io::Error) -> SocketError {
@@ -114,10 +116,22 @@ impl Claim {
 }
 
 fn lock(place: &Place) -> Result<OwnedFd, SocketError> {
+    let path = place.lock();
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    rustix::fs::open(place.lock(), flags, Mode::RUSR | Mode::WUSR)
-        .and_then(|file| rustix::fs::flock(&file, FlockOperation::LockExclusive).map(|()| file))
-        .map_err(|errno| place.not_made(errno.into()))
+    let take = || -> Result<Option<OwnedFd>, Errno> {
+        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        let held = rustix::fs::fstat(&file)?;
+        // Whoever had it may have removed the file: then others lock another one.
+        let is_current =
+            rustix::fs::stat(&path).is_ok_and(|now| (now.st_dev, now.st_ino) == (held.st_dev, held.st_ino));
+        Ok(is_current.then_some(file))
+    };
+    loop {
+        if let Some(lock) = take().map_err(|errno| place.not_made(errno.into()))? {
+            return Ok(lock);
+        }
+    }
 }
 
 /// Removing what is absent is done already.

@@ -1,13 +1,18 @@
 //! A VM's tap: an isolated port of the bridge whose name is computed from the VM's id.
 //!
-//! A link of that name which is no tap is not ours and is not touched.
+//! A link of that name which is no tap is not ours and is not touched. On the tap stands whose it is, and what the
+//! firewall lets through it is made of that: first it is written, then it is let through, and then the tap comes up.
 
+use crate::firewall::{Firewall, FirewallError, Guest, guest_of};
 use crate::link::{self, Kind, Link, Netlink};
-use crate::sys::tun;
+use crate::settings;
+use crate::sys::{spawn, tun};
 use banger_protocol::ids::VmId;
+use banger_protocol::root_api::{Settings, TapCreate};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 
 const DEVICE: &str = "/dev/net/tun";
@@ -33,6 +38,10 @@ pub(crate) enum TapError {
     NoBridge { name: String, bridge: String },
     #[error("the tap {name} was not opened: there is none")]
     Absent { name: String },
+    #[error("the tap {name} was not made: {address} is not an address of a guest")]
+    NotAGuest { name: String, address: Ipv4Addr },
+    #[error(transparent)]
+    Firewall(FirewallError),
 }
 
 impl TapError {
@@ -43,6 +52,8 @@ impl TapError {
                 RpcError::from_error(ErrorKind::Unavailable, self).with_hint(device_hint())
             }
             Self::Foreign { .. } => RpcError::from_error(ErrorKind::Refused, self),
+            Self::NotAGuest { .. } => RpcError::from_error(ErrorKind::BadRequest, self),
+            Self::Firewall(error) => error.answer(),
             Self::NoBridge { .. } | Self::Absent { .. } => RpcError::from_error(ErrorKind::NotFound, self),
         }
     }
@@ -50,8 +61,17 @@ impl TapError {
 
 /// Makes the VM's tap a port of the bridge, unless it is one; says whether anything changed. The user id is that of
 /// the VM's processes, one of which may open the tap itself.
-pub(crate) fn create(vm: &VmId, uid: u32, bridge: &str) -> Result<bool, TapError> {
-    let name = vm.tap_name();
+pub(crate) fn create(
+    request: &TapCreate,
+    uid: u32,
+    settings: &Settings,
+    firewall: &mut Firewall,
+) -> Result<bool, TapError> {
+    let guest = guest_of(request);
+    let (name, bridge) = (guest.tap.clone(), &settings.bridge);
+    if !settings::is_guests(settings, guest.address) {
+        return Err(TapError::NotAGuest { name, address: guest.address });
+    }
     let failed = |what| {
         let name = name.clone();
         move |source| TapError::Step { name, what, source }
@@ -59,14 +79,18 @@ pub(crate) fn create(vm: &VmId, uid: u32, bridge: &str) -> Result<bool, TapError
     let mut netlink = Netlink::open().map_err(failed("was not made: netlink is not available"))?;
     let bridge_link = netlink.link(bridge).map_err(failed("was not made: its bridge was not looked up"))?;
     let Some(bridge_link) = bridge_link.filter(|link| link.kind == Kind::Bridge) else {
-        return Err(TapError::NoBridge { name, bridge: bridge.to_owned() });
+        return Err(TapError::NoBridge { name, bridge: bridge.clone() });
     };
+    // A tap has one user at a time, and a copy of the descriptor would be another one.
+    let alone = spawn::without_children();
     let (tap, made) = match find(&mut netlink, &name)? {
         Some(tap) => {
             let device = open_device(&name)?;
-            tun::attach(&device, &name)
-                .and_then(|()| tun::give_to(&device, uid))
-                .map_err(failed("was not given to its VM"))?;
+            match tun::attach(&device, &name).and_then(|()| tun::give_to(&device, uid)) {
+                // Its VM has it already.
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+                outcome => outcome.map_err(failed("was not given to its VM"))?,
+            }
             (tap, false)
         }
         None => {
@@ -78,16 +102,23 @@ pub(crate) fn create(vm: &VmId, uid: u32, bridge: &str) -> Result<bool, TapError
             (find(&mut netlink, &name)?.ok_or_else(|| TapError::Absent { name: name.clone() })?, true)
         }
     };
-    let changed = made | link::disable_ipv6(&name).map_err(failed("was left down: IPv6 stays on"))?;
+    drop(alone);
+    let mut changed = made | link::disable_ipv6(&name).map_err(failed("was left down: IPv6 stays on"))?;
+    changed |=
+        netlink.set_alias(&tap, &guest.alias()).map_err(failed("was left down: nothing stands on it"))?;
+    firewall.admit(&guest, Guest::of(&tap).as_ref()).map_err(TapError::Firewall)?;
     Ok(changed | netlink.make_port(&tap, &bridge_link).map_err(failed("was not connected to its bridge"))?)
 }
 
-/// Removes the VM's tap, if it is there; says whether it was.
-pub(crate) fn delete(vm: &VmId) -> Result<bool, TapError> {
+/// Removes the VM's tap with what was let through it, if it is there; says whether it was.
+pub(crate) fn delete(vm: &VmId, firewall: &mut Firewall) -> Result<bool, TapError> {
     let name = vm.tap_name();
     let failed = |source| TapError::Step { name: name.clone(), what: "was not removed", source };
     let mut netlink = Netlink::open().map_err(failed)?;
     let Some(tap) = find(&mut netlink, &name)? else { return Ok(false) };
+    if let Some(guest) = Guest::of(&tap) {
+        firewall.expel(&guest).map_err(TapError::Firewall)?;
+    }
     netlink.delete(&tap).map_err(failed)?;
     Ok(true)
 }

@@ -102,7 +102,7 @@ fn the_first_request_is_version_and_it_fits() {
     let mut connection = stranger(&helper);
     let other = Version { protocol: PROTOCOL_VERSION + 1, operation: None };
     assert_eq!(refusal_kind(connection.call(&other)), ErrorKind::BadVersion);
-    assert_eq!(refusal_kind(connection.call(&NetworkEnsure {})), ErrorKind::BadVersion);
+    assert_eq!(refusal_kind(connection.call(&NetworkEnsure::default())), ErrorKind::BadVersion);
 
     let reply = stranger(&helper).call(&Version { protocol: PROTOCOL_VERSION, operation: None }).unwrap();
     assert_eq!(reply.pid, helper.child.id());

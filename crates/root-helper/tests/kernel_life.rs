@@ -3,9 +3,9 @@
 mod harness;
 
 use banger_protocol::root_api::{
-    InventoryRequest, NetworkEnsure, ProcessIdentity, ProcessKillAll, Program, Shutdown, TapCreate,
+    InventoryRequest, NetworkEnsure, ProcessIdentity, ProcessKillAll, Program, Shutdown,
 };
-use harness::{Start, Vm, ended, folder, sleeper, start_time, until};
+use harness::{Start, Vm, ended, folder, sleeper, start_time, tap, until};
 use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
@@ -15,8 +15,8 @@ fn a_killed_helper_is_followed_by_one_that_finds_its_vms() {
     let mut first = start.helper(folder.path());
     let mut connection = first.connect();
     let vm = Vm::new(folder.path());
-    connection.call(&NetworkEnsure {}).unwrap();
-    connection.call(&TapCreate { vm: vm.id.clone() }).unwrap();
+    connection.call(&NetworkEnsure::default()).unwrap();
+    connection.call(&tap(&vm.id, 2)).unwrap();
     let process = vm.start(&mut connection, Program::VsockBackend, &[]).unwrap();
     let before = connection.call(&InventoryRequest {}).unwrap();
     first.child.kill().unwrap();
@@ -26,8 +26,12 @@ fn a_killed_helper_is_followed_by_one_that_finds_its_vms() {
     let second = Start { join: Some(process), ..start }.helper(folder.path());
     let mut connection = second.connect();
     assert_eq!(connection.call(&InventoryRequest {}).unwrap(), before);
-    assert!(!connection.call(&NetworkEnsure {}).unwrap().changed);
-    assert!(!connection.call(&TapCreate { vm: vm.id.clone() }).unwrap().changed);
+    // It does not know whether the rules are right, and puts them in place again with the guests it finds.
+    assert!(connection.call(&NetworkEnsure::default()).unwrap().changed);
+    assert!(!connection.call(&NetworkEnsure::default()).unwrap().changed);
+    let guests = second.inside("nft", &["list", "set", "bridge", "banger", "guests"]);
+    assert!(guests.contains(&vm.id.tap_name()), "{guests}");
+    assert!(!connection.call(&tap(&vm.id, 2)).unwrap().changed);
     assert_eq!(vm.start(&mut connection, Program::VsockBackend, &[]).unwrap(), process);
     let other = Vm::new(folder.path());
     other.start(&mut connection, Program::VsockBackend, &[]).unwrap();

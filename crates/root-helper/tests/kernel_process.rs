@@ -5,11 +5,11 @@ mod harness;
 
 use banger_protocol::root_api::{
     Acceleration, Disk, DiskRole, DiskSource, InventoryRequest, MacAddress, NetworkEnsure, OwnedProcess,
-    ProcessIdentity, ProcessKillAll, ProcessSignal, ProcessSignalKind, Program, QemuSpec, Role, TapCreate,
+    ProcessIdentity, ProcessKillAll, ProcessSignal, ProcessSignalKind, Program, QemuSpec, Role,
 };
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{Connection, ErrorKind};
-use harness::{Start, Vm, folder, is_root, refusal, refusal_kind, script, sleeper, start_time, until};
+use harness::{Start, Vm, folder, is_root, refusal, refusal_kind, script, sleeper, start_time, tap, until};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
@@ -323,12 +323,12 @@ fn qemu_gets_its_files_by_their_numbers_and_can_open_kernel_and_initrd_again() {
     let program = Program::Qemu(machine(disks));
 
     // Without its tap it does not start.
-    connection.call(&NetworkEnsure {}).unwrap();
+    connection.call(&NetworkEnsure::default()).unwrap();
     let no_tap = vm.start(&mut connection, program.clone(), &files);
     assert_eq!(refusal_kind(no_tap), ErrorKind::NotFound);
     assert!(helper.link(&vm.id.tap_name()).is_none(), "looking for a tap made one");
 
-    connection.call(&TapCreate { vm: vm.id.clone() }).unwrap();
+    connection.call(&tap(&vm.id, 2)).unwrap();
     vm.start(&mut connection, program, &files).unwrap();
     let log = vm.log_with("finished");
     for line in [

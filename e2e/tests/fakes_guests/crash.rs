@@ -51,7 +51,7 @@ fn only_folders(sandbox: &Sandbox, fault: &str) {
 
 #[test]
 fn a_create_that_was_cut_off_anywhere_is_failed_and_owns_nothing_but_its_folder() {
-    crash_at_every_step(&[], &["vm", "create", "--name", "dev"], 8, |sandbox, fault| {
+    crash_at_every_step(&[], &["vm", "create", "--name", "dev"], 9, |sandbox, fault| {
         let view = sandbox.json(&["vm", "show", "dev"]);
         assert_eq!(view["state"], "failed", "{fault}: {view}");
         assert!(view["reason"].as_str().is_some_and(|why| why.contains("the daemon ended")), "{view}");
@@ -63,8 +63,29 @@ fn a_create_that_was_cut_off_anywhere_is_failed_and_owns_nothing_but_its_folder(
 }
 
 #[test]
+fn a_create_with_nat_that_was_cut_off_anywhere_leaves_no_way_out() {
+    crash_at_every_step(&[], &["vm", "create", "--name", "dev", "--nat"], 9, |sandbox, fault| {
+        assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "failed", "{fault}");
+        only_folders(sandbox, fault);
+    });
+}
+
+#[test]
+fn a_stop_of_the_last_guest_with_nat_that_was_cut_off_anywhere_closes_the_way_out() {
+    crash_at_every_step(
+        &[&["vm", "create", "--name", "dev", "--nat"]],
+        &["vm", "stop", "dev"],
+        4,
+        |sandbox, fault| {
+            assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "stopped", "{fault}");
+            only_folders(sandbox, fault);
+        },
+    );
+}
+
+#[test]
 fn a_run_that_was_cut_off_anywhere_is_removed_by_the_next_daemon() {
-    crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 12, |sandbox, _| {
+    crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 13, |sandbox, _| {
         sandbox.until("the next daemon has removed it", || sandbox.vm_ids().is_empty());
         sandbox.assert_nothing_left();
     });
@@ -75,7 +96,7 @@ fn a_stop_that_was_cut_off_anywhere_is_finished_by_the_next_daemon() {
     crash_at_every_step(
         &[&["vm", "create", "--name", "dev"]],
         &["vm", "stop", "dev"],
-        3,
+        4,
         |sandbox, fault| {
             assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "stopped", "{fault}");
             only_folders(sandbox, fault);
@@ -89,7 +110,7 @@ fn a_delete_that_was_cut_off_anywhere_can_be_repeated() {
     crash_at_every_step(
         &[&["vm", "create", "--name", "dev"]],
         &["vm", "delete", "dev"],
-        4,
+        5,
         |sandbox, fault| {
             // Whatever it has become, it can be asked about and it can be deleted.
             let view = sandbox.json(&["vm", "show", "dev"]);

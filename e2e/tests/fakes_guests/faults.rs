@@ -48,7 +48,8 @@ const CREATE: Flow = Flow {
         "write the config drive",
         "make the root disk",
         "make the work disk",
-        "make the bridge",
+        "make the network",
+        "answer questions about names",
         "make the tap",
         LAUNCH,
     ],
@@ -58,15 +59,48 @@ const START: Flow = Flow {
     tried: &["vm", "start", "dev"],
     steps: CREATE.steps,
 };
+const CREATE_WITH_NAT: Flow = Flow {
+    before: &[],
+    tried: &["vm", "create", "--name", "dev", "--nat"],
+    steps: &[
+        "make the VM's folder",
+        BEGIN,
+        "write the config drive",
+        "make the root disk",
+        "make the work disk",
+        "make the network",
+        "make the tap",
+        "open a way out",
+        LAUNCH,
+    ],
+};
+const STOP_WITH_NAT: Flow =
+    Flow { before: &[CREATE_WITH_NAT.tried], tried: &["vm", "stop", "dev"], steps: STOP.steps };
+const NAT_ON: Flow = Flow {
+    before: STOP.before,
+    tried: &["vm", "set", "dev", "--nat", "on"],
+    steps: &["make the network", "make the tap", "open a way out"],
+};
+const NAT_OFF: Flow = Flow {
+    before: &[CREATE_WITH_NAT.tried],
+    tried: &["vm", "set", "dev", "--nat", "off"],
+    steps: &["make the network", "make the tap", "close the way out"],
+};
 const STOP: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
     tried: &["vm", "stop", "dev"],
-    steps: &["end the VM's processes", "remove the tap", "remove the VM's sockets"],
+    steps: &["end the VM's processes", "remove the tap", "close the way out", "remove the VM's sockets"],
 };
 const DELETE: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
     tried: &["vm", "delete", "dev"],
-    steps: &["end the VM's processes", "remove the tap", "remove the VM's sockets", "remove the VM's folder"],
+    steps: &[
+        "end the VM's processes",
+        "remove the tap",
+        "close the way out",
+        "remove the VM's sockets",
+        "remove the VM's folder",
+    ],
 };
 const RESTART: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
@@ -74,13 +108,15 @@ const RESTART: Flow = Flow {
     steps: &[
         "end the VM's processes",
         "remove the tap",
+        "close the way out",
         "remove the VM's sockets",
         "make the VM's folder",
         BEGIN,
         "write the config drive",
         "make the root disk",
         "make the work disk",
-        "make the bridge",
+        "make the network",
+        "answer questions about names",
         "make the tap",
         LAUNCH,
     ],
@@ -94,6 +130,7 @@ const KILL_POLITELY: Flow = Flow {
         "tell the VMM to end",
         "end the VM's processes",
         "remove the tap",
+        "close the way out",
         "remove the VM's sockets",
     ],
 };
@@ -106,7 +143,13 @@ const RESUME: Flow = Flow {
 const STOP_PAUSED: Flow = Flow {
     before: RESUME.before,
     tried: &["vm", "stop", "dev"],
-    steps: &["resume the VM", "end the VM's processes", "remove the tap", "remove the VM's sockets"],
+    steps: &[
+        "resume the VM",
+        "end the VM's processes",
+        "remove the tap",
+        "close the way out",
+        "remove the VM's sockets",
+    ],
 };
 
 fn ok(sandbox: &Sandbox, arguments: &[&str]) {
@@ -207,6 +250,36 @@ fn every_step_of_pausing_resuming_and_stopping_what_is_paused_can_fail_and_nothi
 }
 
 #[test]
+fn every_step_of_nat_can_fail_and_nothing_is_left() {
+    for kind in ["fail", "after"] {
+        for flow in [&CREATE_WITH_NAT, &STOP_WITH_NAT, &NAT_ON, &NAT_OFF] {
+            fail_every_step(flow, kind);
+        }
+    }
+}
+
+#[test]
+fn a_vm_whose_nat_could_not_be_changed_has_what_it_had() {
+    for (flow, nat) in [(&NAT_ON, false), (&NAT_OFF, true)] {
+        for fault in ["fail:0", "after:1", "fail:2", "after:2"] {
+            let sandbox = Sandbox::with_fake_guests();
+            for arguments in flow.before {
+                ok(&sandbox, arguments);
+            }
+            ok(&sandbox, &["daemon", "stop"]);
+            let changed = sandbox.banger(flow.tried).env("BANGER_FAULT", fault).run();
+            let _ = changed.expect_failure(&["VM `dev` was not changed", "BANGER_FAULT"]);
+            let view = sandbox.json(&["vm", "show", "dev"]);
+            assert_eq!((&view["state"], &view["nat"]), (&"running".into(), &nat.into()), "{fault}");
+            let ways_out = sandbox.processes().iter().filter(|it| it.program().starts_with("pasta")).count();
+            assert_eq!(ways_out, usize::from(nat), "{fault}");
+            ok(&sandbox, &["vm", "delete", "dev"]);
+            sandbox.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
 fn a_vm_that_could_not_be_paused_goes_on() {
     for fault in ["fail:0", "after:0"] {
         let sandbox = Sandbox::with_fake_guests();
@@ -224,10 +297,10 @@ fn a_vm_that_could_not_be_paused_goes_on() {
 #[test]
 fn a_release_that_fails_after_a_failed_start_is_told_and_made_good_by_delete() {
     let sandbox = Sandbox::with_fake_guests();
-    // The eight steps of a start that fails by itself, then the release's first.
+    // The nine steps of a start that fails by itself, then the release's first.
     let made = sandbox
         .banger(["vm", "create", "--name", "dev", "--image", "boot-fails"])
-        .env("BANGER_FAULT", "fail:9");
+        .env("BANGER_FAULT", "fail:10");
     let _ =
         made.run().expect_failure(&["made to fail", "something was left behind", "could not remove the tap"]);
     assert!(sandbox.leftovers().iter().any(|line| line.starts_with("tap ")), "{:?}", sandbox.leftovers());

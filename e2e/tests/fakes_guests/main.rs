@@ -2,13 +2,18 @@
 //! taps, over guests that boot in milliseconds and do what their image's name says.
 
 mod adoption;
+mod background;
 mod crash;
 mod damage;
+mod egress;
 mod ends;
 mod faults;
 mod lease;
 mod life;
+mod names;
 mod questions;
 mod races;
+mod sessions;
 mod socket;
+mod ssh;
 mod verbs;

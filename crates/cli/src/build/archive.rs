@@ -83,7 +83,13 @@ pub(super) fn build(builder: &Builder<'_>, recipe: &Recipe, kind: debian::Kind) 
     let temporary = |source| BuildError::TemporaryFile { folder: folder.clone(), source };
     let archive = tempfile::tempfile_in(folder).map_err(temporary)?;
     let mode = debian::Mode::for_uid(uid);
-    let arguments = debian::arguments(kind, mode, suite, packages, builder.config.debian_mirror.as_deref());
+    let arguments = debian::arguments(
+        kind,
+        mode,
+        suite,
+        packages,
+        builder.config.debian_mirror.as_ref().map(|mirror| mirror.value.as_str()),
+    );
     let keeper = Tool::at(OWN_PROGRAM.into()).ok_or(BuildError::NoKeeper)?;
     let mut command = keeper.command();
     command

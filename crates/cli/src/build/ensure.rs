@@ -6,6 +6,7 @@ use super::published::{Published, Wish};
 use crate::catalog::Catalog;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
+use banger_config::probably_meant;
 use banger_oci::{Platform, Reference};
 use banger_protocol::daemon_api::image::{ImageView, List as ListImages, Show as ShowImage};
 use banger_protocol::daemon_api::kernel::{KernelView, Show as ShowKernel};
@@ -38,9 +39,13 @@ fn named(
     }
     let catalog = Catalog::load();
     let Some(entry) = catalog.image(name.as_str()) else {
-        return Err(Failure::message(format!("there is no image `{name}`"))
-            .with_hint(format!("there are {}", known_images(daemon, &catalog)?.join(", ")))
-            .with_hint(format!("`banger image list` shows what is here; `{name}:latest` is Docker Hub's")));
+        let known = known_images(daemon, &catalog)?;
+        let here = "`banger image list` shows what is here";
+        let hint = match probably_meant(name.as_str(), known.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`? {here}"),
+            None => format!("there are {}; {here}; `{name}:latest` is one of Docker Hub", known.join(", ")),
+        };
+        return Err(Failure::message(format!("there is no image `{name}`")).with_hint(hint));
     };
     self::kernel(builder, daemon, &entry.kernel)?;
     if let Some(kernel) = kernel.filter(|&kernel| *kernel != entry.kernel) {
@@ -77,8 +82,7 @@ fn published(
         self::kernel(builder, daemon, kernel.unwrap_or(&found.kernel))?;
         return Ok(found);
     }
-    let usual = Catalog::load().usual_kernel();
-    let own = kernel.unwrap_or(&usual);
+    let own = kernel.unwrap_or(&builder.config.default_kernel.value);
     self::kernel(builder, daemon, own)?;
     let is_it = |image: &ImageView| published.is(image);
     once(builder, daemon, name, is_it, |daemon| published.make(builder, daemon, name, own, None))
@@ -126,8 +130,13 @@ pub(crate) fn kernel(
     }
     let catalog = Catalog::load();
     let unknown = || {
-        Failure::message(format!("there is no kernel `{name}`"))
-            .with_hint("`banger kernel list --available` shows what can be had")
+        let offered = catalog.kernels.iter().map(|entry| entry.name.as_str());
+        let hint = "`banger kernel list --available` shows what can be had";
+        let hint = match probably_meant(name.as_str(), offered) {
+            Some(meant) => format!("did you mean `{meant}`? {hint}"),
+            None => hint.to_owned(),
+        };
+        Failure::message(format!("there is no kernel `{name}`")).with_hint(hint)
     };
     let entry = catalog.kernel(name.as_str()).ok_or_else(unknown)?;
     let waiting = || builder.progress.stage("waiting for another command that builds its kernel");

@@ -14,11 +14,11 @@ pub(crate) use ensure::{image as ensure_image, kernel as ensure_kernel, once};
 pub(crate) use published::{Published, Wish};
 
 use crate::catalog::{ImageEntry, KernelEntry};
-use crate::config::Config;
 use crate::daemon::{Daemon, follow};
 use crate::failure::Failure;
 use crate::printer::Progress;
 use crate::signals::Signals;
+use banger_config::Config;
 use banger_protocol::daemon_api::image::{ImageView, Ingest as IngestImage, LayerSource};
 use banger_protocol::daemon_api::kernel::{Ingest as IngestKernel, KernelView};
 use banger_protocol::image_config::ImageConfig;

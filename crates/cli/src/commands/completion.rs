@@ -1,14 +1,17 @@
-use super::Cli;
+use crate::complete;
 use crate::failure::{Failure, Outcome};
 use crate::printer;
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-/// Print a completion script for a shell.
+/// Print a script that lets a shell complete commands, flags, and the names of VMs, images and kernels.
 ///
-/// For bash: `banger completion bash > ~/.local/share/bash-completion/completions/banger`, then open a new
-/// shell.
+///     banger completion bash > ~/.local/share/bash-completion/completions/banger
+///     banger completion zsh > ~/.zfunc/_banger       with ~/.zfunc in $fpath
+///     banger completion fish > ~/.config/fish/completions/banger.fish
+///
+/// Then open a new shell, type `banger vm ssh ` and press Tab.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Which shell.
     shell: Shell,
@@ -16,10 +19,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "banger", &mut script);
-        let script = String::from_utf8(script).map_err(|error| Failure::of(&error))?;
-        printer::data(&script)?;
+        let script = complete::script(self.shell).map_err(|error| Failure::of(&error))?;
+        printer::data(&String::from_utf8_lossy(&script))?;
         Ok(0)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 /// Say how the daemon is, without starting it.
 ///
 /// `banger daemon status`; the exit code is 1 when it does not run.
+/// `banger doctor` looks at everything else too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// As JSON, for programs; `null` when it does not run.

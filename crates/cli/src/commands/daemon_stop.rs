@@ -6,6 +6,7 @@ use banger_protocol::daemon_api::system::Shutdown;
 /// Stop the daemon; running VMs stay.
 ///
 /// `banger daemon stop`; the next command starts it again and finds its VMs. Without a daemon nothing happens.
+/// `banger vm stop` is for VMs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

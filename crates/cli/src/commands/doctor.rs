@@ -1,11 +1,12 @@
-use crate::daemon::Daemon;
+use crate::daemon::examine;
 use crate::failure::{FAILED, Outcome};
 use crate::printer;
-use banger_protocol::daemon_api::system::{Doctor, Verdict};
+use banger_protocol::daemon_api::system::{SettingRow, SettingSource, Verdict};
 
 /// Look for what would keep banger from working on this machine; changes nothing.
 ///
-/// `banger doctor` prints a line per finding with what to do about it; the exit code is 1 when something fails.
+/// `banger doctor` prints a line per finding with what to do about it, and every setting with who chose it. It works
+/// without the daemon too. The exit code is 1 when something fails; when nothing does, go on with `banger vm run --rm`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// As JSON, for programs.
@@ -15,7 +16,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let report = Daemon::connect()?.call(&Doctor {})?;
+        let report = examine()?;
         if self.json {
             printer::json(&report)?;
         } else {
@@ -30,8 +31,20 @@ impl Args {
                     printer::line(format_args!("      hint: {hint}"))?;
                 }
             }
+            printer::line("")?;
+            printer::table(["SETTING", "VALUE", "FROM"], report.settings.iter().map(setting))?;
         }
         let failed = report.rows.iter().any(|row| row.verdict == Verdict::Fail);
         Ok(if failed { FAILED } else { 0 })
     }
+}
+
+fn setting(row: &SettingRow) -> [String; 3] {
+    let from = match (row.source, row.line) {
+        (SettingSource::Config, Some(line)) => format!("config, line {line}"),
+        (SettingSource::Config, None) => "config".to_owned(),
+        (SettingSource::Host, _) => "host".to_owned(),
+        (SettingSource::BuiltIn, _) => "built in".to_owned(),
+    };
+    [row.key.clone(), row.value.clone().unwrap_or_else(|| "-".to_owned()), from]
 }

@@ -5,7 +5,7 @@ use banger_protocol::daemon_api::image::{ImageView, List};
 
 /// List the images that are here.
 ///
-/// `banger vm run --image NAME` starts a VM of one; `banger image pull` makes another.
+/// `banger image list` shows them; `banger vm run --image NAME` starts a VM of one, `banger image pull` makes another.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only the names, one a line.

@@ -1,10 +1,10 @@
 use crate::build::{Builder, Published, ensure_kernel, once};
 use crate::catalog::{Catalog, ImageEntry};
-use crate::config::Config;
 use crate::daemon::{self, Daemon};
 use crate::failure::{Failure, Outcome, USAGE};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
+use banger_config::{Config, probably_meant};
 use banger_oci::{Platform, Reference};
 use banger_protocol::daemon_api::image::{ImageView, Show};
 use banger_protocol::names::{ImageName, KernelName};
@@ -74,7 +74,7 @@ impl Args {
         }
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
         let progress = Progress::live_or_plain(self.name.as_ref().map_or(&shown, ImageName::as_str));
-        let config = Config::read(&paths.config);
+        let config = Config::read(&paths)?;
         let builder = Builder { paths: &paths, config: &config, signals: &signals, progress: &progress };
         let origin = match wanted {
             Wanted::Entry(entry) => Origin::Catalogue(entry),
@@ -83,7 +83,7 @@ impl Args {
                 Origin::Published(Box::new(Published::find(&builder, &reference, &platform)?))
             }
         };
-        let image = self.make(&builder, &mut daemon, &catalog, &origin)?;
+        let image = self.make(&builder, &mut daemon, &origin)?;
         drop(progress);
         if let Origin::Published(published) = &origin
             && let Some(platform) = published.foreign_platform()
@@ -98,15 +98,14 @@ impl Args {
         &self,
         builder: &Builder<'_>,
         daemon: &mut Daemon,
-        catalog: &Catalog,
         origin: &Origin<'_>,
     ) -> Result<ImageView, Failure> {
         let (own_name, usual_kernel) = match origin {
-            Origin::Catalogue(entry) => (&entry.name, entry.kernel.clone()),
-            Origin::Published(published) => (&published.name, catalog.usual_kernel()),
+            Origin::Catalogue(entry) => (&entry.name, &entry.kernel),
+            Origin::Published(published) => (&published.name, &builder.config.default_kernel.value),
         };
         let name = self.name.as_ref().unwrap_or(own_name);
-        let kernel = self.kernel.as_ref().unwrap_or(&usual_kernel);
+        let kernel = self.kernel.as_ref().unwrap_or(usual_kernel);
         ensure_kernel(builder, daemon, kernel)?;
         let is_it = |image: &ImageView| match origin {
             Origin::Catalogue(entry) => image.source == entry.recipe.source(),
@@ -125,13 +124,17 @@ impl Args {
         let reference = Reference::parse(&self.reference, Path::exists)
             .map_err(|error| Failure { code: USAGE, ..Failure::of(&error) })?;
         if reference.is_bare_word() {
-            let entries = catalog.images.iter();
-            let names: Vec<_> =
-                entries.map(|entry| format!("{} ({})", entry.name, entry.description)).collect();
             let word = &self.reference;
-            return Err(Failure::message(format!("`{word}` is not in the catalogue"))
-                .with_hint(format!("it has {}", names.join(", ")))
-                .with_hint(format!("Docker Hub's image of that name is `{word}:latest`")));
+            let entries = || catalog.images.iter();
+            let hint = match probably_meant(word, entries().map(|entry| entry.name.as_str())) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => {
+                    let names: Vec<_> =
+                        entries().map(|entry| format!("{} ({})", entry.name, entry.description)).collect();
+                    format!("it has {}; `{word}:latest` is one of Docker Hub", names.join(", "))
+                }
+            };
+            return Err(Failure::message(format!("`{word}` is not in the catalogue")).with_hint(hint));
         }
         Ok(Wanted::Published(reference))
     }

@@ -5,6 +5,9 @@ use banger_protocol::daemon_api::image::Show;
 use banger_protocol::names::ImageName;
 
 /// Tell everything about an image.
+///
+/// `banger image show debian-bookworm` says what it was made of and what it takes; `banger vm run --image` starts a VM
+/// of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Its name, as `banger image list` shows it.

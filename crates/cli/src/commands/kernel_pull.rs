@@ -1,23 +1,22 @@
 use crate::build::Builder;
 use crate::catalog::Catalog;
-use crate::config::Config;
 use crate::daemon::{self, Daemon};
 use crate::failure::{Failure, Outcome};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
+use banger_config::{Config, probably_meant};
 use banger_protocol::daemon_api::kernel::Show;
 use banger_protocol::names::KernelName;
 use banger_protocol::wire::{ConnectionError, ErrorKind};
 
 /// Make a kernel of the catalogue.
 ///
-/// `banger kernel pull debian-bookworm-cloud` takes it from Debian's signed packages; `--force` takes the newest
-/// again. Then `banger vm run --kernel debian-bookworm-cloud`.
+/// `banger kernel pull` takes the default one from Debian's signed packages; `--force` takes the newest again. Then `banger vm run --kernel debian-bookworm-cloud`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name of the catalogue: `banger kernel list --available`.
+    /// A name of the catalogue: `banger kernel list --available`; `default_kernel` in config.toml if not given.
     #[arg(value_name = "NAME")]
-    name: String,
+    name: Option<String>,
     /// Replace the one that is here.
     #[arg(long)]
     force: bool,
@@ -26,18 +25,24 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         let catalog = Catalog::load();
-        let Some(entry) = catalog.kernel(&self.name) else {
-            return Err(Failure::message(format!("`{}` is not in the catalogue", self.name))
-                .with_hint("`banger kernel list --available` shows what is"));
-        };
         let paths = daemon::paths()?;
+        let config = Config::read(&paths)?;
+        let name = self.name.as_deref().unwrap_or(config.default_kernel.value.as_str());
+        let Some(entry) = catalog.kernel(name) else {
+            let meant = probably_meant(name, catalog.kernels.iter().map(|entry| entry.name.as_str()));
+            let hint = "`banger kernel list --available` shows what is";
+            let hint = match meant {
+                Some(meant) => format!("did you mean `{meant}`? {hint}"),
+                None => hint.to_owned(),
+            };
+            return Err(Failure::message(format!("`{name}` is not in the catalogue")).with_hint(hint));
+        };
         let mut daemon = Daemon::connect()?;
         if !self.force {
             refuse_existing(&mut daemon, &entry.name)?;
         }
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
-        let progress = Progress::live_or_plain(&self.name);
-        let config = Config::read(&paths.config);
+        let progress = Progress::live_or_plain(name);
         let builder = Builder { paths: &paths, config: &config, signals: &signals, progress: &progress };
         let kernel = builder.kernel(&mut daemon, entry, self.force)?;
         drop(progress);

@@ -6,7 +6,7 @@ use banger_protocol::names::KernelName;
 
 /// Remove kernels that neither an image nor a VM needs.
 ///
-/// `banger kernel rm NAME`; what still needs it is named.
+/// `banger kernel rm NAME`; what still needs it is named. `banger kernel list` shows what there is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Names, as `banger kernel list` shows them.

@@ -5,6 +5,8 @@ use banger_protocol::daemon_api::kernel::Show;
 use banger_protocol::names::KernelName;
 
 /// Tell everything about a kernel.
+///
+/// `banger kernel show debian-bookworm-cloud` says which version it is; `banger vm run --kernel` starts a VM with it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Its name, as `banger kernel list` shows it.

@@ -15,6 +15,7 @@ mod image_show;
 mod internal_build;
 mod internal_connect;
 mod internal_known_hosts;
+mod internal_man;
 mod kernel_list;
 mod kernel_pull;
 mod kernel_rm;
@@ -37,6 +38,7 @@ mod vm_prune;
 mod vm_restart;
 mod vm_resume;
 mod vm_run;
+mod vm_session;
 mod vm_set;
 mod vm_show;
 mod vm_ssh;
@@ -44,7 +46,7 @@ mod vm_start;
 mod vm_stats;
 mod vm_stop;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use clap::{Parser, Subcommand};
 
 /// Disposable virtual machines for development, one per task.
@@ -59,6 +61,7 @@ use clap::{Parser, Subcommand};
 ///     banger vm run --rm -- make test
 ///
 /// runs one command instead. `banger vm --help` shows the rest of a VM's life.
+/// When something does not work, `banger doctor` says what is missing.
 #[derive(Debug, Parser)]
 #[command(name = "banger", version, propagate_version = false, verbatim_doc_comment)]
 #[command(arg_required_else_help = true)]
@@ -72,6 +75,8 @@ enum Command {
     #[command(subcommand)]
     Vm(Vm),
     /// List the VMs: short for `banger vm list`.
+    ///
+    /// `banger ps` shows all of them; `banger vm show NAME` tells more about one.
     Ps(vm_list::Args),
     #[command(subcommand)]
     Image(Image),
@@ -94,7 +99,11 @@ enum Command {
 ///     banger vm run --rm -- CMD     run CMD in a fresh VM, gone afterwards
 ///     banger vm run --name dev      a VM to keep, with a shell in it
 ///     banger vm exec dev -- CMD     run CMD in it
+///     banger vm session --help      commands in it that go on without you
 ///     banger vm delete dev          remove it with everything it owns
+///
+/// `banger vm list` shows what is there, and `banger vm COMMAND --help` tells
+/// more about each.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Vm {
@@ -118,6 +127,8 @@ enum Vm {
     Health(vm_health::Args),
     Ports(vm_ports::Args),
     Exec(vm_exec::Args),
+    #[command(subcommand)]
+    Session(vm_session::Session),
     Ssh(vm_ssh::Args),
     Cp(vm_cp::Args),
     Logs(vm_logs::Args),
@@ -177,8 +188,9 @@ enum Kernel {
 ///
 ///     banger daemon status
 ///
-/// says how it is. Stopping it leaves running VMs alone; the next command
-/// starts it again.
+/// says how it is. It ends by itself when nobody has needed it for a while, and
+/// `banger daemon stop` ends it now. Running VMs stay; the next command starts it
+/// again.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Daemon {
@@ -192,13 +204,18 @@ enum Internal {
     Build(internal_build::Args),
     Connect(internal_connect::Args),
     KnownHosts(internal_known_hosts::Args),
+    Man(internal_man::Args),
 }
 
 impl Cli {
-    /// What was typed; a mistake ends the program, saying what was probably meant.
-    pub(crate) fn from_command_line() -> Self {
+    /// What was typed. A mistake is a failure that says what was probably meant; help that was asked for is printed, and
+    /// ends the program.
+    pub(crate) fn from_command_line() -> Result<Self, Failure> {
         let words: Vec<_> = std::env::args_os().collect();
-        Self::try_parse_from(&words).unwrap_or_else(|error| tip::add(error, &words).exit())
+        Self::try_parse_from(&words).map_err(|error| {
+            let error = tip::add(error, &words);
+            tip::tell(&error, &words).unwrap_or_else(|| error.exit())
+        })
     }
 
     pub(crate) fn run(self) -> Outcome {
@@ -221,6 +238,7 @@ impl Cli {
                 Vm::Health(args) => args.run(),
                 Vm::Ports(args) => args.run(),
                 Vm::Exec(args) => args.run(),
+                Vm::Session(session) => session.run(),
                 Vm::Ssh(args) => args.run(),
                 Vm::Cp(args) => args.run(),
                 Vm::Logs(args) => args.run(),
@@ -251,6 +269,7 @@ impl Cli {
                 Internal::Build(args) => args.run(),
                 Internal::Connect(args) => args.run(),
                 Internal::KnownHosts(args) => args.run(),
+                Internal::Man(args) => args.run(),
             },
         }
     }
@@ -261,16 +280,46 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    /// Every command with its whole name, those that only programs call left out.
+    fn every_command(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
+        let subs = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+        let below = subs.flat_map(|sub| every_command(sub, &format!("{name} {}", sub.get_name())));
+        std::iter::once((name.to_owned(), command.clone())).chain(below).collect()
+    }
+
     #[test]
     fn the_command_line_is_well_formed_and_every_command_says_what_it_is_for() {
-        fn check(command: &clap::Command, path: &str) {
-            assert!(command.get_about().is_some(), "{path} does not say what it is for");
-            for sub in command.get_subcommands() {
-                check(sub, &format!("{path} {}", sub.get_name()));
+        Cli::command().debug_assert();
+        for (name, command) in every_command(&Cli::command(), "banger") {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(!about.is_empty(), "{name} does not say what it is for");
+            assert!(!about.contains("  "), "{name}: {about}");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{name}: {} says nothing", arg.get_id());
             }
         }
-        Cli::command().debug_assert();
-        check(&Cli::command(), "banger");
+    }
+
+    /// Who reads nothing but `--help` finds at each level the line that is wanted most, and where to go from there.
+    #[test]
+    fn every_help_shows_a_line_to_type_and_the_next_command() {
+        let mut wanting = Vec::new();
+        for (name, command) in every_command(&Cli::command(), "banger") {
+            let text = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+            let body = text.lines().skip(1).collect::<Vec<_>>().join(" ");
+            let own = format!("{name} ");
+            let lines: Vec<&str> = body.match_indices("banger ").map(|(at, _)| &body[at..]).collect();
+            // Whoever has commands below shows one of those.
+            let shows_a_line =
+                lines.iter().any(|line| line.starts_with(&own)) || body.contains(&format!("`{name}`"));
+            let another =
+                lines.iter().any(|line| !line.starts_with(name.as_str())) || command.has_subcommands();
+            let leads_on = another || ["ssh", "then ", "Then "].iter().any(|word| body.contains(word));
+            if !shows_a_line || !leads_on {
+                wanting.push(format!("{name} (a line: {shows_a_line}, what comes next: {leads_on})\n{text}"));
+            }
+        }
+        assert!(wanting.is_empty(), "{}", wanting.join("\n\n"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::daemon::{Daemon, follow};
 use crate::failure::Failure;
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
+use banger_config::probably_meant;
 use banger_protocol::daemon_api::operation::OperationStarted;
 use banger_protocol::daemon_api::vm::{List, VmView};
 use banger_protocol::names::VmRef;
@@ -14,15 +15,22 @@ use banger_protocol::wire::Method;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SelectError {
-    #[error("there is no VM `{0}`")]
-    None(String),
+    #[error("there is no VM `{given}`")]
+    None { given: String, meant: Option<String> },
     #[error("`{given}` is the beginning of several ids: {}", ids.join(", "))]
     Several { given: String, ids: Vec<String> },
 }
 
 impl From<SelectError> for Failure {
     fn from(error: SelectError) -> Self {
-        Self::of(&error).with_hint("`banger vm list` shows the VMs there are")
+        let hint = match &error {
+            SelectError::None { meant: Some(name), .. } => {
+                format!("did you mean `{name}`? `banger vm list` shows all there are")
+            }
+            SelectError::None { meant: None, .. } => "`banger vm list` shows the VMs there are".to_owned(),
+            SelectError::Several { .. } => "give more digits of the id, or the name".to_owned(),
+        };
+        Self::of(&error).with_hint(hint)
     }
 }
 
@@ -53,7 +61,10 @@ fn find<'a>(given: &str, vms: &'a [VmView]) -> Result<&'a VmView, SelectError> {
         vms.iter().filter(|vm| !given.is_empty() && vm.id.as_str().starts_with(given)).collect();
     match begins.as_slice() {
         [vm] => Ok(vm),
-        [] => Err(SelectError::None(given.to_owned())),
+        [] => {
+            let meant = probably_meant(given, vms.iter().map(|vm| vm.name.as_str())).map(str::to_owned);
+            Err(SelectError::None { given: given.to_owned(), meant })
+        }
         several => {
             let ids = several.iter().map(|vm| vm.id.to_string()).collect();
             Err(SelectError::Several { given: given.to_owned(), ids })
@@ -139,7 +150,7 @@ mod tests {
     fn vm(id: &str, name: &str) -> VmView {
         serde_json::from_value(serde_json::json!({
             "id": id, "name": name, "state": "running", "image": "i", "kernel": "k", "address": "172.16.0.2",
-            "vcpu": 1, "memory": 1, "disk_size": 1, "created": "2026-01-01T00:00:00Z", "lease": false
+            "vcpu": 1, "memory": 1, "disk_size": 1, "nat": false, "created": "2026-01-01T00:00:00Z", "lease": false
         }))
         .unwrap()
     }
@@ -160,10 +171,10 @@ mod tests {
     #[test]
     fn a_vm_is_meant_once_and_what_is_unknown_stays_in_its_place() {
         let vms = [vm("aaaaaaaaaaaa", "one"), vm("abbbbbbbbbbb", "two")];
-        let none = || Err(SelectError::None("x".to_owned()));
+        let none = || Err(SelectError::None { given: "x".to_owned(), meant: None });
         let found = names(&["two", "x", "one", "abb", "x"], &vms);
         assert_eq!(found, [Ok("two".to_owned()), none(), Ok("one".to_owned())]);
         assert!(matches!(names(&["a"], &vms)[..], [Err(SelectError::Several { .. })]));
-        assert_eq!(names(&[""], &vms), [Err(SelectError::None(String::new()))]);
+        assert_eq!(names(&[""], &vms), [Err(SelectError::None { given: String::new(), meant: None })]);
     }
 }

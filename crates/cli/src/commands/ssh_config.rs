@@ -1,76 +1,118 @@
-use super::vm_ssh::{config_word, shell_word};
-use crate::config::Config;
+use super::vm_ssh::{config_word, program_word, shell_word};
 use crate::daemon;
 use crate::failure::{Failure, Outcome};
+use crate::marked_block::{self, MarkedBlockError};
 use crate::places;
 use crate::printer;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use banger_config::Config;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Let plain ssh, scp, rsync and editors reach VMs as `NAME.vm`.
 ///
-/// `banger ssh-config --install` puts a marked block into `~/.ssh/config`; then `ssh dev.vm`. `--uninstall` puts
-/// the file back as it was. Without either the block is printed.
+/// `banger ssh-config --install` writes a file of banger's own and has `~/.ssh/config` include it; then `ssh dev.vm`.
+/// `--uninstall` takes both back. Without either, what the file would say is printed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Put the block into `~/.ssh/config`, or renew it.
+    /// Have `~/.ssh/config` include banger's file, and write that anew.
     #[arg(long, conflicts_with = "uninstall")]
     install: bool,
-    /// Take the block out again.
+    /// Put `~/.ssh/config` back as it was.
     #[arg(long)]
     uninstall: bool,
 }
 
-const BEGIN: &str = "# >>> banger: written by `banger ssh-config --install`\n";
-const END: &str = "# <<< banger\n";
+/// banger's file, beside its settings.
+const FILE: &str = "ssh_config";
+/// How it begins, by which it is known as ours.
+const OURS: &str = "# Written by `banger ssh-config --install`";
 
 #[derive(Debug, thiserror::Error)]
 enum SshConfigError {
     #[error("HOME is not set")]
     NoHome,
-    #[error("{} cannot be read", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{} was not changed", path.display())]
+    #[error(transparent)]
+    UsersFile(#[from] MarkedBlockError),
+    #[error("{} was not written", path.display())]
     Write {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("{} was not changed: banger's block begins in it and does not end", .0.display())]
-    Unended(PathBuf),
+    #[error("{} was not removed", path.display())]
+    Remove {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<SshConfigError> for Failure {
+    fn from(error: SshConfigError) -> Self {
+        let failure = Self::of(&error);
+        match &error {
+            SshConfigError::UsersFile(MarkedBlockError::Write { .. }) => failure
+                .with_hint("what manages this file can be given the lines: `banger ssh-config` prints them"),
+            SshConfigError::UsersFile(MarkedBlockError::Unended(_)) => {
+                failure.with_hint("remove what is banger's from it, then try again")
+            }
+            _ => failure,
+        }
+    }
 }
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let block = block()?;
+        let paths = daemon::paths()?;
+        let key = Config::read(&paths)?.ssh_key_path.value;
+        let text = render(&places::own_program()?.to_string_lossy(), &key.to_string_lossy());
         if !self.install && !self.uninstall {
-            printer::data(&block)?;
+            printer::data(&text)?;
             return Ok(0);
         }
-        let changed =
-            change(|before| if self.install { with_block(before, &block) } else { without_block(before) });
-        let (path, changed) = changed.map_err(|error| Failure::of(&error))?;
-        printer::talk(match (changed, self.install) {
-            (true, true) => format!("{} now knows *.vm", path.display()),
-            (true, false) => format!("{} is as it was before", path.display()),
-            (false, _) => format!("{} needed no change", path.display()),
-        });
+        let ours = paths.config.with_file_name(FILE);
+        let users = users_file()?;
+        let (changed, done) = if self.install {
+            (install(&ours, &text, &users)?, "now knows *.vm")
+        } else {
+            (uninstall(&ours, &users)?, "is as it was before")
+        };
+        let done = if changed { done } else { "needed no change" };
+        printer::talk(format_args!("{} {done}", users.display()));
         Ok(0)
     }
 }
 
-fn block() -> Result<String, Failure> {
-    let program = places::own_program()?;
-    let program = program.to_string_lossy();
-    let paths = daemon::paths()?;
-    let key = Config::read(&paths.config).ssh_key_path.unwrap_or(paths.ssh_key);
-    Ok(format!(
-        "{BEGIN}Host *.vm
+fn users_file() -> Result<PathBuf, SshConfigError> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or(SshConfigError::NoHome)?;
+    Ok(Path::new(&home).join(".ssh/config"))
+}
+
+/// Ours first: what is included and not there is nothing to ssh, and says nothing about it either.
+fn install(ours: &Path, text: &str, users: &Path) -> Result<bool, SshConfigError> {
+    let write = |source| SshConfigError::Write { path: ours.to_owned(), source };
+    let is_new = fs::read(ours).ok().as_deref() != Some(text.as_bytes());
+    if is_new {
+        marked_block::write(ours, text.as_bytes()).map_err(write)?;
+    }
+    Ok(is_new | marked_block::put(users, &format!("Include \"{}\"\n", pattern_of(&ours.to_string_lossy())))?)
+}
+
+fn uninstall(ours: &Path, users: &Path) -> Result<bool, SshConfigError> {
+    let changed = marked_block::take_out(users)?;
+    // Something else of this name is somebody else's.
+    if !fs::read(ours).is_ok_and(|text| text.starts_with(OURS.as_bytes())) {
+        return Ok(changed);
+    }
+    fs::remove_file(ours).map_err(|source| SshConfigError::Remove { path: ours.to_owned(), source })?;
+    Ok(true)
+}
+
+fn render(program: &str, key: &str) -> String {
+    format!(
+        "{OURS}, which writes it anew.
+Host *.vm
     User root
     ProxyCommand {} internal connect %h %p
     KnownHostsCommand {} internal known-hosts %H
@@ -80,84 +122,43 @@ fn block() -> Result<String, Failure> {
     CheckHostIP no
     IdentityFile {}
     IdentitiesOnly yes
-# What the file says before its first `Host` is for every host, as without this block.
-Host *
-{END}",
-        shell_word(&program),
-        config_word(&program),
-        config_word(&key.to_string_lossy()),
-    ))
+",
+        shell_word(program),
+        program_word(program),
+        config_word(key),
+    )
 }
 
-/// The file with the block in front, where it wins over a `Host *` of the user's; `None` when one is unended.
-fn with_block(before: &str, block: &str) -> Option<String> {
-    without_block(before).map(|rest| format!("{block}{rest}"))
-}
-
-/// The file as it was before there was a block in it.
-fn without_block(before: &str) -> Option<String> {
-    let Some(begin) = before.find(BEGIN) else { return Some(before.to_owned()) };
-    let end = before[begin..].find(END)?;
-    Some(format!("{}{}", &before[..begin], &before[begin + end + END.len()..]))
-}
-
-/// Rewrites `~/.ssh/config`, a symbolic link's target if it is one, through a new file beside it. A file that was
-/// made for the block alone goes with it.
-fn change(rewrite: impl Fn(&str) -> Option<String>) -> Result<(PathBuf, bool), SshConfigError> {
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or(SshConfigError::NoHome)?;
-    let folder = Path::new(&home).join(".ssh");
-    let shown = folder.join("config");
-    let path = fs::canonicalize(&shown).unwrap_or_else(|_| shown.clone());
-    let (before, existed) = match fs::read_to_string(&path) {
-        Ok(text) => (text, true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), false),
-        Err(source) => return Err(SshConfigError::Read { path, source }),
-    };
-    let after = rewrite(&before).ok_or_else(|| SshConfigError::Unended(path.clone()))?;
-    if after == before {
-        return Ok((shown, false));
-    }
-    let written =
-        if after.is_empty() && existed { fs::remove_file(&path) } else { write(&path, &after, existed) };
-    written.map_err(|source| SshConfigError::Write { path, source })?;
-    Ok((shown, true))
-}
-
-fn write(path: &Path, text: &str, existed: bool) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    new.write_all(text.as_bytes())?;
-    let mode = if existed { fs::metadata(path)?.permissions() } else { fs::Permissions::from_mode(0o600) };
-    new.as_file().set_permissions(mode)?;
-    new.as_file().sync_all()?;
-    new.persist(path)?;
-    File::open(folder)?.sync_all()
+/// A pattern of `Include` that a path matches: what ssh could read as anything but itself, and some versions of it do,
+/// is any one character (glob(7)).
+fn pattern_of(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/ ._-+,:@=".contains(c);
+    path.chars().map(|c| if plain(c) { c } else { '?' }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const BLOCK: &str = "# >>> banger: written by `banger ssh-config --install`\nHost *.vm\n# <<< banger\n";
-
     #[test]
-    fn taking_the_block_out_restores_the_file_to_the_byte() {
-        for before in ["", "Host a\n  User b\n", "no newline at the end", "\n\n# comment\r\n"] {
-            let with = with_block(before, BLOCK).unwrap();
-            assert!(with.contains("Host *.vm"));
-            assert_eq!(without_block(&with).as_deref(), Some(before));
-            assert_eq!(
-                with_block(&with, BLOCK).as_deref(),
-                Some(with.as_str()),
-                "a second install changed it"
-            );
-        }
+    fn an_odd_path_is_a_pattern_that_means_itself() {
+        assert_eq!(pattern_of("/home/ada/.config/banger/ssh_config"), "/home/ada/.config/banger/ssh_config");
+        assert_eq!(pattern_of("/a b/it's 100%/$x/[y]*\"\\"), "/a b/it?s 100?/?x/?y????");
     }
 
     #[test]
-    fn a_block_that_does_not_end_is_left_alone() {
-        assert_eq!(without_block(&format!("Host a\n{BEGIN}Host *.vm\n")), None);
+    fn uninstalling_removes_no_file_of_somebody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, users) = (folder.path().join("ssh_config"), folder.path().join("config"));
+        install(&ours, &render("/banger", "/key"), &users).unwrap();
+        fs::write(&ours, "Host mine\n").unwrap();
+        assert!(uninstall(&ours, &users).unwrap());
+        assert_eq!(fs::read_to_string(&ours).unwrap(), "Host mine\n");
+        assert!(!users.exists());
+
+        assert!(install(&ours, &render("/banger", "/key"), &users).unwrap());
+        assert!(!install(&ours, &render("/banger", "/key"), &users).unwrap(), "twice is not once");
+        assert!(uninstall(&ours, &users).unwrap() && !ours.exists());
+        assert!(!uninstall(&ours, &users).unwrap());
     }
 }

@@ -1,9 +1,11 @@
-//! What somebody probably meant who typed what they are used to from elsewhere.
+//! What is wrong with a command line, in the words and the form of every other failure.
 //!
-//! `banger run` instead of `banger vm run`, and a guest's command without the `--` in front of it: both are refused,
-//! because a guess could be wrong, and both are told how it is written.
+//! What somebody probably meant who typed what they are used to from elsewhere is told too: `banger run` instead of
+//! `banger vm run`, or a guest's command without the `--` in front of it. Both are refused, because a guess could be
+//! wrong, and both are told how it is written.
 
 use super::Cli;
+use crate::failure::Failure;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
@@ -17,11 +19,60 @@ pub(super) fn add(mut error: clap::Error, words: &[OsString]) -> clap::Error {
         ErrorKind::UnknownArgument => behind_dashes(&words, error.get(ContextKind::InvalidArg)),
         _ => None,
     };
-    if let Some(line) = meant {
-        let tip = format!("this is written `banger {line}`").into();
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    let tip = match meant {
+        Some(line) => Some(format!("this is written `banger {line}`")),
+        None if error.kind() == ErrorKind::ArgumentConflict => detached(&words),
+        None => None,
+    };
+    if let Some(tip) = tip {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
+}
+
+/// A mistake as it is told; help that was asked for stays as it is.
+pub(super) fn tell(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return None;
+    }
+    let rendered = error.render().to_string();
+    let mut message = Vec::new();
+    let mut hints = Vec::new();
+    for line in rendered.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(first) = line.strip_prefix("error: ") {
+            message.push(first);
+        } else if let Some(tip) = line.strip_prefix("tip: ") {
+            hints.push(tip.to_owned());
+        } else if line.starts_with("Usage: ") || line.starts_with("For more information") {
+            // The help tells it all, and so does the line below.
+        } else {
+            message.push(line);
+        }
+    }
+    hints.push(format!("`{} --help` shows how it is written", command_of(words)));
+    let failure = Failure::usage(message.join(" "));
+    Some(hints.into_iter().fold(failure, Failure::with_hint))
+}
+
+/// The command that was typed, as far as there is one.
+fn command_of(words: &[OsString]) -> String {
+    let (mut command, mut name) = (Cli::command(), "banger".to_owned());
+    for word in words.iter().skip(1) {
+        let Some(sub) = word.to_str().and_then(|word| command.find_subcommand(word)).cloned() else { break };
+        name = format!("{name} {}", sub.get_name());
+        command = sub;
+    }
+    name
+}
+
+/// Somebody wants a VM that stays and something from it at once.
+fn detached(words: &[&str]) -> Option<String> {
+    let ["vm", "run", rest @ ..] = words else { return None };
+    let is_detached =
+        rest.iter().take_while(|word| **word != "--").any(|word| ["-d", "--detach"].contains(word));
+    is_detached.then(|| {
+        "-d only brings a VM up that stays: `banger vm run -d --name dev`, then `banger vm exec dev -- CMD`".to_owned()
+    })
 }
 
 /// `run …` for `vm run …`.
@@ -34,7 +85,7 @@ fn below_vm(words: &[&str]) -> Option<String> {
 
 /// `vm exec dev ls` for `vm exec dev -- ls`. A flag that nobody knows is a mistake of another kind.
 fn behind_dashes(words: &[&str], unexpected: Option<&ContextValue>) -> Option<String> {
-    let ["vm", "exec" | "run", ..] = words else { return None };
+    let (["vm", "exec" | "run", ..] | ["vm", "session", "start", ..]) = words else { return None };
     let ContextValue::String(unexpected) = unexpected? else { return None };
     if unexpected.starts_with('-') || words.contains(&"--") {
         return None;
@@ -45,7 +96,7 @@ fn behind_dashes(words: &[&str], unexpected: Option<&ContextValue>) -> Option<St
 }
 
 /// The words as a shell takes them.
-fn typed(words: &[&str]) -> String {
+pub(super) fn typed(words: &[&str]) -> String {
     let quoted = words.iter().map(|word| {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
         match !word.is_empty() && word.chars().all(is_plain) {
@@ -61,9 +112,43 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    fn told(line: &str) -> String {
+    fn refused(line: &str) -> Failure {
         let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        add(Cli::try_parse_from(&words).expect_err("it is refused"), &words).to_string()
+        let error = add(Cli::try_parse_from(&words).expect_err("it is refused"), &words);
+        tell(&error, &words).expect("it is no question for help")
+    }
+
+    fn told(line: &str) -> String {
+        let report = refused(line).report.expect("something is said");
+        format!("{}\n{}", report.message, report.hints.join("\n"))
+    }
+
+    #[test]
+    fn a_mistake_is_one_sentence_and_leads_to_the_help_of_its_command() {
+        let told_of = told("banger vm kill --signal HUP dev");
+        assert!(
+            told_of
+                .starts_with("invalid value 'HUP' for '--signal <SIGNAL>' [possible values: TERM, KILL]\n"),
+            "{told_of}"
+        );
+        assert!(told_of.ends_with("`banger vm kill --help` shows how it is written"), "{told_of}");
+        assert_eq!(refused("banger vm kill").code, crate::failure::USAGE);
+        assert!(told("banger vm strat").contains("`banger vm --help`"));
+    }
+
+    #[test]
+    fn help_that_was_asked_for_is_no_mistake() {
+        for line in ["banger --help", "banger vm", "banger --version"] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let error = Cli::try_parse_from(&words).expect_err("help is an error to the parser");
+            assert!(tell(&error, &words).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn whoever_detaches_a_command_is_told_the_two_commands_it_takes() {
+        assert!(told("banger vm run -d -- make").contains("banger vm exec dev -- CMD"));
+        assert!(!told("banger vm list -q --json").contains("-d only"));
     }
 
     #[test]
@@ -77,6 +162,8 @@ mod tests {
     fn a_guests_command_without_its_dashes_is_shown_with_them() {
         let told_of = told("banger vm exec dev ls /");
         assert!(told_of.contains("`banger vm exec dev -- ls /`"), "{told_of}");
+        let told_of = told("banger vm session start dev web npm start");
+        assert!(told_of.contains("`banger vm session start dev web -- npm start`"), "{told_of}");
         let told_of = told("banger vm exec dev ls -l");
         assert!(told_of.contains("`banger vm exec dev -- ls -l`"), "{told_of}");
         assert!(!told("banger vm exec --nosuch dev").contains("this is written"));

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// Show the version of this program and of its protocol.
 ///
-/// `banger daemon status` shows the running daemon's.
+/// `banger version` is for reports and scripts; `banger daemon status` shows the running daemon's.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// As JSON, for programs.

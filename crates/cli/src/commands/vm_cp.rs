@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 ///
 /// Modes, times, links and holes are kept; owners are not: in the guest it is
 /// root's, here yours. A path in the VM that does not start with `/` starts in
-/// /root. Here a name with a colon needs a slash before it: `./a:b`.
+/// /root. Here a name with a colon needs a slash before it: `./a:b`. `rsync` works
+/// too, after `banger ssh-config --install`.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -67,16 +68,33 @@ impl Args {
     pub(crate) fn run(self) -> Outcome {
         let ends = (End::parse(&self.source)?, End::parse(&self.destination)?);
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
+        let not_copied = |failure: Failure, hint: String| match failure.report {
+            None => failure,
+            Some(_) => failure
+                .reason_for(format!(
+                    "{} was not copied to {}",
+                    self.source.display(),
+                    self.destination.display()
+                ))
+                .with_hint(hint),
+        };
         let copied = match ends {
             (End::There { vm, path }, End::Here(to)) => {
                 let name = name_of(Path::new(&path)).map(Into::into);
-                with_agent(vm, &signals, |agent| copy_out(agent, path, Destination { path: to, name }))
+                let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what is there");
+                let agent = connect(vm)?;
+                let asked = |agent: &mut UnixStream| copy_out(agent, path, Destination { path: to, name });
+                with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))
             }
             (End::Here(from), End::There { vm, path }) => {
                 let name = name_of(&from);
                 let name = name.map(|name| name.to_str().ok_or_else(|| unnameable(name))).transpose()?;
                 let name = name.map(str::to_owned);
-                with_agent(vm, &signals, |agent| copy_in(agent, &from, path, name))
+                let hint =
+                    format!("`{}` has to be readable here, and {vm}:{path} writable there", from.display());
+                let agent = connect(vm)?;
+                let asked = |agent: &mut UnixStream| copy_in(agent, &from, path, name);
+                with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))
             }
             (End::Here(_), End::Here(_)) => {
                 return Err(Failure::usage("neither path is in a VM")
@@ -98,15 +116,18 @@ impl Args {
     }
 }
 
+fn connect(vm: String) -> Result<UnixStream, Failure> {
+    let (_, agent) = Daemon::connect()?.call_receiving(&Connect { vm: VmRef(vm) })?;
+    Ok(UnixStream::from(agent))
+}
+
 /// Copies over a connection to the VM's agent. A signal that asks to end breaks it off, so that what was arriving is
 /// removed.
 fn with_agent(
-    vm: String,
+    mut agent: UnixStream,
     signals: &Signals,
     copy: impl FnOnce(&mut UnixStream) -> Result<Copied, CopyError>,
 ) -> Result<Copied, Failure> {
-    let (_, agent) = Daemon::connect()?.call_receiving(&Connect { vm: VmRef(vm) })?;
-    let mut agent = UnixStream::from(agent);
     let caught = Arc::new(AtomicI32::new(0));
     let connection = agent.try_clone().map_err(|error| Failure::of(&error))?;
     let seen = Arc::clone(&caught);

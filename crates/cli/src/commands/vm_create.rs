@@ -1,10 +1,9 @@
 use crate::build::{self, Builder, Wish};
-use crate::catalog::Catalog;
-use crate::config::Config;
 use crate::daemon::{self, Daemon, FollowError, follow};
 use crate::failure::{Failure, Outcome};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
+use banger_config::Config;
 use banger_protocol::daemon_api::image::ImageView;
 use banger_protocol::daemon_api::vm::{Check, Create, Delete, Deleted, VmView};
 use banger_protocol::names::{KernelName, VmName, VmRef};
@@ -36,7 +35,7 @@ pub(super) struct Machine {
     #[arg(long)]
     kernel: Option<KernelName>,
     /// How many processors.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count)]
     vcpu: Option<u32>,
     /// How much memory, as 512M or 4G.
     #[arg(long, value_name = "SIZE")]
@@ -44,9 +43,17 @@ pub(super) struct Machine {
     /// How large its own disk is, mounted on /root, as 20G; what nobody wrote takes no space.
     #[arg(long, value_name = "SIZE")]
     disk_size: Option<ByteSize>,
+    /// Let it reach the world, by way of this host: public addresses, not this host and not private networks.
+    #[arg(long)]
+    nat: bool,
     /// Do not wait until the guest is usable; its agent is enough.
     #[arg(long)]
     early: bool,
+}
+
+/// A number of processors, as far as it can be told without looking at the host.
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of processors: write it as 2"))
 }
 
 /// How long a VM is to live, and whether it is to run.
@@ -78,9 +85,9 @@ impl Machine {
         signals: &Signals,
         purpose: Purpose,
     ) -> Result<(VmView, ImageView), Failure> {
-        let &Self { vcpu, memory, disk_size, .. } = &self;
+        let &Self { vcpu, memory, disk_size, nat, .. } = &self;
         // Before minutes are spent on an image for a VM that cannot be.
-        daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size })?;
+        daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size, nat: Some(nat) })?;
         let image = self.make_image(daemon, signals)?;
         let create = Create {
             name: self.name,
@@ -89,6 +96,7 @@ impl Machine {
             vcpu,
             memory,
             disk_size,
+            nat,
             lease: purpose == Purpose::Lease,
             no_start: purpose == Purpose::Store,
             early: self.early,
@@ -125,10 +133,9 @@ impl Machine {
     /// The image, there with its kernel.
     fn make_image(&self, daemon: &mut Daemon, signals: &Signals) -> Result<ImageView, Failure> {
         let paths = daemon::paths()?;
-        let config = Config::read(&paths.config);
-        let configured = || config.default_image.as_deref().and_then(|name| name.parse().ok());
-        let usual = || Wish::Named(Catalog::load().default_image);
-        let wish = self.image.clone().or_else(configured).unwrap_or_else(usual);
+        let config = Config::read(&paths)?;
+        let usual = || Wish::Named(config.default_image.value.clone());
+        let wish = self.image.clone().unwrap_or_else(usual);
         let progress = Progress::live_or_silent(&format!("image {wish}"));
         let builder = Builder { paths: &paths, config: &config, signals, progress: &progress };
         build::ensure_image(&builder, daemon, &wish, self.kernel.as_ref())

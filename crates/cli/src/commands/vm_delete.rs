@@ -6,7 +6,8 @@ use banger_protocol::daemon_api::vm::{Delete, Deleted};
 
 /// Remove VMs with everything they own, running or not.
 ///
-/// `banger vm delete dev` leaves no trace of it; its image stays.
+/// `banger vm delete dev` leaves no trace of it; its image stays. `banger vm stop` keeps a VM for later
+/// instead, and `banger vm prune` removes all that are not running.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Names, ids or beginnings of ids.

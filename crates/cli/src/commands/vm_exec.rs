@@ -1,6 +1,7 @@
+use super::vm_session;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
-use crate::guest::{self, Command, SessionError};
+use crate::guest::{self, Command, ExecError};
 use crate::signals::Signals;
 use banger_protocol::daemon_api::vm::{Connect, Show};
 use banger_protocol::names::VmRef;
@@ -11,9 +12,11 @@ use std::os::unix::net::UnixStream;
 ///
 ///     banger vm exec dev -- make test
 ///     banger vm exec -it dev -- htop
+///     banger vm exec -d dev -- make test    in the background, as a session
 ///
 /// The exit code is the command's own; 125 means that nobody knows it. Input is
-/// passed on with `-i`. Without a command it is a login shell.
+/// passed on with `-i`. Without a command it is a login shell. Files go in and out
+/// with `banger vm cp`.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -25,6 +28,9 @@ pub(crate) struct Args {
     /// Run the command on a terminal.
     #[arg(short, long)]
     tty: bool,
+    /// Leave it running and print the name of its session; see `banger vm session --help`.
+    #[arg(short, long)]
+    detach: bool,
     /// As which user of the guest, a name or a number, perhaps `:` and a group; the image's own or root if not given.
     #[arg(short, long)]
     user: Option<String>,
@@ -51,6 +57,9 @@ impl Environment {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
+        if self.detach {
+            return self.start_session();
+        }
         let is_shell = self.command.is_empty();
         let at_terminal = is_shell && guest::stdin_is_terminal();
         let command = Command {
@@ -62,25 +71,39 @@ impl Args {
         };
         let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
         let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
-        run_in(&mut daemon, &VmRef(self.vm), command, &signals)
+        run_in(&mut daemon, &VmRef(self.vm), &command, &signals)
+    }
+}
+
+impl Args {
+    fn start_session(self) -> Outcome {
+        let command = Command {
+            // A shell without input would end at once.
+            stdin: self.interactive || self.tty || self.command.is_empty(),
+            terminal: self.tty,
+            argv: self.command,
+            env: self.environment.into_map(),
+            user: self.user,
+        };
+        vm_session::start(&VmRef(self.vm), None, &command)
     }
 }
 
 /// Runs the command in the VM; the answer is its exit code.
-pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, command: Command, signals: &Signals) -> Outcome {
+pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, command: &Command, signals: &Signals) -> Outcome {
     let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
     let (_, agent) = connected.map_err(|error| Failure::from(error).before_the_command())?;
     guest::run(UnixStream::from(agent), command, signals).map_err(|error| {
         let failure = Failure::of(&error).before_the_command();
         match error {
-            SessionError::Lost(_) | SessionError::Send(_) => match how_it_ended(vm) {
+            ExecError::Lost(_) | ExecError::Send(_) => match how_it_ended(vm) {
                 Some(end) => failure.with_hint(end),
                 None => failure,
             },
-            SessionError::Refused(_)
-            | SessionError::Protocol(_)
-            | SessionError::Malformed(_)
-            | SessionError::Output(_) => failure,
+            ExecError::Refused(_)
+            | ExecError::Protocol(_)
+            | ExecError::Malformed(_)
+            | ExecError::Output(_) => failure,
         }
     })
 }
@@ -115,6 +138,6 @@ mod tests {
 
     #[test]
     fn a_failure_before_the_command_is_125() {
-        assert_eq!(Failure::of(&SessionError::Lost(None)).before_the_command().code, NO_COMMAND);
+        assert_eq!(Failure::of(&ExecError::Lost(None)).before_the_command().code, NO_COMMAND);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 /// Ask a running VM how it is.
 ///
 /// `banger vm health dev` succeeds when its agent answers and commands can be run in it, so a script can wait for it.
+/// When it does not, `banger vm logs dev` shows its console.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A name, an id or the beginning of an id.

@@ -12,7 +12,7 @@ const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// Print a VM's console.
 ///
 /// `banger vm logs dev` prints what its kernels and its init wrote so far; `-f` goes on with what they write next, over
-/// stops and starts, until Ctrl-C or the VM's deletion.
+/// stops and starts, until Ctrl-C or the VM's deletion. `banger vm show dev` says how it ended.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A name, an id or the beginning of an id.

@@ -9,6 +9,7 @@ use banger_protocol::wire::ErrorKind;
 /// Remove every VM that is not running, with its disks.
 ///
 /// `banger vm prune` shows them and asks first; `-f` does not ask. Paused VMs count as running.
+/// `banger vm delete` removes single ones.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Do not ask.

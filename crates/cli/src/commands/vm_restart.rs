@@ -5,6 +5,7 @@ use banger_protocol::daemon_api::vm::Restart;
 /// Restart VMs: stop each as `banger vm stop` does and boot it again.
 ///
 /// `banger vm restart dev` is a real reboot with the disks it had; a VM that is not running is started.
+/// Then `banger vm ssh dev` enters it again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Names, ids or beginnings of ids.

@@ -86,7 +86,7 @@ impl Args {
 
         let reference = VmRef(vm.id.to_string());
         let interactive = is_shell && command.terminal;
-        let outcome = run_in(&mut daemon, &reference, command, &signals);
+        let outcome = run_in(&mut daemon, &reference, &command, &signals);
         if self.rm {
             remove_leased(&reference);
         } else if interactive {

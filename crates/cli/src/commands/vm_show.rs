@@ -9,6 +9,7 @@ use std::fmt::Write;
 /// Tell everything about a VM.
 ///
 /// `banger vm show dev` says how it is, why it ended, and how long each stage of its last start took.
+/// `banger vm logs dev` shows what it wrote to its console.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A name, an id or the beginning of an id.
@@ -41,6 +42,7 @@ fn describe(vm: &VmView) -> String {
         ("vcpu", vm.vcpu.to_string()),
         ("memory", vm.memory.to_string()),
         ("disk", vm.disk_size.to_string()),
+        ("nat", if vm.nat { "on" } else { "off" }.to_owned()),
         ("created", format!("{} ({})", vm.created, printer::age(&vm.created))),
     ]);
     if vm.lease {

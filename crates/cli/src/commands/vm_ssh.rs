@@ -60,7 +60,7 @@ fn through_agent(daemon: &mut Daemon, vm: &VmRef, arguments: &[String]) -> Outco
     let terminal = is_shell && guest::stdin_is_terminal();
     let command = Command { argv, env: BTreeMap::new(), user: None, stdin: true, terminal };
     let signals = Signals::take().map_err(|error| Failure::of(&error))?;
-    run_in(daemon, vm, command, &signals)
+    run_in(daemon, vm, &command, &signals)
 }
 
 /// What lets ssh reach and trust the VM; each goes before the user's own configuration.
@@ -69,7 +69,7 @@ fn options(access: &SshAccess) -> Result<Vec<String>, Failure> {
     let program = program.to_string_lossy();
     let settings = [
         format!("ProxyCommand={} internal connect {} %p", shell_word(&program), access.name),
-        format!("KnownHostsCommand={} internal known-hosts %H", config_word(&program)),
+        format!("KnownHostsCommand={} internal known-hosts %H", program_word(&program)),
         format!("HostKeyAlias={}.vm", access.name),
         format!("IdentityFile={}", config_word(&access.identity_file)),
         "IdentitiesOnly=yes".to_owned(),
@@ -90,7 +90,13 @@ pub(super) fn shell_word(text: &str) -> String {
 
 /// One word as ssh splits a line of its configuration (`argv_split`), its `%` doubled.
 pub(super) fn config_word(text: &str) -> String {
-    format!("\"{}\"", text.replace('%', "%%").replace('\\', r"\\").replace('"', "\\\""))
+    program_word(&text.replace('%', "%%"))
+}
+
+/// The program of a `KnownHostsCommand`: the one word of it in which ssh expands no `%` (`load_hostkeys_command`,
+/// sshconnect.c).
+pub(super) fn program_word(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
 }
 
 /// The VM behind a name as ssh knows it: `dev.vm`, `[dev.vm]:2222` or `dev`.
@@ -113,6 +119,7 @@ mod tests {
     #[test]
     fn a_program_in_an_odd_folder_stays_one_word() {
         assert_eq!(shell_word("/a b/it's 100%/banger"), r"'/a b/it'\''s 100%%/banger'");
-        assert_eq!(config_word("/a \"b\"/banger"), r#""/a \"b\"/banger""#);
+        assert_eq!(config_word("/a \"b\" 100%/banger"), r#""/a \"b\" 100%%/banger""#);
+        assert_eq!(program_word("/a \"b\" 100%/banger"), r#""/a \"b\" 100%/banger""#);
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 /// Tell what VMs take of this machine.
 ///
-/// `banger vm stats` is about all that are up, `banger vm stats dev` about one. CPU is the time used since the start,
-/// DISK what a VM's own files take.
+/// `banger vm stats` is about all that are up, `banger vm stats dev` about one. CPU is the part
+/// of one processor that it takes now, TIME what it has taken since its start, DISK what a VM's own files take.
+/// `banger vm set` gives a VM more or less.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Names, ids or beginnings of ids; every VM that is up if none is given.
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-const HEADS: [&str; 7] = ["ID", "NAME", "STATE", "CPU", "MEM", "DISK", "UPTIME"];
+const HEADS: [&str; 8] = ["ID", "NAME", "STATE", "CPU", "TIME", "MEM", "DISK", "UPTIME"];
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
@@ -54,7 +55,7 @@ impl Args {
     }
 }
 
-fn row(stats: &VmStats) -> [String; 7] {
+fn row(stats: &VmStats) -> [String; 8] {
     let of_running = |show: fn(&banger_protocol::daemon_api::vm::RunningStats) -> String| {
         stats.running.as_ref().map_or_else(|| "-".to_owned(), show)
     };
@@ -62,6 +63,9 @@ fn row(stats: &VmStats) -> [String; 7] {
         stats.id.to_string(),
         stats.name.to_string(),
         stats.state.to_string(),
+        of_running(|running| {
+            running.cpu_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent}%"))
+        }),
         of_running(|running| printer::duration(Duration::from_millis(running.cpu_ms))),
         of_running(|running| printer::rounded(running.memory)),
         printer::rounded(stats.disk),

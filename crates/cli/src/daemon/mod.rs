@@ -5,11 +5,13 @@
 //!    └── nobody there ── start (one at a time) ──────►   └── another one ──► refused, with what to do
 //! ```
 
+mod examine;
 mod operation;
 mod start;
 mod stop;
 mod sys;
 
+pub(crate) use examine::examine;
 pub(crate) use operation::{FollowError, follow};
 pub(crate) use stop::stop_other_version;
 
@@ -86,14 +88,27 @@ impl From<ConnectError> for Failure {
 impl Daemon {
     /// Connects, starting the daemon if it does not run.
     pub(crate) fn connect() -> Result<Self, ConnectError> {
+        let start = |paths: &LocalPaths| start::start(paths).map(Some).map_err(ConnectError::Start);
+        Ok(Self::connect_or(start)?.expect("who is started is connected to"))
+    }
+
+    /// Connects if the daemon runs.
+    pub(crate) fn connect_if_running() -> Result<Option<Self>, ConnectError> {
+        Self::connect_or(|_| Ok(None))
+    }
+
+    /// Connects; where nobody is, to whom `otherwise` leads. A daemon that is just ending is not taken for one.
+    fn connect_or(
+        otherwise: impl Fn(&LocalPaths) -> Result<Option<UnixStream>, ConnectError>,
+    ) -> Result<Option<Self>, ConnectError> {
         let paths = places::find().map_err(ConnectError::Places)?;
         let deadline = Instant::now() + DAEMON_ENDS;
         loop {
             let stream = match connect_to(&paths.socket)? {
-                Some(stream) => stream,
-                None => start::start(&paths).map_err(ConnectError::Start)?,
+                Some(stream) => Some(stream),
+                None => otherwise(&paths)?,
             };
-            match Self::greet(stream) {
+            match stream.map(Self::greet).transpose() {
                 Err(ConnectError::Handshake(error)) if broke_off(&error) && Instant::now() < deadline => {
                     // Nothing to poll but time.
                     let _ = poll(&mut [], Some(&TRY_AGAIN));
@@ -101,12 +116,6 @@ impl Daemon {
                 outcome => return outcome,
             }
         }
-    }
-
-    /// Connects if the daemon runs.
-    pub(crate) fn connect_if_running() -> Result<Option<Self>, ConnectError> {
-        let paths = places::find().map_err(ConnectError::Places)?;
-        connect_to(&paths.socket)?.map(Self::greet).transpose()
     }
 
     /// The first exchange: both ends must speak the same protocol.

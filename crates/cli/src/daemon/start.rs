@@ -6,6 +6,7 @@
 
 use super::sys;
 use crate::tool::Tool;
+use banger_config::{Config, ConfigError};
 use banger_protocol::local_paths::{LocalPaths, PrivateFolderError, make_private_folder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
@@ -34,6 +35,8 @@ const PROGRAM: &str = "bangerd";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
+    #[error(transparent)]
+    Config(ConfigError),
     #[error(transparent)]
     Folder(PrivateFolderError),
     #[error("{} cannot be opened", path.display())]
@@ -80,6 +83,7 @@ impl StartError {
             Self::Ended { log, .. } | Self::Silent { log } => {
                 Some(format!("the whole log is {}", log.path.display()))
             }
+            Self::Config(error) => Some(error.hint()),
             Self::NoProgram => Some("install all of banger's programs into one folder".to_owned()),
             Self::Folder(PrivateFolderError::Make { .. }) | Self::Open { .. } => Some(
                 "banger needs to write there; XDG_STATE_HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR name other places"
@@ -97,6 +101,8 @@ fn is_full(path: &Path) -> bool {
 
 /// Starts the daemon, unless somebody else did meanwhile, and waits until it answers.
 pub(super) fn start(paths: &LocalPaths) -> Result<UnixStream, StartError> {
+    // It would refuse them too, but only into its log.
+    Config::read(paths).map_err(StartError::Config)?;
     let uid = rustix::process::geteuid().as_raw();
     for folder in [&paths.state, &paths.cache, &paths.runtime] {
         make_private_folder(folder, uid).map_err(StartError::Folder)?;
@@ -110,11 +116,16 @@ pub(super) fn start(paths: &LocalPaths) -> Result<UnixStream, StartError> {
     set_aside(&log_path)?;
     let log = open(&log_path)?;
     let said_before = log.metadata().map_or(0, |metadata| metadata.len());
-    let child = spawn(&program, &log)?;
-    wait_for_answer(child, &paths.socket, || LogEnd {
-        end: end_of(&log_path, said_before),
-        path: log_path.clone(),
-    })
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let child = spawn(&program, &log)?;
+        let said = || LogEnd { end: end_of(&log_path, said_before), path: log_path.clone() };
+        match wait_for_answer(child, &paths.socket, deadline, said) {
+            // It was needed by somebody else, and told to end, before we came to it.
+            Err(StartError::Ended { status, .. }) if status.success() && Instant::now() < deadline => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Lets a log begin anew once it is long; the former one stays for as long as this one is short.
@@ -144,7 +155,7 @@ fn lock(path: &Path) -> Result<File, StartError> {
 }
 
 /// Beside this program (a build folder), in the package's own folder, or in `PATH`.
-fn find_program() -> Option<Tool> {
+pub(super) fn find_program() -> Option<Tool> {
     let own = std::env::current_exe().ok();
     let folder = own.as_deref().and_then(Path::parent);
     let beside = folder.and_then(|folder| Tool::at(folder.join(PROGRAM)));
@@ -168,11 +179,11 @@ fn spawn(program: &Tool, log: &File) -> Result<Child, StartError> {
 fn wait_for_answer(
     mut child: Child,
     socket: &Path,
+    deadline: Instant,
     log: impl Fn() -> LogEnd,
 ) -> Result<UnixStream, StartError> {
     let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
     let process = process.map_err(|errno| StartError::Wait(errno.into()))?;
-    let deadline = Instant::now() + DEADLINE;
     loop {
         let ended = child.try_wait().map_err(StartError::Wait)?;
         // Asked after the process: one that found another daemon at work has ended, and the other answers.

@@ -2,13 +2,12 @@
 
 use super::said;
 use crate::printer;
+use banger_protocol::guest_api::Request;
 use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Kind, ReadFrameError};
-use banger_protocol::guest_api::{Health, Request};
 use rustix::stdio::{stdin, stdout};
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -47,14 +46,6 @@ pub(crate) fn dial(mut agent: UnixStream, port: u16) -> Result<UnixStream, DialE
         }
         _ => Err(DialError::Protocol),
     }
-}
-
-/// How long the guest has been running.
-pub(crate) fn uptime(mut agent: UnixStream) -> Option<Duration> {
-    frame::write_json(&mut agent, Kind::Request, &Request::Health).ok()?;
-    let answer = frame::read(&mut agent).ok()??;
-    let health: Health = serde_json::from_slice(&answer.payload).ok()?;
-    Some(Duration::from_millis(health.uptime_ms))
 }
 
 /// Passes bytes both ways until the guest closes the connection.

@@ -1,4 +1,4 @@
-//! Running a command inside a guest, over the connection to its agent.
+//! What is asked of the agent inside a guest; above all to run a command, over the connection to it.
 //!
 //! ```text
 //!             ┌ stdin thread ── window ──┐
@@ -12,16 +12,21 @@
 //! else it says is held to the protocol.
 
 mod copy;
+mod detach_keys;
 mod dial;
+mod exec;
 mod input;
 mod session;
 mod terminal;
 
 pub(crate) use copy::{CopyError, copy_in, copy_out};
-pub(crate) use dial::{DialError, dial, pass_both_ways, uptime};
-pub(crate) use session::{SessionError, run};
+pub(crate) use detach_keys::DetachKeys;
+pub(crate) use dial::{DialError, dial, pass_both_ways};
+pub(crate) use exec::{ExecError, run};
+pub(crate) use session::{Left, Sent, SessionError, ask, attach, list, logs, send};
 pub(crate) use terminal::stdin_is_terminal;
 
+use banger_protocol::guest_api::Exec;
 use std::collections::BTreeMap;
 
 /// Longest sentence of a guest's that is told, in characters.
@@ -41,6 +46,20 @@ pub(crate) struct Command {
     pub user: Option<String>,
     pub stdin: bool,
     pub terminal: bool,
+}
+
+impl Command {
+    /// As the agent is asked for it. On a terminal, that is one like the user's own.
+    pub(crate) fn as_asked(&self) -> Exec {
+        Exec {
+            argv: self.argv.clone(),
+            env: self.env.clone(),
+            cwd: None,
+            user: self.user.clone(),
+            terminal: self.terminal.then(terminal::description),
+            stdin: self.stdin,
+        }
+    }
 }
 
 #[cfg(test)]

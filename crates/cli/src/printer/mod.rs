@@ -8,11 +8,13 @@
 
 mod age;
 mod amount;
+mod foreign;
 mod progress;
 mod table;
 
 pub(crate) use age::age;
 pub(crate) use amount::{duration, rounded};
+pub(crate) use foreign::Foreign;
 pub(crate) use progress::Progress;
 pub(crate) use table::table;
 

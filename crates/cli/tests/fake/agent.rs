@@ -1,5 +1,6 @@
 //! The agent's side of one connection.
 
+use super::session;
 use banger_copy::{Destination, Entry, MODES_FROM_HOST, Modified, Receiver, Step, What, send};
 use banger_protocol::guest_api::frame::{self, Kind};
 use banger_protocol::guest_api::{Copied, Exec, Exit, Request, Terminal};
@@ -60,6 +61,7 @@ pub(super) fn serve(mut stream: UnixStream, on_terminal: impl FnOnce(String)) {
                 }
             }
         }
+        Request::Session(request) => session::serve(stream, request),
         other => panic!("the command asked the agent for {other:?}"),
     }
 }

@@ -2,8 +2,9 @@
 
 use super::agent;
 use banger_protocol::daemon_api::operation::{Event, OperationStarted, OperationState, OperationView};
-use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmView};
+use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmHealth, VmView};
 use banger_protocol::daemon_api::{DaemonCall, image::ImageView, kernel::KernelView, system::VersionReply};
+use banger_protocol::guest_api::Health;
 use banger_protocol::ids::{OperationId, VmId};
 use banger_protocol::names::VmName;
 use banger_protocol::wire::{
@@ -36,6 +37,8 @@ struct Known {
     start: Start,
     /// Whether those who create a VM are kept waiting for the answer.
     withholds_create: bool,
+    /// How many connections to come are closed before a word, as by a daemon that is ending.
+    hangs_up: usize,
     /// Whether a connection is closed as soon as it has handed over an agent.
     leaves_after_connect: bool,
     vms: Vec<VmView>,
@@ -62,6 +65,7 @@ impl FakeDaemon {
             protocol: PROTOCOL_VERSION,
             start: Start::Runs,
             withholds_create: false,
+            hangs_up: 0,
             leaves_after_connect: false,
             vms: Vec::new(),
             images: Vec::new(),
@@ -76,8 +80,14 @@ impl FakeDaemon {
         let serving = daemon.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                let left = std::mem::take(&mut serving.known().hangs_up);
+                if left > 0 {
+                    serving.known().hangs_up = left - 1;
+                    continue;
+                }
                 let daemon = serving.clone();
-                thread::spawn(move || daemon.serve(stream.unwrap()));
+                thread::spawn(move || daemon.serve(stream));
             }
         });
         daemon
@@ -98,6 +108,10 @@ impl FakeDaemon {
     pub(crate) fn withholds_create(&self, withholds: bool) {
         self.known().withholds_create = withholds;
         self.known.1.notify_all();
+    }
+
+    pub(crate) fn hangs_up(&self, connections: usize) {
+        self.known().hangs_up = connections;
     }
 
     pub(crate) fn leaves_after_connect(&self) {
@@ -219,6 +233,13 @@ impl FakeDaemon {
             }
             DaemonCall::VmList(_) => value(&known.vms),
             DaemonCall::VmShow(show) => value(known.vm(&show.vm.0)?),
+            DaemonCall::VmHealth(asked) => {
+                let VmView { id, name, .. } = known.vm(&asked.vm.0)?;
+                let agent =
+                    Health { version: String::new(), boot_id: String::new(), usable: true, uptime_ms: 1 };
+                let systemd = Some("running".to_owned());
+                value(VmHealth { id, name, healthy: true, problem: None, agent: Some(agent), systemd })
+            }
             DaemonCall::VmLogs(logs) => {
                 let text = if logs.offset == 0 { "booting\n" } else { "" }.to_owned();
                 value(LogChunk { next_offset: logs.offset + text.len() as u64, text, live: false })
@@ -296,7 +317,7 @@ fn view(operation: OperationId, state: OperationState) -> OperationView {
 fn vm(id: VmId, name: VmName) -> VmView {
     serde_json::from_value(json!({
         "id": id, "name": name, "state": "running", "reason": "the guest powered off", "image": "debian-bookworm",
-        "kernel": "debian-bookworm-cloud", "address": "172.16.0.2", "vcpu": 2, "memory": 1_073_741_824_u64, "disk_size": 8_589_934_592_u64,
+        "kernel": "debian-bookworm-cloud", "address": "172.16.0.2", "vcpu": 2, "memory": 1_073_741_824_u64, "disk_size": 8_589_934_592_u64, "nat": false,
         "created": "2026-01-01T00:00:00Z", "lease": false
     }))
     .unwrap()

@@ -8,6 +8,7 @@
 mod agent;
 mod daemon;
 mod run;
+mod session;
 mod terminal;
 
 pub(crate) use daemon::{FakeDaemon, Start};

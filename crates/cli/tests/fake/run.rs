@@ -1,6 +1,6 @@
 //! Running the command with a home of its own.
 
-use super::FakeDaemon;
+use super::{FakeDaemon, Terminal};
 use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
@@ -64,6 +64,15 @@ impl World {
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
         finish(self.banger(arguments).output().unwrap())
+    }
+
+    /// A user's terminal in the session of that name, with these words behind the command.
+    pub(crate) fn in_session(&self, name: &str, words: &[&str]) -> (Terminal, Child) {
+        let terminal = Terminal::open();
+        let line = [&["vm", "session", "attach", "dev", name], words].concat();
+        let child = terminal.attach(&mut self.banger(&line)).spawn().unwrap();
+        terminal.wait_for("ready");
+        (terminal, child)
     }
 
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: Vec<u8>) -> Finished {

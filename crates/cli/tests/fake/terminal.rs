@@ -48,6 +48,12 @@ impl Terminal {
         }
     }
 
+    /// What dragging its corner does.
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.person, size).unwrap();
+    }
+
     pub(crate) fn type_in(&self, text: &str) {
         assert_eq!(rustix::io::write(&self.person, text.as_bytes()).unwrap(), text.len());
     }

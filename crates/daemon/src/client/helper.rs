@@ -130,6 +130,22 @@ impl Helper {
         params: &M,
         descriptors: &[OwnedFd],
     ) -> Result<M::Reply, HelperError> {
+        self.exchange(params, descriptors).map(|(reply, _)| reply)
+    }
+
+    /// As [`Helper::call`], for an answer that carries descriptors.
+    pub(crate) fn call_receiving<M: Method>(
+        &self,
+        params: &M,
+    ) -> Result<(M::Reply, Vec<OwnedFd>), HelperError> {
+        self.exchange(params, &[])
+    }
+
+    fn exchange<M: Method>(
+        &self,
+        params: &M,
+        descriptors: &[OwnedFd],
+    ) -> Result<(M::Reply, Vec<OwnedFd>), HelperError> {
         let _place = self.pool.enter();
         let connection = match self.pool.idle().and_then(|connection| self.greet_again(connection)) {
             Some(connection) => connection,
@@ -143,13 +159,13 @@ impl Helper {
         mut connection: Connection,
         params: &M,
         descriptors: &[OwnedFd],
-    ) -> Result<M::Reply, HelperError> {
+    ) -> Result<(M::Reply, Vec<OwnedFd>), HelperError> {
         let _ = connection.stream().set_read_timeout(Some(REQUEST_LIMIT));
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         match connection.call_with(params, &borrowed, |_| {}) {
-            Ok((reply, _)) => {
+            Ok(answer) => {
                 self.pool.keep(connection);
-                Ok(reply)
+                Ok(answer)
             }
             Err(ConnectionError::Refused(source)) => {
                 self.pool.keep(connection);

@@ -69,6 +69,7 @@ pub(super) fn start_local(
         ("--qemu", &settings.qemu),
         ("--vsock-backend", &settings.vsock_backend),
         ("--firecracker", &settings.firecracker),
+        ("--nft", &settings.nft),
     ] {
         if let Some(path) = path {
             command.args([flag, path]);
@@ -102,6 +103,20 @@ pub(super) fn start_local(
     }
 }
 
+/// Whether a helper could make its namespaces here, tried by one that does nothing else.
+pub(crate) fn probe_namespaces() -> Result<(), StartHelperError> {
+    let program = find()?;
+    let shown = program.display().to_string();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the daemon's own helper: absolute path, cleared environment"
+    )]
+    let mut command = Command::new(&program);
+    command.env_clear().current_dir("/").stdin(Stdio::null()).args(["--local", "--probe"]);
+    let output = command.output().map_err(|source| StartHelperError::Spawn { program: shown, source })?;
+    if output.status.success() { Ok(()) } else { Err(complaint(&String::from_utf8_lossy(&output.stderr))) }
+}
+
 /// A child that nobody waits for stays a zombie until we end.
 fn reap_in_background(mut child: Child) {
     std::thread::spawn(move || child.wait());
@@ -122,7 +137,10 @@ fn find() -> Result<PathBuf, StartHelperError> {
 fn last_words(log: &Path, written_before: u64) -> StartHelperError {
     let text = std::fs::read(log).unwrap_or_default();
     let start = usize::try_from(written_before).unwrap_or(0).min(text.len());
-    let text = String::from_utf8_lossy(&text[start..]).into_owned();
+    complaint(&String::from_utf8_lossy(&text[start..]))
+}
+
+fn complaint(text: &str) -> StartHelperError {
     let hint = text.lines().find_map(|line| line.strip_prefix("hint: ")).map(str::to_owned);
     let complaint = text.lines().find_map(|line| line.strip_prefix("bangerd-root: "));
     let said = complaint.or(text.lines().next()).unwrap_or("it said nothing").to_owned();

@@ -2,9 +2,14 @@
 
 use rusqlite_migration::{M, Migrations};
 
+/// How many steps there are: the `user_version` of a database that is up to date.
+pub(super) const COUNT: usize = STEPS.len();
+
 pub(super) fn all() -> Migrations<'static> {
-    Migrations::new(vec![M::up(
-        "CREATE TABLE kernels (
+    Migrations::new(STEPS.iter().copied().map(M::up).collect())
+}
+
+const STEPS: &[&str] = &["CREATE TABLE kernels (
              name     TEXT PRIMARY KEY,
              manifest TEXT NOT NULL
          ) STRICT;
@@ -27,9 +32,7 @@ pub(super) fn all() -> Migrations<'static> {
              created    TEXT NOT NULL
          ) STRICT;
          CREATE INDEX vms_image ON vms (image);
-         CREATE INDEX vms_kernel ON vms (kernel);",
-    )])
-}
+         CREATE INDEX vms_kernel ON vms (kernel);"];
 
 #[cfg(test)]
 mod tests {

@@ -19,9 +19,10 @@ pub(crate) use rescue::set_aside_in;
 pub(crate) use vms::{LeaseHolder, NewVm, ReserveError, VmRecord, VmSpec};
 
 use banger_protocol::wire::{ErrorKind, RpcError};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
@@ -111,11 +112,7 @@ impl Store {
                  PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;",
             )
             .map_err(open)?;
-        let found: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(open)?;
-        if found != "ok" {
-            return Err(OpenStoreError::Damaged { path: shown(), found });
-        }
+        check_soundness(&connection, path)?;
         migrations::all().to_latest(&mut connection).map_err(|source| match source {
             rusqlite_migration::Error::MigrationDefinition(DatabaseTooFarAhead) => {
                 OpenStoreError::Newer { path: shown() }
@@ -123,6 +120,28 @@ impl Store {
             source => OpenStoreError::Migrate { path: shown(), source },
         })?;
         Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// Opens the database for somebody who only looks while no daemon runs; `None` when there is none. Nothing is made,
+    /// set aside or brought up to date.
+    pub(crate) fn open_to_look(path: &Path) -> Result<Option<Self>, OpenStoreError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let shown = || path.display().to_string();
+        let open = |source| OpenStoreError::Open { path: shown(), source };
+        // Without a log beside it the file is all there is, and can be read without making the files that go with one.
+        let log = std::fs::metadata(format!("{}-wal", path.display())).map_or(0, |log| log.len());
+        let mode = if log == 0 { "?mode=ro&immutable=1" } else { "?mode=ro" };
+        let uri = format!("file:{}{mode}", percent_encoded(path));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(uri, flags).map_err(open)?;
+        check_soundness(&connection, path)?;
+        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(open)?;
+        if usize::try_from(version).is_ok_and(|version| version > migrations::COUNT) {
+            return Err(OpenStoreError::Newer { path: shown() });
+        }
+        Ok(Some(Self { connection: Mutex::new(connection) }))
     }
 
     /// Whether every VM there may be has a row. Not so in a database that was just made: the one before it may have
@@ -144,6 +163,22 @@ impl Store {
     }
 }
 
+fn check_soundness(connection: &Connection, path: &Path) -> Result<(), OpenStoreError> {
+    let path = path.display().to_string();
+    match connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+        Ok(found) if found == "ok" => Ok(()),
+        Ok(found) => Err(OpenStoreError::Damaged { path, found }),
+        Err(source) => Err(OpenStoreError::Open { path, source }),
+    }
+}
+
+/// A path as it is written in a URI.
+fn percent_encoded(path: &Path) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    let encode = |&byte: &u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    path.as_os_str().as_bytes().iter().map(encode).collect()
+}
+
 /// Names what was being done for an error of SQLite.
 fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Sql { action, source }
@@ -153,4 +188,46 @@ fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
 pub(crate) fn now() -> String {
     let now = time::OffsetDateTime::now_utc().replace_nanosecond(0).expect("zero is a nanosecond");
     now.format(&time::format_description::well_known::Rfc3339).expect("the present year has four digits")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A VM as it is on record, for tests that are about something else.
+    pub(crate) fn recorded() -> VmRecord {
+        let (_folder, store) = vms::tests::store();
+        store.reserve_vm(vms::tests::new("a"), vms::tests::lowest).unwrap()
+    }
+
+    #[test]
+    fn whoever_only_looks_sees_everything_and_leaves_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("with space %41 ?.db");
+        assert!(Store::open_to_look(&path).unwrap().is_none());
+        let (_folder, store) = vms::tests::store();
+        store.reserve_vm(vms::tests::new("a"), vms::tests::lowest).unwrap();
+        store.lock().execute("VACUUM INTO ?1", [path.to_str().unwrap()]).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let looked = Store::open_to_look(&path).unwrap().unwrap();
+        assert_eq!(looked.vms().unwrap().0.len(), 1);
+        assert!(looked.mark_complete().is_err(), "it was written to");
+        drop(looked);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn whoever_only_looks_is_told_of_damage_and_of_a_newer_schema() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("banger.db");
+        std::fs::write(&path, [0xa5; 8192]).unwrap();
+        let damaged = Store::open_to_look(&path).unwrap_err();
+        assert!(rescue::is_damage(&damaged), "{damaged:?}");
+        std::fs::remove_file(&path).unwrap();
+        let store = Store::open(&path).unwrap();
+        store.lock().pragma_update(None, "user_version", 1000).unwrap();
+        drop(store);
+        assert!(matches!(Store::open_to_look(&path), Err(OpenStoreError::Newer { .. })));
+    }
 }

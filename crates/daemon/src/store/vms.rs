@@ -22,6 +22,9 @@ pub(crate) struct VmSpec {
     /// Of the work disk.
     #[serde(default = "usual_disk_size")]
     pub disk_size: ByteSize,
+    /// Whether it reaches the world. No VM did until that could be chosen.
+    #[serde(default)]
+    pub nat: bool,
 }
 
 /// The size of work disks until it could be chosen.
@@ -298,7 +301,7 @@ fn read_damaged(row: &Row<'_>) -> Option<VmRecord> {
         address: row.get::<_, u32>(2).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from),
         image: parsed(row, 3).or_else(|_| unknown.parse()).ok()?,
         kernel: parsed(row, 4).or_else(|_| unknown.parse()).ok()?,
-        spec: VmSpec { vcpu: 0, memory: ByteSize::bytes(0), disk_size: ByteSize::bytes(0) },
+        spec: VmSpec { vcpu: 0, memory: ByteSize::bytes(0), disk_size: ByteSize::bytes(0), nat: false },
         state: VmState::Damaged,
         stages: Vec::new(),
         lease: None,
@@ -334,7 +337,12 @@ pub(super) mod tests {
             name: name.parse().unwrap(),
             image: "image".parse().unwrap(),
             kernel: "kernel".parse().unwrap(),
-            spec: VmSpec { vcpu: 1, memory: ByteSize::mib(512), disk_size: VmSpec::USUAL_DISK_SIZE },
+            spec: VmSpec {
+                vcpu: 1,
+                memory: ByteSize::mib(512),
+                disk_size: VmSpec::USUAL_DISK_SIZE,
+                nat: false,
+            },
             lease: None,
             host_key: String::new(),
             machine_id: String::new(),
@@ -405,6 +413,15 @@ pub(super) mod tests {
         assert_eq!(store.remove_unused::<ImageRecord>("image").unwrap(), []);
         assert!(matches!(store.reserve_vm(new("a"), lowest), Err(ReserveError::ArtefactGone)));
         assert!(store.vms().unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_vm_of_before_nat_could_be_chosen_has_none() {
+        let (_folder, store) = store();
+        let vm = store.reserve_vm(new("a"), lowest).unwrap();
+        store.update_vm(&vm.id, "spec", r#"{"vcpu":1,"memory":536870912}"#).unwrap();
+        let spec = store.vm(&vm.id).unwrap().unwrap().spec;
+        assert_eq!((spec.nat, spec.disk_size), (false, VmSpec::USUAL_DISK_SIZE));
     }
 
     #[test]

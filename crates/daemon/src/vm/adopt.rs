@@ -3,6 +3,7 @@
 //! | recorded | found | then |
 //! |---|---|---|
 //! | running | its processes | adopted: watched again, nothing in the guest notices |
+//! | running, paused | a tap with another NAT than is recorded | made as recorded |
 //! | paused | its processes | adopted and paused again, should the former daemon not have got to it |
 //! | running, paused | not all of them | released, stopped; started again if the guest rebooted |
 //! | starting, leased | anything | removed: nobody waits for it any more |
@@ -17,12 +18,12 @@
 
 use super::end::Seen;
 use super::release::{Depth, release};
-use super::{VmState, connect, delete, lease, pause, stop, view, watch};
+use super::{VmState, connect, delete, egress, lease, names, pause, stop, view, watch};
 use crate::Services;
 use crate::client::agent;
 use crate::store::{ReserveError, VmRecord};
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::InventoryRequest;
+use banger_protocol::root_api::{Inventory, InventoryRequest};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +51,43 @@ pub(crate) async fn adopt(services: &Arc<Services>) {
             tracing::error!(vm = %id, ?error, "a stray was not removed");
         }
     }
-    for vm in vms {
-        adopt_one(services, &vm).await;
+    for vm in &vms {
+        adopt_one(services, vm).await;
+    }
+    reconnect(services, &vms).await;
+}
+
+/// Brings the network of guests that are up to what is recorded of them.
+async fn reconnect(services: &Arc<Services>, vms: &[VmRecord]) {
+    let Some(inventory) = look(services).await else { return };
+    let differs = |vm: &&VmRecord| vm.spec.nat != inventory.nat.contains(&vm.id);
+    for vm in vms.iter().filter(|vm| inventory.taps.contains(&vm.id)).filter(differs) {
+        let (services, id) = (services.clone(), vm.id.clone());
+        // By itself: one that comes up again holds its lock until it has.
+        tokio::spawn(async move {
+            let _lock = services.locks.lock(&id).await;
+            let Ok(vm) = view::must_find(&services, &id) else { return };
+            if vm.state.running().is_some()
+                && let Err(error) = egress::connect(&services, &vm, vm.spec.nat).await
+            {
+                tracing::error!(vm = %id, ?error, "a guest's network is not as recorded");
+            }
+        });
+    }
+    answer_guests(services).await;
+}
+
+/// Adopted guests have lost who answered them with the daemon before.
+async fn answer_guests(services: &Arc<Services>) {
+    if !view::all(services).is_ok_and(|vms| vms.iter().any(|vm| vm.state.running().is_some())) {
+        return;
+    }
+    let again = services.clone();
+    let served = tokio::task::spawn_blocking(move || again.dns.serve(&again.helper)).await;
+    match served {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(?error, "guests' questions about names are not answered"),
+        Err(error) => tracing::error!(%error, "guests' questions about names are not answered"),
     }
 }
 
@@ -79,6 +115,7 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
         VmState::Running(running) | VmState::Paused(running) => {
             if running.processes().all(crate::process::is_alive) {
                 tracing::info!(vm = %vm.id, name = %vm.name, pid = running.vmm.pid, "adopted");
+                names::publish(services, vm);
                 watch::spawn(services, vm.id.clone(), running.clone());
                 if let VmState::Paused(_) = vm.state {
                     if let Err(error) = pause::pause_again(services, &vm.id, running).await {
@@ -135,25 +172,20 @@ async fn strays(services: &Arc<Services>, known: &BTreeSet<VmId>) -> BTreeSet<Vm
     let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
     let mut found: BTreeSet<VmId> =
         folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    let helper = services.helper.clone();
-    match tokio::task::spawn_blocking(move || helper.call_if_anything_lives(&InventoryRequest {})).await {
-        Ok(Ok(Some(inventory))) => {
-            found.extend(inventory.taps);
-            found.extend(inventory.processes.into_iter().map(|process| process.vm));
-        }
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => tracing::error!(?error, "the helper's inventory could not be read"),
-        Err(error) => tracing::error!(%error, "the helper's inventory could not be read"),
+    if let Some(inventory) = look(services).await {
+        found.extend(inventory.taps);
+        found.extend(inventory.processes.into_iter().map(|process| process.vm));
     }
     found.difference(known).cloned().collect()
 }
 
-/// Folders among the VMs' that belong to none; for the doctor.
-pub(crate) fn unrecorded_folders(services: &Services) -> Vec<String> {
-    let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
-    let found: BTreeSet<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    // Asked after looking: a VM has its row before its folder.
-    let Ok(vms) = view::all(services) else { return Vec::new() };
-    let known: BTreeSet<String> = vms.iter().map(|vm| vm.id.to_string()).collect();
-    found.difference(&known).cloned().collect()
+/// What the helper holds, if there is anything.
+async fn look(services: &Arc<Services>) -> Option<Inventory> {
+    let helper = services.helper.clone();
+    match tokio::task::spawn_blocking(move || helper.call_if_anything_lives(&InventoryRequest {})).await {
+        Ok(Ok(found)) => return found,
+        Ok(Err(error)) => tracing::error!(?error, "the helper's inventory could not be read"),
+        Err(error) => tracing::error!(%error, "the helper's inventory could not be read"),
+    }
+    None
 }

@@ -68,6 +68,7 @@ mod tests {
                 vcpu: 1,
                 memory: banger_protocol::size::ByteSize::mib(1),
                 disk_size: VmSpec::USUAL_DISK_SIZE,
+                nat: false,
             },
             state: VmState::Created,
             stages: Vec::new(),

@@ -4,11 +4,13 @@
 //! transaction. What comes after it can fail: then the VM stays, failed, with its reason and its log, unless the
 //! user called it off.
 
+use super::network_tools::MissingTool;
 use super::{delete, generated_name, keys, start, view};
 use crate::Services;
 use crate::operation::Ended;
 use crate::serve::Client;
 use crate::store::{ImageRecord, KernelRecord, LeaseHolder, NewVm, ReserveError, VmRecord, VmSpec};
+use banger_config::{Machine, VmDefaults};
 use banger_protocol::daemon_api::operation::OperationStarted;
 use banger_protocol::daemon_api::vm::{Check, Checked, Create, Created};
 use banger_protocol::ids::VmId;
@@ -55,7 +57,8 @@ pub(crate) fn create(
 
 /// Says what speaks against a VM before anybody makes an image for it.
 pub(crate) fn check(services: &Services, request: &Check) -> Result<Checked, RpcError> {
-    decide_spec(request, services.config.vm_defaults(), host_cpus(), host_memory())?;
+    let spec = decide_spec(request, defaults(services), &Machine::look())?;
+    check_tools(services, spec.nat)?;
     match &request.name {
         Some(name) if services.store.has_vm_named(name)? => {
             Err(refusal(ReserveError::NameTaken(name.clone())))
@@ -64,8 +67,15 @@ pub(crate) fn check(services: &Services, request: &Check) -> Result<Checked, Rpc
     }
 }
 
+/// Whether this host can give a guest its network.
+pub(super) fn check_tools(services: &Services, nat: bool) -> Result<(), RpcError> {
+    let missing =
+        |error: MissingTool| RpcError::from_error(ErrorKind::Unavailable, &error).with_hint(error.hint());
+    services.network_tools.check(nat).map_err(missing)
+}
+
 fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmRecord, RpcError> {
-    let image_name = request.image.clone().unwrap_or_else(|| services.config.default_image.clone());
+    let image_name = request.image.clone().unwrap_or_else(|| services.config.default_image.value.clone());
     let image: ImageRecord = services.store.find(image_name.as_str())?.ok_or_else(|| {
         RpcError::new(ErrorKind::NotFound, format!("there is no image `{image_name}`"))
             .with_hint(format!("`banger image list` shows the images there are; `banger image pull {image_name}` gets one of the catalogue"))
@@ -75,9 +85,10 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
         RpcError::new(ErrorKind::NotFound, format!("there is no kernel `{kernel_name}`"))
             .with_hint(format!("`banger kernel list` shows the kernels there are; `banger kernel pull {kernel_name}` gets one of the catalogue"))
     })?;
-    let &Create { vcpu, memory, disk_size, .. } = request;
-    let wanted = Check { name: None, vcpu, memory, disk_size };
-    let spec = decide_spec(&wanted, services.config.vm_defaults(), host_cpus(), host_memory())?;
+    let &Create { vcpu, memory, disk_size, nat, .. } = request;
+    let wanted = Check { name: None, vcpu, memory, disk_size, nat: Some(nat) };
+    let spec = decide_spec(&wanted, defaults(services), &Machine::look())?;
+    check_tools(services, spec.nat)?;
     let lease = match (request.lease, client.process) {
         (false, _) => None,
         (true, Some(process)) => Some(LeaseHolder { process }),
@@ -121,29 +132,25 @@ fn refusal(error: ReserveError) -> RpcError {
 }
 
 /// What the user gave, completed by the defaults and held against what the host has. Pure.
-pub(super) fn decide_spec(
-    request: &Check,
-    defaults: VmSpec,
-    cpus: u32,
-    memory: ByteSize,
-) -> Result<VmSpec, RpcError> {
+pub(super) fn decide_spec(request: &Check, defaults: VmSpec, host: &Machine) -> Result<VmSpec, RpcError> {
     let refused =
         |message: String, hint: String| Err(RpcError::new(ErrorKind::BadRequest, message).with_hint(hint));
     let spec = VmSpec {
         vcpu: request.vcpu.unwrap_or(defaults.vcpu),
         memory: request.memory.unwrap_or(defaults.memory),
         disk_size: request.disk_size.unwrap_or(defaults.disk_size),
+        nat: request.nat.unwrap_or(defaults.nat),
     };
-    if spec.vcpu == 0 || spec.vcpu > cpus {
+    if spec.vcpu == 0 || spec.vcpu > host.cpus {
         return refused(
             format!("a VM with {} virtual processors cannot be made", spec.vcpu),
-            format!("--vcpu takes 1 to {cpus}, what this host has"),
+            format!("--vcpu takes 1 to {}, what this host has", host.cpus),
         );
     }
-    if spec.memory < LEAST_MEMORY || spec.memory > memory {
+    if spec.memory < LEAST_MEMORY || spec.memory > host.memory {
         return refused(
             format!("a VM with {} of memory cannot be made", spec.memory),
-            format!("--memory takes {LEAST_MEMORY} to {memory}; a bare number is MiB"),
+            format!("--memory takes {LEAST_MEMORY} to {}; a bare number is MiB", host.memory),
         );
     }
     let whole = spec.disk_size.as_bytes().is_multiple_of(1 << 20);
@@ -162,16 +169,10 @@ fn random_machine_id() -> String {
     digits[..32].to_owned()
 }
 
-pub(crate) fn host_cpus() -> u32 {
-    std::thread::available_parallelism().ok().and_then(|n| u32::try_from(n.get()).ok()).unwrap_or(1)
-}
-
-/// `MemTotal` of `/proc/meminfo`.
-pub(crate) fn host_memory() -> ByteSize {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
-    ByteSize::bytes(kib * 1024)
+/// What a VM is made of that was given nothing.
+fn defaults(services: &Services) -> VmSpec {
+    let VmDefaults { vcpu, memory, disk_size } = &services.config.vm_defaults;
+    VmSpec { vcpu: vcpu.value, memory: memory.value, disk_size: disk_size.value, nat: false }
 }
 
 #[cfg(test)]
@@ -181,8 +182,9 @@ mod tests {
     #[test]
     fn what_the_host_does_not_have_is_refused_with_the_range() {
         let mib = ByteSize::mib;
-        let defaults = VmSpec { vcpu: 1, memory: mib(512), disk_size: mib(8192) };
-        let decide = |request: Check| decide_spec(&request, defaults.clone(), 4, mib(8192));
+        let defaults = VmSpec { vcpu: 1, memory: mib(512), disk_size: mib(8192), nat: false };
+        let decide =
+            |request: Check| decide_spec(&request, defaults.clone(), &Machine { cpus: 4, memory: mib(8192) });
         let usual = Check::default;
         assert_eq!(decide(usual()), Ok(defaults.clone()));
         let all = Check { vcpu: Some(4), memory: Some(mib(8192)), disk_size: Some(mib(256)), ..usual() };

@@ -13,8 +13,8 @@
 
 use super::effect::Effect;
 use crate::Services;
-use crate::config::RootDiskChoice;
 use crate::store::KernelRecord;
+use banger_config::RootDiskChoice;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{Disk, DiskRole, DiskSource};
 use std::path::Path;
@@ -26,6 +26,33 @@ pub(super) enum RootDisk {
     Own,
     /// The image's disk, read-only, and a file of what changed.
     Joined,
+}
+
+/// How root disks of VMs that are started for the first time are kept here, for the doctor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootDiskWay {
+    Reflink,
+    GuestSnapshot,
+    Copy,
+}
+
+/// The way for a kernel, or for one that is not here yet and joins disks as the catalogue's do. Pure.
+pub(crate) fn root_disk_way(
+    choice: RootDiskChoice,
+    reflink: bool,
+    kernel: Option<&KernelRecord>,
+) -> RootDiskWay {
+    let kernel_joins = kernel.is_none_or(joins);
+    let here = Circumstances { choice, has_root: false, has_cow: false, reflink, kernel_joins };
+    match RootDisk::choose(here) {
+        RootDisk::Own if reflink => RootDiskWay::Reflink,
+        RootDisk::Own => RootDiskWay::Copy,
+        RootDisk::Joined => RootDiskWay::GuestSnapshot,
+    }
+}
+
+fn joins(kernel: &KernelRecord) -> bool {
+    kernel.boot_modules.iter().any(|module| module == "dm_snapshot")
 }
 
 /// What the way is chosen by.
@@ -42,13 +69,12 @@ pub(super) struct Circumstances {
 impl Circumstances {
     pub(super) fn look(services: &Services, vm: &VmId, kernel: Option<&KernelRecord>) -> Self {
         let folder = services.state.vm(vm);
-        let loads = |kernel: &KernelRecord| kernel.boot_modules.iter().any(|module| module == "dm_snapshot");
         Self {
-            choice: services.config.root_disk,
+            choice: services.config.root_disk.value,
             has_root: folder.join(DiskRole::Root.file_name()).exists(),
             has_cow: folder.join(DiskRole::Cow.file_name()).exists(),
             reflink: services.reflink,
-            kernel_joins: kernel.is_some_and(loads),
+            kernel_joins: kernel.is_some_and(joins),
         }
     }
 }

@@ -7,11 +7,13 @@
 
 use super::disks::cow_size;
 use super::driver::firecracker::{self, FirecrackerError};
+use super::egress::EgressError;
 use super::folder;
 use super::work_disk::{self, WorkDiskError};
 use crate::Services;
 use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
+use crate::network::{dns, host_addresses};
 use banger_firecracker::Machine;
 use banger_protocol::ids::VmId;
 use banger_protocol::names::VmName;
@@ -23,6 +25,7 @@ use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -51,8 +54,17 @@ pub(crate) enum Effect {
     MakeCow {
         base: PathBuf,
     },
+    /// Bridge and firewall.
     EnsureNetwork,
-    CreateTap,
+    /// Makes sure that questions about guests' names are answered on the bridge, which is there.
+    ServeDns,
+    /// A tap for the guest with this address, which reaches the world or does not.
+    CreateTap {
+        address: Ipv4Addr,
+        nat: bool,
+    },
+    /// Makes a way out for guests with NAT, unless there is one.
+    OpenEgress,
     StartProcess {
         program: Program,
         descriptors: Vec<OwnedFd>,
@@ -69,6 +81,8 @@ pub(crate) enum Effect {
     },
     KillProcesses,
     DeleteTap,
+    /// Removes the way out, when no guest has NAT any more.
+    CloseEgress,
     /// Removes what is of use only while the VM runs.
     RemoveSockets,
     RemoveFolder,
@@ -82,8 +96,11 @@ impl Effect {
             Self::WriteConfigDrive(_) => "write the config drive",
             Self::MakeWorkDisk { .. } => "make the work disk",
             Self::CloneDisk { .. } | Self::MakeCow { .. } => "make the root disk",
-            Self::EnsureNetwork => "make the bridge",
-            Self::CreateTap => "make the tap",
+            Self::EnsureNetwork => "make the network",
+            Self::ServeDns => "answer questions about names",
+            Self::CreateTap { .. } => "make the tap",
+            Self::OpenEgress => "open a way out",
+            Self::CloseEgress => "close the way out",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
             Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
             Self::BootMachine { .. } => "boot the machine",
@@ -123,6 +140,10 @@ impl EffectError {
 enum Cause {
     #[error(transparent)]
     Helper(#[from] HelperError),
+    #[error(transparent)]
+    Dns(dns::ServeError),
+    #[error(transparent)]
+    Egress(#[from] EgressError),
     #[error(transparent)]
     Clone(CloneError),
     #[error(transparent)]
@@ -190,12 +211,15 @@ pub(crate) async fn perform(
     let step = effect.label();
     let failed = |source: Cause| {
         let hint = match &source {
-            Cause::Helper(error) => error.hint(),
+            Cause::Helper(error) | Cause::Dns(dns::ServeError::Helper(error)) => error.hint(),
+            Cause::Egress(error) => error.hint(),
             Cause::Clone(error) => error.hint(),
             Cause::WorkDisk(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
             Cause::Firecracker(error) => error.hint(services.host.kvm),
-            Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => None,
+            Cause::Dns(_) | Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => {
+                None
+            }
         };
         EffectError { step, hint, source }
     };
@@ -288,11 +312,14 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
             }
         }
         Effect::EnsureNetwork => {
-            helper.call(&NetworkEnsure {}, &[])?;
+            helper.call(&NetworkEnsure { barred: host_addresses() }, &[])?;
         }
-        Effect::CreateTap => {
-            helper.call(&TapCreate { vm: vm.clone() }, &[])?;
+        Effect::ServeDns => services.dns.serve(helper).map_err(Cause::Dns)?,
+        Effect::CreateTap { address, nat } => {
+            helper.call(&TapCreate { vm: vm.clone(), address, nat }, &[])?;
         }
+        Effect::OpenEgress => services.egress.open(&services.network_tools, helper)?,
+        Effect::CloseEgress => services.egress.close_unless_needed(helper)?,
         Effect::StartProcess { program, descriptors } => {
             let started = helper.call(&ProcessStart { vm: vm.clone(), program }, &descriptors)?;
             return Ok(Outcome { started: Some(started), ..Outcome::default() });

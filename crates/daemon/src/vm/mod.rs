@@ -7,6 +7,7 @@
 //! One async lock for each VM ([`Locks`]) keeps verbs on the same VM apart; nobody ever holds two. Connections into a
 //! guest are opened without it, by the dozen and while others wait, but not through a door ([`Doors`]) that is shut.
 
+mod activity;
 pub(crate) mod adopt;
 mod boot;
 mod config_drive;
@@ -16,6 +17,7 @@ pub(crate) mod delete;
 mod disks;
 mod driver;
 mod effect;
+pub(crate) mod egress;
 mod end;
 mod folder;
 mod generated_name;
@@ -25,8 +27,12 @@ mod keys;
 pub(crate) mod kill;
 pub(crate) mod lease;
 pub(crate) mod logs;
+pub(crate) mod look_after;
+mod names;
+mod network_tools;
 pub(crate) mod pause;
 pub(crate) mod ports;
+pub(crate) mod program;
 mod reboot;
 mod release;
 mod resolve;
@@ -44,8 +50,11 @@ mod vsock_backend;
 mod watch;
 mod work_disk;
 
+pub(crate) use activity::Activity;
+pub(crate) use disks::{RootDiskWay, root_disk_way};
 pub(crate) use effect::Faults;
 pub(crate) use keys::{own_key, public_of};
+pub(crate) use network_tools::NetworkTools;
 pub(crate) use resolve::resolve;
 pub(crate) use starting::Starting;
 pub(crate) use state::VmState;

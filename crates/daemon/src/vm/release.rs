@@ -5,6 +5,7 @@
 //! removed is told at the end.
 
 use super::effect::{Effect, EffectError, perform};
+use super::names;
 use crate::Services;
 use banger_protocol::ids::VmId;
 use std::sync::Arc;
@@ -35,7 +36,9 @@ impl ReleaseError {
 
 /// Removes what a VM owns. The caller holds the VM's lock.
 pub(crate) async fn release(services: &Arc<Services>, vm: &VmId, depth: Depth) -> Result<(), ReleaseError> {
-    let mut steps = vec![Effect::KillProcesses, Effect::DeleteTap, Effect::RemoveSockets];
+    names::withdraw(services, vm);
+    let mut steps =
+        vec![Effect::KillProcesses, Effect::DeleteTap, Effect::CloseEgress, Effect::RemoveSockets];
     if depth == Depth::Everything {
         steps.push(Effect::RemoveFolder);
     }

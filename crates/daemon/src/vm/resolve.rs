@@ -1,15 +1,21 @@
 //! Which VM a user means. Pure.
 
 use crate::store::VmRecord;
+use banger_config::probably_meant;
 use banger_protocol::names::VmRef;
 use banger_protocol::wire::{ErrorKind, RpcError};
 
 /// The VM with that name, that id, or the only one whose id starts so; a name goes before an id.
 pub(crate) fn resolve(vms: Vec<VmRecord>, reference: &VmRef) -> Result<VmRecord, RpcError> {
     let wanted = reference.0.as_str();
+    let meant = probably_meant(wanted, vms.iter().map(|vm| vm.name.as_str())).map(str::to_owned);
     let not_found = || {
-        RpcError::new(ErrorKind::NotFound, format!("there is no VM `{}`", wanted.escape_debug()))
-            .with_hint("`banger vm list` shows the VMs there are")
+        RpcError::new(ErrorKind::NotFound, format!("there is no VM `{}`", wanted.escape_debug())).with_hint(
+            match meant {
+                Some(name) => format!("did you mean `{name}`? `banger vm list` shows all there are"),
+                None => "`banger vm list` shows the VMs there are".to_owned(),
+            },
+        )
     };
     if let Some(found) = vms.iter().find(|vm| vm.name.as_str() == wanted || vm.id.as_str() == wanted) {
         return Ok(found.clone());

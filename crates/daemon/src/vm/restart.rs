@@ -23,7 +23,7 @@ pub(crate) async fn restart(
     view::allow(&vm, Action::Restart)?;
     if view::allow(&vm, Action::Stop)? {
         handle.stage("stop");
-        stop::bring_down(services, &vm).await?;
+        stop::bring_down(services, &vm, "restarted on request").await?;
     }
     start::start_locked(services, &view::must_find(services, id)?, early, handle).await
 }

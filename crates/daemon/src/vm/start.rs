@@ -1,6 +1,7 @@
 //! Starts a VM. This file decides the order of the steps; each of them is an effect or a wait.
 //!
-//! preflight → folder, the VMM's beginning → config drive → root disk → work disk → network, tap → VMM → agent → usable
+//! preflight → folder, the VMM's beginning → config drive → root disk → work disk → network, tap, way out → VMM → agent
+//!           → name → usable
 //!
 //! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
 //! between, [`release`] takes it all down again and the state says what it was.
@@ -10,11 +11,12 @@ use super::disks::{Circumstances, RootDisk};
 use super::driver::{self, DriverError, Launched, Parts};
 use super::effect::{Effect, EffectError, perform};
 use super::keys::KeyError;
+use super::network_tools::MissingTool;
 use super::release::{Depth, ReleaseError, release};
 use super::shared_files::{SharedFileError, SharedFiles};
 use super::state::{Action, Running, VmState};
 use super::vmm::{self, NoVmm};
-use super::{config_drive, folder, keys, view, watch};
+use super::{config_drive, folder, keys, names, view, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
 use crate::store::{ImageRecord, KernelRecord, StoreError, VmRecord};
@@ -32,6 +34,8 @@ use std::time::{Instant, SystemTime};
 pub(crate) enum StartError {
     #[error("no VMM can run it")]
     NoVmm(#[source] NoVmm),
+    #[error("it would have no network")]
+    MissingTool(#[source] MissingTool),
     #[error(transparent)]
     SharedFile(SharedFileError),
     #[error("its keys could not be made")]
@@ -120,7 +124,9 @@ async fn bring_up(
 ) -> Result<Running, StartError> {
     let id = &vm.id;
     stages.begin("preflight")?;
-    let vmm = vmm::choose(&services.host, services.config.vmm, vm.spec.vcpu).map_err(StartError::NoVmm)?;
+    let vmm =
+        vmm::choose(&services.host, services.config.vmm.value, vm.spec.vcpu).map_err(StartError::NoVmm)?;
+    services.network_tools.check(vm.spec.nat).map_err(StartError::MissingTool)?;
     let files = SharedFiles::find(services, vm);
     let kernel = services.store.find::<KernelRecord>(vm.kernel.as_str())?;
     let root = RootDisk::choose(Circumstances::look(services, id, kernel.as_ref()));
@@ -145,7 +151,12 @@ async fn bring_up(
 
     stages.begin("network")?;
     perform(services, id, Effect::EnsureNetwork).await?;
-    perform(services, id, Effect::CreateTap).await?;
+    perform(services, id, Effect::ServeDns).await?;
+    let (address, nat) = (vm.address, vm.spec.nat);
+    perform(services, id, Effect::CreateTap { address, nat }).await?;
+    if nat {
+        perform(services, id, Effect::OpenEgress).await?;
+    }
 
     stages.begin("vmm")?;
     let console_start = folder::length(&folder, CONSOLE_LOG);
@@ -161,6 +172,7 @@ async fn bring_up(
             break boot_id;
         }
     };
+    names::publish(services, vm);
     if !early {
         stages.begin("usable")?;
         loop {
@@ -251,6 +263,7 @@ fn explain(
     }
     let hint = match error {
         StartError::NoVmm(error) => Some(error.hint()),
+        StartError::MissingTool(missing) => Some(missing.hint()),
         StartError::Effect(error) => error.hint.clone(),
         StartError::Driver(DriverError::Effect(error)) if error.hint.is_some() => error.hint.clone(),
         StartError::SharedFile(_) => Some(format!(

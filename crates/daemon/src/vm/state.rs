@@ -82,6 +82,8 @@ pub(crate) enum Action {
     Resume,
     /// Changing what it is made of.
     Set,
+    /// Changing whether it reaches the world.
+    SetNat,
     Connect,
 }
 
@@ -95,7 +97,7 @@ impl Action {
             Self::Restart => "restarted",
             Self::Pause => "paused",
             Self::Resume => "resumed",
-            Self::Set => "changed",
+            Self::Set | Self::SetNat => "changed",
             Self::Connect => "reached",
         }
     }
@@ -161,27 +163,37 @@ impl VmState {
         use Permission::{AlreadySo, Go, Refused};
         match (self, action) {
             (Self::Created | Self::Stopped { .. } | Self::Failed { .. }, action) => match action {
-                Action::Start | Action::Restart | Action::Set => Go,
+                Action::Start | Action::Restart | Action::Set | Action::SetNat => Go,
                 Action::Stop | Action::Kill => AlreadySo,
                 Action::Pause | Action::Resume | Action::Connect => Refused,
             },
             (Self::Running(_), action) => match action {
                 Action::Start | Action::Resume => AlreadySo,
-                Action::Stop | Action::Kill | Action::Restart | Action::Pause | Action::Connect => Go,
+                Action::Stop
+                | Action::Kill
+                | Action::Restart
+                | Action::Pause
+                | Action::SetNat
+                | Action::Connect => Go,
                 Action::Set => Refused,
             },
             (Self::Paused(_), action) => match action {
-                Action::Stop | Action::Kill | Action::Restart | Action::Resume => Go,
+                Action::Stop | Action::Kill | Action::Restart | Action::Resume | Action::SetNat => Go,
                 Action::Pause => AlreadySo,
                 Action::Start | Action::Set | Action::Connect => Refused,
             },
             (Self::Starting, action) => match action {
                 Action::Stop | Action::Kill | Action::Restart | Action::Connect => Go,
-                Action::Start | Action::Pause | Action::Resume | Action::Set => Refused,
+                Action::Start | Action::Pause | Action::Resume | Action::Set | Action::SetNat => Refused,
             },
             (Self::Stopping(_), action) => match action {
                 Action::Stop | Action::Kill | Action::Restart => Go,
-                Action::Start | Action::Pause | Action::Resume | Action::Set | Action::Connect => Refused,
+                Action::Start
+                | Action::Pause
+                | Action::Resume
+                | Action::Set
+                | Action::SetNat
+                | Action::Connect => Refused,
             },
             (Self::Damaged, action) => match action {
                 Action::Stop | Action::Kill => Go,
@@ -190,6 +202,7 @@ impl VmState {
                 | Action::Pause
                 | Action::Resume
                 | Action::Set
+                | Action::SetNat
                 | Action::Connect => Refused,
             },
         }
@@ -212,10 +225,10 @@ impl VmState {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn every_state() -> Vec<VmState> {
+    pub(in crate::vm) fn every_state() -> Vec<VmState> {
         let running = Running {
             vmm: ProcessIdentity { pid: 1, start_time: 2 },
             vsock_backend: Some(ProcessIdentity { pid: 3, start_time: 4 }),
@@ -239,22 +252,22 @@ mod tests {
 
     #[test]
     fn the_table_of_permissions_is_as_drawn() {
-        use Action::{Connect, Kill, Pause, Restart, Resume, Set, Start, Stop};
+        use Action::{Connect, Kill, Pause, Restart, Resume, Set, SetNat, Start, Stop};
         use Permission::{AlreadySo as So, Go, Refused as No};
-        let actions = [Start, Stop, Kill, Restart, Pause, Resume, Set, Connect];
+        let actions = [Start, Stop, Kill, Restart, Pause, Resume, Set, SetNat, Connect];
         let table: Vec<_> =
             every_state().iter().map(|state| actions.map(|action| state.permits(action))).collect();
         assert_eq!(
             table,
             [
-                [Go, So, So, Go, No, No, Go, No],
-                [No, Go, Go, Go, No, No, No, Go],
-                [So, Go, Go, Go, Go, So, No, Go],
-                [No, Go, Go, Go, So, Go, No, No],
-                [No, Go, Go, Go, No, No, No, No],
-                [Go, So, So, Go, No, No, Go, No],
-                [Go, So, So, Go, No, No, Go, No],
-                [No, Go, Go, No, No, No, No, No],
+                [Go, So, So, Go, No, No, Go, Go, No],
+                [No, Go, Go, Go, No, No, No, No, Go],
+                [So, Go, Go, Go, Go, So, No, Go, Go],
+                [No, Go, Go, Go, So, Go, No, Go, No],
+                [No, Go, Go, Go, No, No, No, No, No],
+                [Go, So, So, Go, No, No, Go, Go, No],
+                [Go, So, So, Go, No, No, Go, Go, No],
+                [No, Go, Go, No, No, No, No, No, No],
             ]
         );
     }

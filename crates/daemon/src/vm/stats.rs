@@ -4,6 +4,7 @@ use super::state::Running;
 use super::view;
 use crate::Services;
 use banger_protocol::daemon_api::vm::{RunningStats, VmStats};
+use banger_protocol::ids::VmId;
 use banger_protocol::names::VmRef;
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::RpcError;
@@ -13,10 +14,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub(crate) fn stats(services: &Services, reference: &VmRef) -> Result<VmStats, RpcError> {
-    let vm = view::find(services, reference)?;
+    let vm = view::look_up(services, reference)?;
     Ok(VmStats {
         disk: ByteSize::bytes(disk_usage(&services.state.vm(&vm.id))),
-        running: vm.state.running().and_then(of_running),
+        running: vm.state.running().and_then(|running| of_running(services, &vm.id, running)),
         state: vm.state.name(),
         id: vm.id,
         name: vm.name,
@@ -24,11 +25,12 @@ pub(crate) fn stats(services: &Services, reference: &VmRef) -> Result<VmStats, R
 }
 
 /// `None` when it has just ended.
-fn of_running(running: &Running) -> Option<RunningStats> {
+fn of_running(services: &Services, id: &VmId, running: &Running) -> Option<RunningStats> {
     let usage = crate::process::usage(running.vmm)?;
     let since = OffsetDateTime::parse(&running.since, &Rfc3339).ok();
     let uptime = since.map_or(0, |since| (OffsetDateTime::now_utc() - since).whole_milliseconds());
     Some(RunningStats {
+        cpu_percent: services.activity.cpu_percent(id),
         cpu_ms: u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX),
         memory: ByteSize::bytes(usage.resident),
         uptime_ms: u64::try_from(uptime).unwrap_or(0),

@@ -22,13 +22,17 @@ pub(crate) async fn stop(services: &Arc<Services>, id: &VmId) -> Result<VmView, 
     let _lock = lock_calling_off(services, id).await;
     let vm = view::must_find(services, id)?;
     if view::allow(&vm, Action::Stop)? {
-        bring_down(services, &vm).await?;
+        bring_down(services, &vm, "stopped on request").await?;
     }
     Ok(view::of(&view::must_find(services, id)?))
 }
 
 /// Flushes the guest and ends it. One that is paused goes on for that long. The caller holds the VM's lock.
-pub(super) async fn bring_down(services: &Arc<Services>, vm: &VmRecord) -> Result<(), RpcError> {
+pub(super) async fn bring_down(
+    services: &Arc<Services>,
+    vm: &VmRecord,
+    reason: &str,
+) -> Result<(), RpcError> {
     let id = &vm.id;
     // Still on record as paused: a daemon that ends here has its successor pause it again.
     let stands_still = match &vm.state {
@@ -41,7 +45,7 @@ pub(super) async fn bring_down(services: &Arc<Services>, vm: &VmRecord) -> Resul
             flush(services, id).await;
         }
     }
-    end(services, vm, "stopped on request").await
+    end(services, vm, reason).await
 }
 
 /// Takes down what there is, whatever it is doing. The caller holds the VM's lock.

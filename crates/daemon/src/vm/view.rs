@@ -20,6 +20,7 @@ pub(crate) fn of(vm: &VmRecord) -> VmView {
         vcpu: vm.spec.vcpu,
         memory: vm.spec.memory,
         disk_size: vm.spec.disk_size,
+        nat: vm.spec.nat,
         created: vm.created.clone(),
         lease: vm.lease.is_some(),
         running: vm.state.running().map(|running| RunningView {
@@ -37,8 +38,17 @@ pub(crate) fn all(services: &Services) -> Result<Vec<VmRecord>, RpcError> {
     Ok(services.store.vms()?.0)
 }
 
-/// The VM a user means.
+/// The VM a user means, who thereby uses it.
 pub(crate) fn find(services: &Services, reference: &VmRef) -> Result<VmRecord, RpcError> {
+    let vm = look_up(services, reference)?;
+    if vm.state.running().is_some() {
+        services.activity.touch(&vm.id);
+    }
+    Ok(vm)
+}
+
+/// The VM a user means who only looks at the numbers.
+pub(super) fn look_up(services: &Services, reference: &VmRef) -> Result<VmRecord, RpcError> {
     super::resolve(all(services)?, reference)
 }
 
@@ -64,6 +74,10 @@ pub(super) fn allow(vm: &VmRecord, action: Action) -> Result<bool, RpcError> {
     };
     let because = vm.state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
     let (name, state, participle) = (&vm.name, vm.state.name(), action.participle());
-    Err(RpcError::new(kind, format!("VM `{name}` is {state} and cannot be {participle}{because}"))
+    let is = match &vm.state {
+        VmState::Created => "has not been started".to_owned(),
+        _ => format!("is {state}"),
+    };
+    Err(RpcError::new(kind, format!("VM `{name}` {is} and cannot be {participle}{because}"))
         .with_hint(vm.state.way_out(action, name)))
 }

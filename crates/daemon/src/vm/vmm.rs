@@ -4,14 +4,15 @@
 //! paravirtual one, a VM can be made and its kernel then hangs. What tells them apart is real hardware
 //! virtualisation: the processor's `vmx` or `svm` flag, or `kvm_intel` or `kvm_amd` loaded.
 
-use crate::config::{Config, VmmChoice};
+use super::program::{Program, WrongProgram};
+use banger_config::{Config, VmmChoice};
 use banger_firecracker::{Verdict, Version, judge};
 use banger_protocol::root_api::Acceleration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,18 +24,12 @@ const VERSION_LIMIT: Duration = Duration::from_secs(2);
 /// What this host offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
-    pub qemu: Option<PathBuf>,
-    pub vsock_backend: Option<PathBuf>,
-    pub firecracker: Option<Firecracker>,
+    pub qemu: Program,
+    pub vsock_backend: Program,
+    pub firecracker: Program,
+    /// `None` when there is none, or it does not run or does not say.
+    pub firecracker_version: Option<Version>,
     pub kvm: Kvm,
-}
-
-/// A Firecracker that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Firecracker {
-    pub path: PathBuf,
-    /// `None` when it does not run or does not say.
-    pub version: Option<Version>,
 }
 
 /// What was found out about KVM.
@@ -138,14 +133,19 @@ pub(crate) enum NoVmm {
     OldFirecracker { path: String, found: Version },
     #[error("{path} does not say which version of Firecracker it is")]
     StrangeFirecracker { path: String },
+    #[error(transparent)]
+    WrongProgram(#[from] WrongProgram),
 }
 
 impl NoVmm {
     pub(crate) fn hint(&self) -> String {
         match self {
-            Self::NoQemu => "install it: `sudo apt install qemu-system-x86` on Debian, `sudo dnf install qemu-system-x86-core` on Fedora, `sudo pacman -S qemu-system-x86` on Arch".to_owned(),
+            Self::NoQemu => format!("install it: {}", crate::packages::install("qemu-system-x86_64")),
             Self::NoVsockBackend => {
                 "install it: `cargo install vhost-device-vsock --version 0.3.0`".to_owned()
+            }
+            Self::WrongProgram(_) => {
+                "correct that line; without it, banger looks for the program by itself".to_owned()
             }
             Self::TooManyVcpus(_) => "let QEMU run it: `vmm = \"auto\"` in config.toml".to_owned(),
             Self::NoFirecracker | Self::OldFirecracker { .. } | Self::StrangeFirecracker { .. } => format!(
@@ -157,12 +157,22 @@ impl NoVmm {
 }
 
 /// The VMM for this host: Firecracker where there is one that KVM can carry, else QEMU. A VMM that the settings name
-/// is taken at their word: whether KVM serves Firecracker is then for Firecracker to say.
+/// is taken at their word: whether KVM serves Firecracker is then for Firecracker to say. So is a program they name.
 pub(crate) fn choose(host: &Host, choice: VmmChoice, vcpu: u32) -> Result<Vmm, NoVmm> {
     let carries_firecracker = host.kvm == Kvm::Usable && vcpu <= MOST_VCPUS_OF_FIRECRACKER;
     match choice {
-        VmmChoice::Auto if carries_firecracker && find_firecracker(host).is_ok() => Ok(Vmm::Firecracker),
-        VmmChoice::Auto | VmmChoice::Qemu => choose_qemu(host),
+        VmmChoice::Auto => {
+            let programs = [&host.firecracker, &host.qemu, &host.vsock_backend];
+            if let Some(wrong) = programs.into_iter().find_map(Program::wrong) {
+                return Err(wrong.clone().into());
+            }
+            match find_firecracker(host) {
+                Ok(_) if carries_firecracker => Ok(Vmm::Firecracker),
+                Err(error) if carries_firecracker && host.names_firecracker() => Err(error),
+                Ok(_) | Err(_) => choose_qemu(host),
+            }
+        }
+        VmmChoice::Qemu => choose_qemu(host),
         VmmChoice::Firecracker if vcpu > MOST_VCPUS_OF_FIRECRACKER => Err(NoVmm::TooManyVcpus(vcpu)),
         VmmChoice::Firecracker => find_firecracker(host).map(|_| Vmm::Firecracker),
     }
@@ -170,41 +180,48 @@ pub(crate) fn choose(host: &Host, choice: VmmChoice, vcpu: u32) -> Result<Vmm, N
 
 /// The Firecracker that could be used here, or what keeps it from that.
 pub(crate) fn find_firecracker(host: &Host) -> Result<(&Path, Version), NoVmm> {
-    let Some(Firecracker { path, version }) = &host.firecracker else { return Err(NoVmm::NoFirecracker) };
-    let shown = path.display().to_string();
-    match version {
+    let path = usable(&host.firecracker, NoVmm::NoFirecracker)?;
+    let shown = match &host.firecracker {
+        Program::Named { path, place } => format!("{} (`firecracker_bin` in {place})", path.display()),
+        Program::Found(_) | Program::Absent | Program::Wrong(_) => path.display().to_string(),
+    };
+    match host.firecracker_version {
         None => Err(NoVmm::StrangeFirecracker { path: shown }),
-        Some(found) if judge(*found) == Verdict::TooOld => {
-            Err(NoVmm::OldFirecracker { path: shown, found: *found })
-        }
-        Some(found) => Ok((path, *found)),
+        Some(found) if judge(found) == Verdict::TooOld => Err(NoVmm::OldFirecracker { path: shown, found }),
+        Some(found) => Ok((path, found)),
     }
 }
 
 fn choose_qemu(host: &Host) -> Result<Vmm, NoVmm> {
-    if host.qemu.is_none() {
-        return Err(NoVmm::NoQemu);
-    }
-    if host.vsock_backend.is_none() {
-        return Err(NoVmm::NoVsockBackend);
-    }
+    usable(&host.qemu, NoVmm::NoQemu)?;
+    usable(&host.vsock_backend, NoVmm::NoVsockBackend)?;
     let acceleration = if host.kvm == Kvm::Usable { Acceleration::Kvm } else { Acceleration::Tcg };
     Ok(Vmm::Qemu { acceleration })
+}
+
+fn usable(program: &Program, absent: NoVmm) -> Result<&Path, NoVmm> {
+    match (program.path(), program.wrong()) {
+        (_, Some(wrong)) => Err(wrong.clone().into()),
+        (path, None) => path.ok_or(absent),
+    }
 }
 
 impl Host {
     /// Looks for programs, those that are configured and then those beside our own first, and at the processor.
     pub(crate) fn look(config: &Config) -> Self {
-        let program = |configured: &Option<PathBuf>, name| {
-            configured.clone().filter(|path| path.is_file()).or_else(|| find(name))
-        };
-        let firecracker = program(&config.firecracker_bin, "firecracker");
+        let look = |key, named, name| Program::look(config, key, named, name);
+        let firecracker = look("firecracker_bin", config.firecracker_bin.as_ref(), "firecracker");
         Self {
-            qemu: program(&config.qemu_bin, "qemu-system-x86_64"),
-            vsock_backend: program(&config.vsock_backend_bin, "vhost-device-vsock"),
-            firecracker: firecracker.map(|path| Firecracker { version: ask_for_version(&path), path }),
+            qemu: look("qemu_bin", config.qemu_bin.as_ref(), "qemu-system-x86_64"),
+            vsock_backend: look("vsock_backend_bin", config.vsock_backend_bin.as_ref(), "vhost-device-vsock"),
+            firecracker_version: firecracker.path().and_then(ask_for_version),
+            firecracker,
             kvm: look_at_kvm(),
         }
+    }
+
+    fn names_firecracker(&self) -> bool {
+        matches!(self.firecracker, Program::Named { .. })
     }
 }
 
@@ -226,20 +243,6 @@ fn ask_for_version(firecracker: &Path) -> Option<Version> {
     let _ = child.kill();
     let _ = child.wait();
     Version::parse(&String::from_utf8_lossy(&said[..length])).ok()
-}
-
-/// A program beside this one, in banger's own folder, or in the PATH.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    beside
-        .into_iter()
-        .chain(std::iter::once(PathBuf::from("/usr/lib/banger")))
-        .chain(std::env::split_paths(&path))
-        .chain(["/usr/sbin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from))
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
 }
 
 fn look_at_kvm() -> Kvm {
@@ -277,15 +280,55 @@ fn has_virtualisation_flag(cpuinfo: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use banger_config::Machine;
+    use banger_protocol::local_paths::{Environment, LocalPaths};
     use std::io;
+    use std::path::PathBuf;
 
     fn host(kvm: Kvm) -> Host {
-        Host { qemu: Some("/q".into()), vsock_backend: Some("/v".into()), firecracker: None, kvm }
+        Host {
+            qemu: Program::Found("/q".into()),
+            vsock_backend: Program::Found("/v".into()),
+            firecracker: Program::Absent,
+            firecracker_version: None,
+            kvm,
+        }
     }
 
     fn with_firecracker(kvm: Kvm, version: &str) -> Host {
-        let version = Version::parse(&format!("Firecracker v{version}")).ok();
-        Host { firecracker: Some(Firecracker { path: "/f".into(), version }), ..host(kvm) }
+        let firecracker_version = Version::parse(&format!("Firecracker v{version}")).ok();
+        Host { firecracker: Program::Found("/f".into()), firecracker_version, ..host(kvm) }
+    }
+
+    #[test]
+    fn a_program_that_the_settings_name_is_not_passed_over() {
+        let wrong = |key: &str| {
+            let text = format!("\n{key} = \"/no/such/program\"");
+            let config = Config::parse(&text, &paths(), &Machine::look()).unwrap();
+            Host { kvm: Kvm::Usable, ..Host::look(&config) }
+        };
+        for key in ["firecracker_bin", "qemu_bin", "vsock_backend_bin"] {
+            let host = wrong(key);
+            let said = choose(&host, VmmChoice::Auto, 1).unwrap_err().to_string();
+            let place = "config.toml:2 names /no/such/program, which does not exist";
+            assert!(said.starts_with(&format!("`{key}` in ")) && said.ends_with(place), "{said}");
+        }
+        let of_another_vmm = wrong("firecracker_bin");
+        assert!(!matches!(choose(&of_another_vmm, VmmChoice::Qemu, 1), Err(NoVmm::WrongProgram(_))));
+
+        let path = "/f".into();
+        let named = |version| Host {
+            firecracker: Program::Named { path: PathBuf::clone(&path), place: "/c:3".to_owned() },
+            ..with_firecracker(Kvm::Usable, version)
+        };
+        let said = choose(&named("1.7.0"), VmmChoice::Auto, 1).unwrap_err().to_string();
+        assert!(said.contains("`firecracker_bin` in /c:3"), "{said}");
+        assert_eq!(choose(&named("1.16.1"), VmmChoice::Auto, 1), Ok(Vmm::Firecracker));
+    }
+
+    fn paths() -> LocalPaths {
+        let home = Some(std::ffi::OsStr::new("/home/ada"));
+        LocalPaths::find(&Environment { home, ..Environment::default() }).unwrap()
     }
 
     #[test]
@@ -376,9 +419,12 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named() {
-        assert_eq!(choose(&Host { qemu: None, ..host(Kvm::Usable) }, VmmChoice::Auto, 2), Err(NoVmm::NoQemu));
         assert_eq!(
-            choose(&Host { vsock_backend: None, ..host(Kvm::Usable) }, VmmChoice::Auto, 2),
+            choose(&Host { qemu: Program::Absent, ..host(Kvm::Usable) }, VmmChoice::Auto, 2),
+            Err(NoVmm::NoQemu)
+        );
+        assert_eq!(
+            choose(&Host { vsock_backend: Program::Absent, ..host(Kvm::Usable) }, VmmChoice::Auto, 2),
             Err(NoVmm::NoVsockBackend)
         );
     }

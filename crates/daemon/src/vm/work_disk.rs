@@ -10,7 +10,7 @@
 //! with the VM, and renamed when it is complete.
 
 use crate::clone::{CloneError, clone_file, hint_for};
-use crate::vm::vmm::find;
+use crate::vm::program::find;
 use banger_protocol::root_api::DiskRole;
 use banger_protocol::size::ByteSize;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! One connection of the host: the socket's greeting, then the agent's one request.
 
+use super::agent;
 use super::copy;
-use super::exec;
 use super::phase::Phase;
 use super::{Guest, Order};
 use crate::behaviour::{Answers, Sync};
@@ -79,8 +79,9 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
                 guest.order(Order::Panic);
                 Ok(())
             }
-            _ => exec::run(stream, exec, &guest.hold),
+            _ => agent::execute(stream, guest, exec),
         },
+        Request::Session(request) => agent::session(stream, guest, request),
         Request::Dial { port: ECHO } => {
             frame::write(stream, Kind::Started, &[])?;
             io::copy(&mut stream.try_clone()?, stream).map(drop)
@@ -134,6 +135,7 @@ fn lie(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
         | Request::WaitUsable
         | Request::Dial { .. }
         | Request::Ports
+        | Request::Session(_)
         | Request::CopyIn { .. } => stream.write_all(&[99, 0, 0, 0, 0]),
         // An answer to something else.
         Request::Sync => frame::write_json(stream, Kind::Exit, &7),

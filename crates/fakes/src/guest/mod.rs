@@ -5,17 +5,18 @@
 //! ```
 //!
 //! The guest is a few threads of this process: one that boots and tells the host ([`boot`]), one for each connection
-//! of the host ([`connection`]). Commands are real ones, run with what the helper left this process ([`exec`]); they
-//! keep its environment, by which the helper finds and ends them with the machine, as a real one's end with it.
+//! of the host ([`connection`]). Commands are real ones, run by the agent's own code with what the helper left this
+//! process ([`agent`]); they keep its environment, by which the helper finds and ends them with the machine, as a real one's end with it.
 
+mod agent;
 mod boot;
 mod connection;
 mod copy;
-mod exec;
 mod hold;
 mod phase;
 
 use crate::behaviour::{Behaviour, BehaviourError};
+use banger_guest_agent::session::Sessions;
 use banger_protocol::root_api::DiskRole;
 use hold::Hold;
 use phase::{Phase, Phases};
@@ -94,6 +95,7 @@ pub(crate) struct Guest {
     boot_id: String,
     phases: Phases,
     hold: Arc<Hold>,
+    sessions: Sessions,
     /// The VMM's end of the machine.
     machine: UnixStream,
     /// Whether somebody talked to it while its VMM stood still, after which a real one's vsock may be dead for good.
@@ -113,6 +115,7 @@ impl Guest {
             boot_id: new_boot_id(),
             phases: Phases::new(Phase::Booting),
             hold: Arc::default(),
+            sessions: Sessions::default(),
             machine,
             is_deaf: AtomicBool::new(false),
         });

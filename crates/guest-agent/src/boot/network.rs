@@ -1,4 +1,4 @@
-//! What the image's own network services are told, so that they leave the guest's address alone.
+//! What the image's own network services are told, so that they leave the guest's address alone and know who knows names.
 //!
 //! The address is there before any of them starts. A common `DHCP=yes` file for every interface would make
 //! networkd take it away again; ifupdown and NetworkManager would ask a DHCP server that does not exist and hold
@@ -20,6 +20,9 @@ After=sysinit.target systemd-tmpfiles-setup.service
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/run/banger/agent ";
+
+/// The domain that all guests are in.
+const DOMAIN: &str = "vm";
 
 #[derive(Debug, PartialEq, Eq)]
 struct RunFile {
@@ -73,10 +76,13 @@ fn files(network: Option<&GuestNetwork>, init: ImageInit) -> Vec<RunFile> {
     files
 }
 
+/// The domain is searched, so that the other guests are known by their bare names, and none of it is signed: a resolved
+/// that insists on signatures would believe nothing about it.
 fn networkd(network: &GuestNetwork) -> String {
     let GuestNetwork { address, prefix, gateway } = network;
     format!(
-        "[Match]\nName={INTERFACE}\n\n[Network]\nAddress={address}/{prefix}\nGateway={gateway}\nDHCP=no\n\
+        "[Match]\nName={INTERFACE}\n\n[Network]\nAddress={address}/{prefix}\nGateway={gateway}\nDNS={gateway}\n\
+         Domains={DOMAIN}\nDNSSECNegativeTrustAnchors={DOMAIN}\nLLMNR=no\nMulticastDNS=no\nDHCP=no\n\
          LinkLocalAddressing=no\nIPv6AcceptRA=no\nKeepConfiguration=yes\n"
     )
 }
@@ -94,8 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn networkd_is_given_the_same_address_and_told_to_keep_it() {
-        let expected = "[Match]\nName=eth0\n\n[Network]\nAddress=172.16.0.2/24\nGateway=172.16.0.1\nDHCP=no\n\
+    fn networkd_is_given_the_same_address_and_resolver_and_told_to_keep_them() {
+        let expected = "[Match]\nName=eth0\n\n[Network]\nAddress=172.16.0.2/24\nGateway=172.16.0.1\nDNS=172.16.0.1\n\
+                        Domains=vm\nDNSSECNegativeTrustAnchors=vm\nLLMNR=no\nMulticastDNS=no\nDHCP=no\n\
                         LinkLocalAddressing=no\nIPv6AcceptRA=no\nKeepConfiguration=yes\n";
         assert_eq!(networkd(&network()), expected);
     }

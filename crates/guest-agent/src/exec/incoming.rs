@@ -4,17 +4,17 @@ use banger_protocol::guest_api::frame::{self, Frame, MAX_PAYLOAD, ReadFrameError
 
 /// What came from the host and is not a whole frame yet.
 #[derive(Debug, Default)]
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     bytes: Vec<u8>,
 }
 
 impl Incoming {
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The next whole frame.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, ReadFrameError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, ReadFrameError> {
         let Some(header) = self.bytes.first_chunk::<5>() else { return Ok(None) };
         let [_, a, b, c, d] = *header;
         let length = u32::from_le_bytes([a, b, c, d]);

@@ -2,18 +2,19 @@
 //!
 //! [`run`] owns one connection from the moment its request was read until the last frame is written. It decides
 //! who the command runs as ([`users`]), what its environment is ([`environment`]) and which file is executed
-//! ([`program`]), starts it ([`spawn`]) and then moves bytes ([`session`]).
+//! ([`program`]), starts it ([`spawn`]) and then moves bytes ([`exchange`]).
 //!
-//! A session is one thread around one `poll`, with every descriptor non-blocking. So nothing can get stuck behind
+//! An exchange is one thread around one `poll`, with every descriptor non-blocking. So nothing can get stuck behind
 //! anything else: a signal arrives while input is not read, an exit is seen while a grandchild still holds the
 //! output, and a host that went away is noticed at once.
 
+pub(crate) mod ended;
 mod environment;
-mod incoming;
+mod exchange;
+pub(crate) mod incoming;
 mod program;
-mod reaper;
-mod session;
-mod spawn;
+pub(crate) mod reaper;
+pub(crate) mod spawn;
 mod users;
 
 use crate::causes::with_causes;
@@ -29,10 +30,10 @@ use std::io;
 /// away: the command's process group gets SIGHUP.
 pub fn run(connection: OwnedFd, exec: &Exec, image: &ImageConfig) -> io::Result<()> {
     let mut connection = std::fs::File::from(connection);
-    match spawn::start(exec, image) {
+    match spawn::start(exec, image, None) {
         Ok(running) => {
             frame::write(&mut connection, frame::Kind::Started, &[])?;
-            session::run(connection.into(), running)
+            exchange::run(connection.into(), running)
         }
         Err(refusal) => {
             let exit = Exit::NotStarted { code: refusal.shell_code(), reason: with_causes(&refusal) };

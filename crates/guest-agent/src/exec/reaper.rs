@@ -21,35 +21,73 @@ use std::thread;
 static REAPER: LazyLock<Reaper> = LazyLock::new(Reaper::begin);
 
 const STACK: usize = 64 * 1024;
+const KILL: u8 = 9;
 
 struct Reaper {
-    started: Mutex<HashMap<i32, Sender<Exit>>>,
+    started: Mutex<Started>,
     /// Signalled at every start; waited for while there is no child at all.
     some: Condvar,
 }
 
+/// The children that somebody wants to hear about, by pid.
+#[derive(Default)]
+struct Started {
+    children: HashMap<i32, Entry>,
+    /// How many there have been; a number that no two of them share, as two may a pid.
+    count: u64,
+}
+
+struct Entry {
+    number: u64,
+    exit: Sender<Exit>,
+    /// Whether what is left of its process group is killed when it ends.
+    takes_its_group: bool,
+}
+
 /// A command that was started. Dropping it forgets it: it runs on and is collected like an orphan.
 #[derive(Debug)]
-pub(super) struct Child {
-    pid: Pid,
+pub(crate) struct Child {
+    pub(crate) group: Group,
     /// Readable once the process ended.
-    pub(super) ended: OwnedFd,
+    pub(crate) ended: OwnedFd,
     exit: Receiver<Exit>,
+}
+
+/// The process group that a child leads. Nothing here acts on it any more once the child was collected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    pid: Pid,
+    number: u64,
 }
 
 impl Child {
     /// How it ended; blocks until it has.
-    pub(super) fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         self.exit.recv().expect("a child stays in the table until its exit was sent")
     }
+}
 
-    /// Sends `signal` to the process group the child leads, if it still lives.
-    pub(super) fn signal_group(&self, signal: u8) {
-        let table = REAPER.table();
-        if table.contains_key(&self.pid.as_raw_nonzero().get()) {
+impl Group {
+    pub(crate) fn pid(self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(crate) fn signal(self, signal: u8) {
+        self.act(|_| {
             // A number that is no signal, or a group that just emptied, changes nothing.
             let _ = signals::kill_group(self.pid, signal);
-        }
+        });
+    }
+
+    /// From now on, whatever is left of the group when the child ends is killed.
+    pub(crate) fn ends_with_its_leader(self) {
+        self.act(|entry| entry.takes_its_group = true);
+    }
+
+    fn act(self, action: impl FnOnce(&mut Entry)) {
+        let mut table = REAPER.table();
+        let entry = table.children.get_mut(&self.pid.as_raw_nonzero().get());
+        entry.filter(|entry| entry.number == self.number).map(action);
     }
 }
 
@@ -59,11 +97,14 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     let pid = command.spawn()?.id();
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid is a positive i32");
     let (sender, exit) = channel();
-    table.insert(pid.as_raw_nonzero().get(), sender);
+    table.count += 1;
+    let group = Group { pid, number: table.count };
+    let entry = Entry { number: group.number, exit: sender, takes_its_group: false };
+    table.children.insert(pid.as_raw_nonzero().get(), entry);
     REAPER.some.notify_one();
     // Nothing collects while the table is held, so this is still the same process.
     let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Child { pid, ended, exit })
+    Ok(Child { group, ended, exit })
 }
 
 impl Reaper {
@@ -76,7 +117,7 @@ impl Reaper {
         Self { started: Mutex::default(), some: Condvar::new() }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<i32, Sender<Exit>>> {
+    fn table(&self) -> MutexGuard<'_, Started> {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,15 +126,21 @@ impl Reaper {
             // Only looks: collecting happens under the lock.
             let waited = rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let mut table = self.table();
-            if matches!(waited, Err(Errno::CHILD)) && table.is_empty() {
+            if matches!(waited, Err(Errno::CHILD)) && table.children.is_empty() {
                 drop(self.some.wait(table).unwrap_or_else(PoisonError::into_inner));
                 continue;
             }
-            while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-                if let Some(sender) = table.remove(&pid.as_raw_nonzero().get()) {
-                    // Nobody listens any more when the host went away.
-                    let _ = sender.send(exit_of(status));
+            while let Some(pid) = signals::dead_child() {
+                let entry = table.children.remove(&pid.as_raw_nonzero().get());
+                if entry.as_ref().is_some_and(|entry| entry.takes_its_group) {
+                    // Not collected yet, its pid is still nobody else's, nor is its group's.
+                    let _ = signals::kill_group(pid, KILL);
                 }
+                let Ok(Some((_, status))) = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG) else {
+                    break;
+                };
+                // Nobody listens any more when the host went away.
+                entry.map(|entry| entry.exit.send(exit_of(status)));
             }
         }
     }

@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 
 /// Why a command was not started.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StartError {
+pub(crate) enum StartError {
     #[error("no user {0:?} in the guest")]
     NoUser(String),
     #[error(transparent)]
@@ -37,7 +37,7 @@ pub(super) enum StartError {
 
 impl StartError {
     /// What a shell would answer.
-    pub(super) fn shell_code(&self) -> u8 {
+    pub(crate) fn shell_code(&self) -> u8 {
         match self {
             Self::Program(FindError::NotFound(_)) => 127,
             Self::Program(FindError::NotExecutable(_))
@@ -52,20 +52,25 @@ impl StartError {
 
 /// A command that runs, and this side of its descriptors.
 #[derive(Debug)]
-pub(super) struct Running {
-    pub(super) child: Child,
-    pub(super) io: Descriptors,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) io: Descriptors,
 }
 
 /// This side's ends, all non-blocking.
 #[derive(Debug)]
-pub(super) enum Descriptors {
+pub(crate) enum Descriptors {
     Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
     Terminal(OwnedFd),
 }
 
-/// Starts `exec`; what it does not say, the image says.
-pub(super) fn start(exec: &Exec, image: &ImageConfig) -> Result<Running, StartError> {
+/// Starts `exec`, as a member of the control group with this `cgroup.procs` if there is one; what it does not say, the
+/// image says.
+pub(crate) fn start(
+    exec: &Exec,
+    image: &ImageConfig,
+    cgroup: Option<OwnedFd>,
+) -> Result<Running, StartError> {
     let name = exec.user.as_deref().or(image.user.as_deref()).unwrap_or("root");
     let user = users::find(Path::new("/etc"), name).ok_or_else(|| StartError::NoUser(name.to_owned()))?;
     let term = exec.terminal.as_ref().map(|terminal| terminal.term.as_str());
@@ -100,6 +105,7 @@ pub(super) fn start(exec: &Exec, image: &ImageConfig) -> Result<Running, StartEr
         // A home may be a directory its owner cannot enter; a directory that was asked for must be.
         fallback: exec.cwd.is_none().then(|| c"/".to_owned()),
         terminal: exec.terminal.is_some(),
+        cgroup,
     };
     child::arrange(&mut command, identity);
     let child = reaper::spawn(&mut command)
@@ -154,7 +160,7 @@ fn on_terminal(command: &mut Command, terminal: &Terminal) -> io::Result<Descrip
 }
 
 /// Tells a terminal, and whoever runs on it, its size.
-pub(super) fn resize(terminal: &OwnedFd, size: WindowSize) -> io::Result<()> {
+pub(crate) fn resize(terminal: &OwnedFd, size: WindowSize) -> io::Result<()> {
     let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(rustix::termios::tcsetwinsize(terminal, size)?)
 }

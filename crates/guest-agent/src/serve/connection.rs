@@ -4,6 +4,7 @@
 
 use super::usable::Gate;
 use super::{copy, dial, notice, ports};
+use crate::session::Sessions;
 use crate::{exec, image};
 use banger_protocol::VERSION;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
@@ -19,12 +20,12 @@ use std::time::Duration;
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// Reads the request and answers it.
-pub(super) fn serve(stream: OwnedFd, gate: &Gate) {
+pub(super) fn serve(stream: OwnedFd, gate: &Gate, sessions: &Sessions) {
     let mut stream = File::from(stream);
     match read_request(&mut stream) {
         Ok(Some(request)) => {
             // A connection that breaks has nobody left to tell.
-            let _ = answer(stream, &request, gate);
+            let _ = answer(stream, &request, gate, sessions);
         }
         Ok(None) => {}
         Err(message) => refuse(stream.into(), &message),
@@ -47,7 +48,7 @@ fn read_request(stream: &mut File) -> Result<Option<Request>, String> {
     serde_json::from_slice(&first.payload).map(Some).map_err(|e| format!("not a request: {e}"))
 }
 
-fn answer(mut stream: File, request: &Request, gate: &Gate) -> io::Result<()> {
+fn answer(mut stream: File, request: &Request, gate: &Gate, sessions: &Sessions) -> io::Result<()> {
     match request {
         Request::Health => frame::write_json(&mut stream, Kind::Reply, &health(gate)),
         Request::WaitUsable => {
@@ -61,6 +62,7 @@ fn answer(mut stream: File, request: &Request, gate: &Gate) -> io::Result<()> {
         Request::CopyOut { path } => copy::out(stream, path),
         Request::CopyIn { path, name } => copy::r#in(stream, path, name.as_deref()),
         Request::Ports => frame::write_json(&mut stream, Kind::Reply, &ports::listeners()),
+        Request::Session(request) => sessions.serve(stream.into(), request),
         Request::Sync => {
             rustix::fs::sync();
             frame::write_json(&mut stream, Kind::Reply, &())
@@ -96,7 +98,7 @@ mod tests {
     fn ask(request: &str) -> UnixStream {
         let (mut host, guest) = UnixStream::pair().unwrap();
         host.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        thread::spawn(move || serve(guest.into(), &Gate::new(Usable::Now)));
+        thread::spawn(move || serve(guest.into(), &Gate::new(Usable::Now), &Sessions::default()));
         frame::write(&mut host, Kind::Request, request.as_bytes()).unwrap();
         host
     }
@@ -128,7 +130,7 @@ mod tests {
             assert!(failure["message"].as_str().unwrap().starts_with("not a request"), "{failure}");
         }
         let (mut host, guest) = UnixStream::pair().unwrap();
-        thread::spawn(move || serve(guest.into(), &Gate::new(Usable::Now)));
+        thread::spawn(move || serve(guest.into(), &Gate::new(Usable::Now), &Sessions::default()));
         frame::write(&mut host, Kind::Stdin, b"x").unwrap();
         assert_eq!(only_answer(host).0, Kind::Error);
     }
@@ -160,7 +162,7 @@ mod tests {
         let (mut host, guest) = UnixStream::pair().unwrap();
         let (ended, end) = std::sync::mpsc::channel();
         thread::spawn(move || {
-            serve(guest.into(), &Gate::new(Usable::Now));
+            serve(guest.into(), &Gate::new(Usable::Now), &Sessions::default());
             ended.send(()).unwrap();
         });
         frame::write(&mut host, Kind::Request, format!(r#"{{"dial":{{"port":{port}}}}}"#).as_bytes())
@@ -197,7 +199,7 @@ mod tests {
             let (mut host, guest) = UnixStream::pair().unwrap();
             host.write_all(&bytes).unwrap();
             host.shutdown(Shutdown::Write).unwrap();
-            serve(guest.into(), &Gate::new(Usable::Now));
+            serve(guest.into(), &Gate::new(Usable::Now), &Sessions::default());
         }
     }
 }

@@ -17,10 +17,12 @@ pub(crate) use notice::send_boot_failed;
 pub use usable::{MarkError, Usable, mark_usable};
 
 use crate::deadline;
+use crate::session::Sessions;
 use crate::sys::{self, signals};
 use banger_protocol::guest_api::{AGENT_PORT, HOST_CID};
 use rustix::process::{Resource, Rlimit};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -37,8 +39,12 @@ pub const UNTIL_MARKED: &str = "until-marked";
 /// The folder in `/run` that is the agent's.
 pub(crate) const FOLDER: &str = "/run/banger";
 
-/// The agent's own group in the unified hierarchy, so that no service manager takes it for a part of a service.
+/// The agent's own group in the unified hierarchy, so that no service manager takes it for a part of a service. Sessions
+/// have theirs in it.
 const CGROUP: &str = "/sys/fs/cgroup/banger";
+
+/// Where the output of sessions is kept, on the root disk rather than in memory.
+const OUTPUTS: [&str; 2] = ["/var/lib/banger", FOLDER];
 
 const MOST_CONNECTIONS: usize = 512;
 const STACK: usize = 128 * 1024;
@@ -69,10 +75,11 @@ pub fn run(usable: Usable) -> Result<(), ServeError> {
     let gate = Arc::new(Gate::new(usable));
     let for_notices = Arc::clone(&gate);
     start("notices", move || notice::tell_host(&for_notices)).map_err(ServeError::Thread)?;
+    let sessions = Arc::new(Sessions::new(OUTPUTS.map(PathBuf::from).into(), Some(CGROUP.into())));
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         match listener.accept() {
-            Ok((stream, peer)) if peer.cid() == HOST_CID => accept(stream, &gate, &open),
+            Ok((stream, peer)) if peer.cid() == HOST_CID => accept(stream, &gate, &sessions, &open),
             Ok(_) => {}
             Err(e) if passes(&e) => {}
             Err(e) => return Err(ServeError::Accept(e)),
@@ -80,16 +87,16 @@ pub fn run(usable: Usable) -> Result<(), ServeError> {
     }
 }
 
-fn accept(stream: VsockStream, gate: &Arc<Gate>, open: &Arc<AtomicUsize>) {
+fn accept(stream: VsockStream, gate: &Arc<Gate>, sessions: &Arc<Sessions>, open: &Arc<AtomicUsize>) {
     if open.load(Ordering::Relaxed) >= MOST_CONNECTIONS {
         connection::refuse(stream.into(), "too many connections at once");
         return;
     }
     let place = Place::take(open);
-    let gate = Arc::clone(gate);
+    let (gate, sessions) = (Arc::clone(gate), Arc::clone(sessions));
     // Without a thread the connection closes, which is all that can be said.
     let _ = start("connection", move || {
-        connection::serve(stream.into(), &gate);
+        connection::serve(stream.into(), &gate, &sessions);
         drop(place);
     });
 }

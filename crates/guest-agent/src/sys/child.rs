@@ -1,5 +1,7 @@
 //! What a command's process does to itself between fork and exec.
 
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use std::ffi::CString;
 use std::io;
@@ -18,6 +20,8 @@ pub(crate) struct Become {
     pub(crate) fallback: Option<CString>,
     /// Whether standard input is the terminal this process is to control.
     pub(crate) terminal: bool,
+    /// The `cgroup.procs` of the group to be in.
+    pub(crate) cgroup: Option<OwnedFd>,
 }
 
 /// Has `command` do what `identity` says before it executes its program.
@@ -34,16 +38,28 @@ impl Become {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
         like_a_login();
-        // These three change the calling thread only, and a forked child has one.
-        if rustix::process::geteuid().is_root() {
-            rustix::thread::set_thread_groups(&self.groups)?;
+        if let Some(cgroup) = &self.cgroup {
+            // Outside of it the command runs as well; what it leaves behind is then found by its process group only.
+            let _ = rustix::io::write(cgroup, b"0");
         }
-        rustix::thread::set_thread_res_gid(self.gid, self.gid, self.gid)?;
-        rustix::thread::set_thread_res_uid(self.uid, self.uid, self.uid)?;
+        match self.change_identity() {
+            // An agent without privileges runs commands as who it is itself.
+            Err(Errno::PERM) if rustix::process::geteuid() == self.uid => {}
+            outcome => outcome?,
+        }
         match (rustix::process::chdir(self.directory.as_c_str()), &self.fallback) {
             (Err(_), Some(fallback)) => Ok(rustix::process::chdir(fallback.as_c_str())?),
             (outcome, _) => Ok(outcome?),
         }
+    }
+
+    /// These three change the calling thread only, and a forked child has one.
+    fn change_identity(&self) -> rustix::io::Result<()> {
+        if rustix::process::geteuid().is_root() {
+            rustix::thread::set_thread_groups(&self.groups)?;
+        }
+        rustix::thread::set_thread_res_gid(self.gid, self.gid, self.gid)?;
+        rustix::thread::set_thread_res_uid(self.uid, self.uid, self.uid)
     }
 }
 

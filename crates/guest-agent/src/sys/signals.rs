@@ -20,6 +20,20 @@ pub(crate) fn kill_group(group: Pid, signal: u8) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A child that has ended and was not collected; it stays so until it is waited for by its pid.
+pub(crate) fn dead_child() -> Option<Pid> {
+    let mut about = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `about` is as large as waitid writes; zeroed it is valid, and is what waitid leaves when there is nobody.
+    let (result, about) = unsafe {
+        let result = libc::waitid(libc::P_ALL, 0, about.as_mut_ptr(), how);
+        (result, about.assume_init())
+    };
+    // SAFETY: waitid fills in the fields of SIGCHLD; without a child they are zero.
+    let pid = unsafe { about.si_pid() };
+    if result == 0 { Pid::from_raw(pid) } else { None }
+}
+
 /// Sends `signal` to every process but this one; only PID 1 has a use for it.
 pub(crate) fn kill_all(signal: libc::c_int) {
     // SAFETY: kill takes two integers.

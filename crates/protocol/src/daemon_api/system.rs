@@ -72,6 +72,31 @@ pub struct Doctor {}
 #[serde(deny_unknown_fields)]
 pub struct DoctorReport {
     pub rows: Vec<DoctorRow>,
+    /// Every setting as it is in force.
+    pub settings: Vec<SettingRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingRow {
+    /// As it is written in `config.toml`, behind its table's name if it is in one.
+    pub key: String,
+    /// `None` where nothing was chosen, by anybody.
+    pub value: Option<String>,
+    pub source: SettingSource,
+    /// The line of `config.toml`, if the value is from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+}
+
+/// Who chose a setting's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettingSource {
+    Config,
+    /// What was found on this machine.
+    Host,
+    BuiltIn,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

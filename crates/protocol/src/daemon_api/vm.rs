@@ -25,6 +25,9 @@ pub struct Create {
     /// Of the work disk, which is the guest's `/root`.
     #[serde(default)]
     pub disk_size: Option<ByteSize>,
+    /// Whether it reaches the world: public addresses, by way of the host.
+    #[serde(default)]
+    pub nat: bool,
     /// Delete the VM when the connection that asked for it ends, once it is up. While it is still coming up,
     /// the end of the connection removes it; a VM that failed to come up is kept with its log.
     #[serde(default)]
@@ -49,6 +52,8 @@ pub struct Check {
     pub memory: Option<ByteSize>,
     #[serde(default)]
     pub disk_size: Option<ByteSize>,
+    #[serde(default)]
+    pub nat: Option<bool>,
 }
 
 /// Nothing speaks against it.
@@ -134,6 +139,9 @@ pub struct Set {
     pub vcpu: Option<u32>,
     #[serde(default)]
     pub memory: Option<ByteSize>,
+    /// Of a running VM too.
+    #[serde(default)]
+    pub nat: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +179,8 @@ pub struct VmView {
     pub memory: ByteSize,
     /// Bytes of the work disk.
     pub disk_size: ByteSize,
+    /// Whether it reaches the world.
+    pub nat: bool,
     /// RFC 3339, UTC.
     pub created: String,
     /// Whether it goes with the connection that asked for it.
@@ -251,6 +261,9 @@ pub struct VmStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunningStats {
+    /// Of one processor, lately; `None` when it has not run long enough to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u64>,
     /// Processor time of its VMM so far.
     pub cpu_ms: u64,
     /// What of its VMM is in the host's memory, the guest's own included, in bytes.

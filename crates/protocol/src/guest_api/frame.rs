@@ -36,6 +36,12 @@ pub enum Kind {
     Reply = 21,
     /// Guest → host: [`Failure`] as JSON; the last frame.
     Error = 22,
+    /// Guest → host: one of several answers, as JSON; `Reply` follows the last of them.
+    Item = 23,
+    /// Guest → host: this many bytes (u64, little endian) of output are kept no longer; what follows comes after them.
+    Dropped = 24,
+    /// Guest → host: [`super::session::Refusal`] as JSON; the last frame.
+    Refused = 25,
     /// Either way: a file, folder or link of a copy; `banger-copy` knows the form.
     Entry = 32,
     /// Either way: the next bytes of the file that the last `Entry` announced.
@@ -68,6 +74,9 @@ impl Kind {
             20 => Self::Exit,
             21 => Self::Reply,
             22 => Self::Error,
+            23 => Self::Item,
+            24 => Self::Dropped,
+            25 => Self::Refused,
             32 => Self::Entry,
             33 => Self::Data,
             34 => Self::Hole,

@@ -8,6 +8,7 @@
 
 pub mod config_drive;
 pub mod frame;
+pub mod session;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub enum Request {
     /// Take a copy, which the host sends after this, and lay it at `path`: below it as `name` if there is a folder,
     /// else under that very path. Answered with one `Reply` frame holding [`Copied`].
     CopyIn { path: String, name: Option<String> },
+    /// Something about commands that outlive the connection; see [`session`].
+    Session(session::Request),
     /// Write everything to the disks. Answered with one `Reply` frame holding `null`.
     Sync,
 }

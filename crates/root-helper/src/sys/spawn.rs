@@ -12,7 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A program and everything it will have.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub(crate) fn fork(launch: &Launch<'_>) -> io::Result<Waiting> {
     };
     let usual = [launch.stdin, launch.stdout, launch.stderr];
     let numbered: Vec<RawFd> = usual.iter().chain(launch.descriptors).map(|fd| fd.as_raw_fd()).collect();
-    let forking = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let forking = making_a_child();
     let (control, childs_end) = UnixStream::pair()?;
     let plan = Plan {
         launch,
@@ -107,7 +107,17 @@ pub(crate) fn fork(launch: &Launch<'_>) -> io::Result<Waiting> {
 /// A child has copies of what was open, until its exec: of other conversations too, whose ends it keeps from being
 /// seen. In this way it has the helper's end of older ones and none of younger ones, so no two children can wait
 /// for each other when the helper is gone; and it has nobody's child's end, so nobody waits for it to execute.
-static FORKING: Mutex<()> = Mutex::new(());
+static FORKING: RwLock<()> = RwLock::new(());
+
+/// To be held while a child is made by others than [`fork`].
+pub(crate) fn making_a_child() -> RwLockWriteGuard<'static, ()> {
+    FORKING.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As long as this is held no child is made: what is opened and closed meanwhile, nobody has a copy of.
+pub(crate) fn without_children() -> RwLockReadGuard<'static, ()> {
+    FORKING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Waiting {
     /// Lets the child become its program, and waits until it has or has failed to.

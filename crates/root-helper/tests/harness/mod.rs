@@ -8,11 +8,15 @@
     reason = "the harness starts the programs under test and the host's tools"
 )]
 
+pub(crate) mod frame;
+pub(crate) mod wire;
+
 use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{ProcessIdentity, ProcessStart, Program, Version, VersionReply};
+use banger_protocol::root_api::{ProcessIdentity, ProcessStart, Program, TapCreate, Version, VersionReply};
 use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, RpcError};
 use std::fs::{File, Permissions};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -42,6 +46,16 @@ pub(crate) struct Start {
     pub(crate) qemu: Option<PathBuf>,
     pub(crate) vsock_backend: Option<PathBuf>,
     pub(crate) join: Option<ProcessIdentity>,
+    pub(crate) nft: Nft,
+}
+
+/// Which nft a helper is told of.
+#[derive(Default)]
+pub(crate) enum Nft {
+    #[default]
+    Hosts,
+    None,
+    Other(PathBuf),
 }
 
 impl Start {
@@ -61,7 +75,14 @@ impl Start {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bangerd-root"));
         command.args(["--local", "--bridge", "br-banger", "--address", "172.16.0.1/24"]);
         command.arg("--socket").arg(folder.join("root.sock"));
-        for (option, program) in [("--qemu", &self.qemu), ("--vsock-backend", &self.vsock_backend)] {
+        let nft = match &self.nft {
+            Nft::Hosts => Some(find("nft")),
+            Nft::None => None,
+            Nft::Other(path) => Some(path.clone()),
+        };
+        for (option, program) in
+            [("--qemu", &self.qemu), ("--vsock-backend", &self.vsock_backend), ("--nft", &nft)]
+        {
             if let Some(program) = program {
                 command.arg(option).arg(program);
             }
@@ -169,6 +190,18 @@ impl Vm {
         until(&format!("`{word}` is printed"), || read().contains(word));
         read()
     }
+}
+
+/// A tap for a guest without NAT, the last part of whose address is given.
+pub(crate) fn tap(vm: &VmId, last: u8) -> TapCreate {
+    TapCreate { vm: vm.clone(), address: Ipv4Addr::new(172, 16, 0, last), nat: false }
+}
+
+/// One of the host's tools by its absolute path.
+pub(crate) fn find(program: &str) -> PathBuf {
+    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(|folder| Path::new(folder).join(program));
+    let found = folders.into_iter().find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("`{program}` is missing: `cargo xtask setup` installs it"))
 }
 
 /// Writes a program that VMs can be started with.

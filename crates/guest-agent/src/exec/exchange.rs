@@ -6,26 +6,23 @@
 //!            └────────┴──(host gone: SIGHUP to the group)──▶ over                  Exit sent, over
 //! ```
 //!
-//! What must stay true: `Exit` is the last frame and comes after everything the command itself wrote. A
-//! background process that keeps the output open does not hold it up: the pipe is read until nothing has come
-//! for [`QUIET`], and for no longer than [`LONGEST_DRAIN`] when such a process keeps writing.
+//! What must stay true: `Exit` is the last frame and comes after everything the command itself wrote.
 //!
 //! Memory is bounded on both sides: input by the protocol's window, output by not reading more than
 //! [`MOST_UNSENT`] ahead of the host.
 
+use super::ended::{Ended, timespec};
 use super::incoming::Incoming;
 use super::reaper::Child;
 use super::spawn::{self, Descriptors, Running};
 use banger_protocol::guest_api::frame::{self, Failure, Frame, Kind};
 use banger_protocol::guest_api::{Exit, STDIN_WINDOW, WindowSize};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const QUIET: Duration = Duration::from_millis(100);
-const LONGEST_DRAIN: Duration = Duration::from_millis(500);
 /// How long a command that was hung up on may still write.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const MOST_UNSENT: usize = 128 * 1024;
@@ -34,7 +31,7 @@ const HANGUP: u8 = 1;
 /// Control-D: how a terminal says that there is no more input.
 const END_OF_INPUT: u8 = 4;
 
-struct Session {
+struct Exchange {
     host: OwnedFd,
     incoming: Incoming,
     unsent: Vec<u8>,
@@ -56,13 +53,7 @@ struct Input {
     complete: bool,
 }
 
-struct Ended {
-    exit: Exit,
-    at: Instant,
-    last_output: Instant,
-}
-
-/// Why a session stops before its `Exit`.
+/// Why an exchange stops before its `Exit`.
 enum Stop {
     HostGone,
     Protocol(String),
@@ -80,21 +71,21 @@ struct Ready {
 /// Serves `running` until its end was told to the host, or the host is gone.
 pub(super) fn run(host: OwnedFd, running: Running) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&host, true)?;
-    let mut session = Session::new(host, running)?;
-    match session.until_over() {
+    let mut exchange = Exchange::new(host, running)?;
+    match exchange.until_over() {
         Ok(()) => {}
-        Err(Stop::HostGone) => session.hang_up(),
+        Err(Stop::HostGone) => exchange.hang_up(),
         Err(Stop::Protocol(message)) => {
-            let _ = frame::write_json(&mut session.unsent, Kind::Error, &Failure { message });
+            let _ = frame::write_json(&mut exchange.unsent, Kind::Error, &Failure { message });
             // Best effort, to a host that broke the protocol.
-            let _ = rustix::io::write(&session.host, &session.unsent);
-            session.hang_up();
+            let _ = rustix::io::write(&exchange.host, &exchange.unsent);
+            exchange.hang_up();
         }
     }
     Ok(())
 }
 
-impl Session {
+impl Exchange {
     fn new(host: OwnedFd, running: Running) -> io::Result<Self> {
         let (input, stdout, stderr, terminal) = match running.io {
             Descriptors::Pipes { stdin, stdout, stderr } => (stdin, stdout, Some(stderr), false),
@@ -123,8 +114,7 @@ impl Session {
             }
             self.take_output(&ready, &mut buffer);
             if self.ended.is_none() && !ready.ended.is_empty() {
-                let now = Instant::now();
-                self.ended = Some(Ended { exit: self.child.exit(), at: now, last_output: now });
+                self.ended = Some(Ended::now(self.child.exit()));
             }
             if let Some(exit) = self.finished() {
                 append(&mut self.unsent, Kind::Exit, &exit);
@@ -136,7 +126,7 @@ impl Session {
 
     /// Ends the command as a closed terminal would.
     fn hang_up(&self) {
-        self.child.signal_group(HANGUP);
+        self.child.group.signal(HANGUP);
         // With its outputs closed at once, a shell that reports the signal would die of that report before it
         // runs its trap.
         let mut ended = [PollFd::new(&self.child.ended, PollFlags::IN)];
@@ -218,7 +208,7 @@ impl Session {
                 let [signal] = frame.payload[..] else {
                     return Err(Stop::Protocol("a signal is one byte".to_owned()));
                 };
-                self.child.signal_group(signal);
+                self.child.group.signal(signal);
             }
             Kind::Resize => {
                 let size: WindowSize = serde_json::from_slice(&frame.payload)
@@ -236,6 +226,9 @@ impl Session {
             | Kind::Exit
             | Kind::Reply
             | Kind::Error
+            | Kind::Item
+            | Kind::Dropped
+            | Kind::Refused
             | Kind::Entry
             | Kind::Data
             | Kind::Hole
@@ -292,7 +285,7 @@ impl Session {
             }
         }
         if let (true, Some(ended)) = (any, &mut self.ended) {
-            ended.last_output = Instant::now();
+            ended.heard();
         }
     }
 
@@ -324,19 +317,6 @@ impl Session {
     }
 }
 
-impl Ended {
-    fn patience(&self) -> Duration {
-        (self.last_output + QUIET).min(self.at + LONGEST_DRAIN).saturating_duration_since(Instant::now())
-    }
-}
-
 fn append(unsent: &mut Vec<u8>, kind: Kind, exit: &Exit) {
     frame::write_json(unsent, kind, exit).expect("an exit is short JSON and memory takes it");
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
 }

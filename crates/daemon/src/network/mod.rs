@@ -1,4 +1,9 @@
-//! The guests' network: one private range, one address for each guest. Pure.
+//! The guests' network: one private range, one address for each guest, and a name for each of these ([`dns`]).
+
+pub(crate) mod dns;
+mod host_addresses;
+
+pub(crate) use host_addresses::host_addresses;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -23,6 +28,12 @@ impl Range {
             .filter_map(|address| u32::try_from(address).ok().map(Ipv4Addr::from))
             .find(|address| *address != self.bridge && !taken.contains(address))
     }
+
+    /// Whether the network that begins with `network` and has `prefix` bits in common lies in this one.
+    pub(crate) fn contains(self, network: Ipv4Addr, prefix: u8) -> bool {
+        let different = network.to_bits() ^ self.bridge.to_bits();
+        prefix >= self.prefix && different.leading_zeros() >= u32::from(self.prefix)
+    }
 }
 
 #[cfg(test)]
@@ -38,5 +49,20 @@ mod tests {
         assert_eq!(taken.len(), 253);
         assert_eq!(taken.first(), Some(&Ipv4Addr::new(172, 16, 0, 2)));
         assert_eq!(taken.last(), Some(&Ipv4Addr::new(172, 16, 0, 254)));
+    }
+
+    #[test]
+    fn a_network_lies_in_the_range_or_does_not() {
+        let table = [
+            ([172, 16, 0, 7], 32, true),
+            ([172, 16, 0, 0], 24, true),
+            ([172, 16, 0, 0], 16, false),
+            ([172, 16, 1, 0], 24, false),
+            ([172, 16, 1, 7], 32, false),
+            ([10, 0, 0, 1], 32, false),
+        ];
+        for (network, prefix, lies) in table {
+            assert_eq!(Range::LOCAL.contains(network.into(), prefix), lies, "{network:?}/{prefix}");
+        }
     }
 }

@@ -1,0 +1,62 @@
+use super::{agent_of, told};
+use crate::failure::Outcome;
+use crate::guest::{self, Sent};
+use banger_protocol::names::{SessionName, VmRef};
+
+/// Give a session's command input.
+///
+///     banger vm session send dev repl "print(42)"       a line
+///     banger vm session send dev load < data.csv         a file
+///     banger vm session send dev load --eof              no more after this
+///
+/// Returns when the command has taken it. Words are sent with blanks between
+/// them and the end of a line behind; without any, standard input is. Then
+/// `banger vm session logs dev repl` shows what came of it.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// A name, an id or the beginning of an id.
+    vm: String,
+    /// Which session.
+    name: SessionName,
+    /// End the command's input; on a terminal, type Ctrl-D.
+    #[arg(long)]
+    eof: bool,
+    /// Send the words without the end of a line.
+    #[arg(short, long)]
+    no_newline: bool,
+    /// What to send; behind `--` if it begins with a dash.
+    text: Vec<String>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let vm = VmRef(self.vm);
+        let sent = match self.text.is_empty() {
+            false => Sent::Bytes(line(&self.text, self.no_newline)),
+            // Nobody types on and on only to end it.
+            true if self.eof && guest::stdin_is_terminal() => Sent::Bytes(Vec::new()),
+            true => Sent::Stdin,
+        };
+        guest::send(agent_of(&vm)?, self.name, sent, self.eof).map_err(|error| told(error, &vm))?;
+        Ok(0)
+    }
+}
+
+fn line(words: &[String], no_newline: bool) -> Vec<u8> {
+    let mut line = words.join(" ").into_bytes();
+    line.extend((!no_newline).then_some(b'\n'));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_a_line_unless_told_otherwise() {
+        let words = ["a", "b  c"].map(str::to_owned);
+        assert_eq!(line(&words, false), b"a b  c\n");
+        assert_eq!(line(&words, true), b"a b  c");
+    }
+}

@@ -1,0 +1,174 @@
+//! What a guest may send and whom it reaches.
+//!
+//! ```text
+//!  guest ── tap ──▶ bridge banger ──▶ inet banger ──▶ the host: echo, DNS
+//!                   only as itself        │
+//!                   never to a port       └─────────▶ the world: guests with NAT, and never what is not the world
+//! ```
+//!
+//! The rules ([`ruleset`]) are nft's to read, and are put in place whole when they are not as they should be. Who is
+//! in their sets changes with every VM and goes past nft ([`membership`]).
+//!
+//! Nothing is remembered that could not be found: who the guests are stands on their taps ([`Guest`]). What is
+//! remembered saves looking: with which number of the kernel's the rules were right. Any change by anybody makes
+//! another number, and then they are put in place again.
+
+mod guest;
+mod membership;
+mod nft;
+mod ruleset;
+
+pub(crate) use guest::Guest;
+
+use crate::link::Netlink;
+use banger_protocol::root_api::{Settings, TapCreate};
+use banger_protocol::wire::{ErrorKind, RpcError};
+use membership::Kernel;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::Ipv4Addr;
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FirewallError {
+    #[error("the firewall was not set up: there is no nft on this host")]
+    NoNft,
+    #[error("the firewall was not set up: {what}")]
+    Step {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the firewall was not set up: nft said {0}")]
+    Refused(String),
+    #[error("{tap} was not {participle} in the firewall")]
+    Member {
+        tap: String,
+        participle: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("packets of {tap} are not forwarded")]
+    Forwarding {
+        tap: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl FirewallError {
+    pub(crate) fn answer(&self) -> RpcError {
+        match self {
+            Self::NoNft => RpcError::from_error(ErrorKind::Unavailable, self).with_hint(nft::HINT),
+            _ => RpcError::from_error(ErrorKind::OperationFailed, self),
+        }
+    }
+}
+
+/// What is known of the rules in the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Firewall {
+    right: Option<Right>,
+    kernel: Option<Kernel>,
+}
+
+/// With this number of the kernel's the rules were ours, for these addresses.
+#[derive(Debug, PartialEq, Eq)]
+struct Right {
+    generation: u32,
+    barred: BTreeSet<Ipv4Addr>,
+}
+
+impl Firewall {
+    /// Puts the rules in place, unless they are; says whether they were not known to be.
+    pub(crate) fn ensure(
+        &mut self,
+        settings: &Settings,
+        barred: &BTreeSet<Ipv4Addr>,
+    ) -> Result<bool, FirewallError> {
+        let failed = |what| move |source| FirewallError::Step { what, source };
+        let unknown = "it is not known whether it is";
+        let found = self.ask(Kernel::generation).map_err(failed(unknown))?;
+        if self.right.as_ref().is_some_and(|right| right.generation == found && right.barred == *barred) {
+            return Ok(false);
+        }
+        self.right = None;
+        let nft = settings.nft.as_deref().ok_or(FirewallError::NoNft)?;
+        let links = Netlink::open().and_then(|mut netlink| netlink.links());
+        let links = links.map_err(failed("the taps were not listed"))?;
+        let guests: Vec<Guest> = links.iter().filter_map(Guest::of).collect();
+        let rules = ruleset::render(settings, barred, &guests);
+        let said = nft::apply(nft, &rules).map_err(failed("nft was not run"))?;
+        // The kernel's word, and not the program's: children are collected by nobody here, so how one ended is unknown.
+        let now = self.ask(Kernel::generation).map_err(failed(unknown))?;
+        if now == found {
+            return Err(FirewallError::Refused(said));
+        }
+        self.note(found, now, barred.clone());
+        tracing::info!(guests = guests.len(), "the firewall's rules were put in place");
+        Ok(true)
+    }
+
+    /// Lets through what a guest may send, instead of what `before` was let.
+    pub(crate) fn admit(&mut self, guest: &Guest, before: Option<&Guest>) -> Result<(), FirewallError> {
+        if let Some(before) = before.filter(|before| before.address != guest.address) {
+            self.expel(before)?;
+        }
+        self.change(guest, "admitted", Kernel::admit)?;
+        if guest.nat {
+            let failed = |source| FirewallError::Forwarding { tap: guest.tap.clone(), source };
+            std::fs::write(FORWARDING, "1").map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Lets nothing through any more.
+    pub(crate) fn expel(&mut self, guest: &Guest) -> Result<(), FirewallError> {
+        match self.change(guest, "removed", Kernel::expel) {
+            // Where there is no firewall it is in none.
+            Err(FirewallError::Member { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn change(
+        &mut self,
+        guest: &Guest,
+        participle: &'static str,
+        act: impl FnOnce(&Kernel, &Guest) -> io::Result<()>,
+    ) -> Result<(), FirewallError> {
+        let failed = |source| FirewallError::Member { tap: guest.tap.clone(), participle, source };
+        let right = self.right.take();
+        let (found, now) = self
+            .ask(|kernel| {
+                let found = kernel.generation()?;
+                act(kernel, guest)?;
+                Ok((found, kernel.generation()?))
+            })
+            .map_err(failed)?;
+        if let Some(right) = right.filter(|right| right.generation == found) {
+            self.note(found, now, right.barred);
+        }
+        Ok(())
+    }
+
+    /// Asks the kernel; an error ends the conversation.
+    fn ask<T>(&mut self, question: impl FnOnce(&Kernel) -> io::Result<T>) -> io::Result<T> {
+        let kernel = self.kernel.take().map_or_else(Kernel::open, Ok)?;
+        let answer = question(&kernel)?;
+        self.kernel = Some(kernel);
+        Ok(answer)
+    }
+
+    /// Rules that were right before one transaction of ours are right after it, if that was the only one.
+    fn note(&mut self, before: u32, now: u32, barred: BTreeSet<Ipv4Addr>) {
+        let only_ours = now.wrapping_sub(before) <= 1;
+        self.right = only_ours.then_some(Right { generation: now, barred });
+    }
+}
+
+/// The guest that a request describes.
+pub(crate) fn guest_of(request: &TapCreate) -> Guest {
+    Guest { tap: request.vm.tap_name(), address: request.address, nat: request.nat }
+}

@@ -1,0 +1,141 @@
+//! Other surroundings for banger than this machine's, in namespaces of the test's own.
+//!
+//! [`Place::with_a_world`] is a host with a world around it, so no packet of its guests comes anywhere near this one.
+//! All addresses but the private ones are documentation's (RFC 5737):
+//!
+//! ```text
+//!  host                                 world
+//!  127.0.0.1:8080  a secret             198.51.100.7:80   what anybody may ask
+//!  203.0.113.1:8081 on every address ── 10.1.1.1:80       somebody's private network
+//! ```
+
+use rustix::process::geteuid;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// Answers whoever connects with a word.
+const SERVER: &str = "use IO::Socket::INET; $| = 1; $SIG{PIPE} = 'IGNORE'; my ($address, $port, $word) = @ARGV; \
+                      my $s = IO::Socket::INET->new(Listen => 8, LocalAddr => $address, LocalPort => $port, ReuseAddr => 1) \
+                      or die $!; print \"up\\n\"; while (my $c = $s->accept) { print $c \"$word\\n\" }";
+const IDLE: &str = "$| = 1; print \"up\\n\"; sleep 3600";
+
+/// The namespaces and who serves in them, until this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    host: Served,
+    _others: Vec<Served>,
+}
+
+impl Place {
+    /// A machine that lacks a program.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn without(program: &str) -> Self {
+        let cover = format!("mount --bind /dev/null \"$(command -v {program})\" && exec perl -e \"$0\"");
+        Self { host: Served::unshared("m", &["sh", "-c", &cover, IDLE]), _others: Vec::new() }
+    }
+
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_a_world() -> Self {
+        let host = Served::unshared("n", &["perl", "-e", IDLE]);
+        let world = host.inside(&["unshare", "-n", "--", "perl", "-e", IDLE]);
+        let there = world.child.id();
+        for setting in [
+            "link set lo up",
+            &format!("link add up0 type veth peer name down0 netns {there}"),
+            "address add 203.0.113.1/24 dev up0",
+            "link set up0 up",
+            "route add default via 203.0.113.2",
+        ] {
+            host.ip(setting);
+        }
+        for setting in [
+            "link set lo up",
+            "address add 203.0.113.2/24 dev down0",
+            "address add 198.51.100.7/32 dev down0",
+            "address add 10.1.1.1/32 dev down0",
+            "link set down0 up",
+        ] {
+            world.ip(setting);
+        }
+        let serve =
+            |place: &Served, at: [&str; 3]| place.inside(&[&["perl", "-e", SERVER], &at[..]].concat());
+        let servers = [
+            serve(&world, ["0.0.0.0", "80", "the world"]),
+            serve(&host, ["127.0.0.1", "8080", "a secret"]),
+            serve(&host, ["0.0.0.0", "8081", "the host"]),
+        ];
+        Self { host, _others: servers.into_iter().chain([world]).collect() }
+    }
+
+    /// What makes `nsenter` run a program on that host.
+    pub(crate) fn entrance(&self) -> Vec<String> {
+        self.host.entrance()
+    }
+}
+
+/// A process that is there until this is dropped, and with it its namespaces.
+#[derive(Debug)]
+struct Served {
+    child: Child,
+    /// Letters of the namespaces it has of its own, as `unshare` and `nsenter` know them.
+    own: String,
+}
+
+impl Served {
+    /// In a namespace of its own. Who is not root becomes root of a namespace of users.
+    fn unshared(kind: &str, command: &[&str]) -> Self {
+        let (flags, own) = match geteuid().is_root() {
+            true => (format!("-{kind}"), kind.to_owned()),
+            false => (format!("-r{kind}"), format!("U{kind}")),
+        };
+        Self::start(&own, "unshare", &[&[flags.as_str(), "--"], command].concat())
+    }
+
+    /// Returns when it has said that it is up.
+    fn start(own: &str, program: &str, arguments: &[&str]) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the test's own tools")]
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}: `cargo xtask setup`"));
+        let mut served = Self { child, own: own.to_owned() };
+        let stdout = served.child.stdout.as_mut().expect("it is piped");
+        let mut word = String::new();
+        BufReader::new(stdout).read_line(&mut word).expect("it can be read");
+        assert_eq!(word, "up\n", "{program} {arguments:?}");
+        served
+    }
+
+    fn entrance(&self) -> Vec<String> {
+        let pid = self.child.id().to_string();
+        let flags = format!("-{}", self.own);
+        ["-t", &pid, &flags, "--preserve-credentials", "--"].map(str::to_owned).to_vec()
+    }
+
+    /// Another in its namespaces.
+    fn inside(&self, command: &[&str]) -> Self {
+        let entrance = self.entrance();
+        let words: Vec<&str> = entrance.iter().map(String::as_str).chain(command.iter().copied()).collect();
+        Self::start(&self.own, "nsenter", &words)
+    }
+
+    fn ip(&self, setting: &str) {
+        let entrance = self.entrance();
+        #[expect(clippy::disallowed_methods, reason = "the test's own tools")]
+        let mut command = Command::new("nsenter");
+        command.args(entrance).arg("ip").args(setting.split(' '));
+        let status = command.status().unwrap_or_else(|error| panic!("nsenter: {error}: `cargo xtask setup`"));
+        assert!(status.success(), "ip {setting}: {status}");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
