@@ -69,6 +69,7 @@ const CREATE_WITH_NAT: Flow = Flow {
         "make the root disk",
         "make the work disk",
         "make the network",
+        "answer questions about names",
         "make the tap",
         "open a way out",
         LAUNCH,
