@@ -269,3 +269,6 @@ impl Budget {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
