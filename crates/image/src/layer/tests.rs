@@ -97,10 +97,13 @@ fn every_flipped_byte_of_a_stored_layer_is_found() {
 fn bytes_behind_the_compressed_data_belong_to_what_is_hashed() {
     let tar = Archive::new().file("a", b"content").bytes();
     for stored in [gzip(&tar), zstd(&tar)] {
-        let longer = [&stored[..], b"\0\0\0\0"].concat();
+        let longer = [&stored[..], &[0xaa; 1 << 20]].concat();
         let file = file(&longer);
         let blob = Blob { length: longer.len() as u64, ..promising(&file, &stored, &tar) };
         assert!(matches!(open(&blob), Err(LayerError::Digest { .. })));
+        // Promised as they are, they still are no layer; and it is not the digest's fault.
+        let error = open(&promising(&file, &longer, &tar)).unwrap_err();
+        assert!(matches!(error, LayerError::Decompress { .. }), "{}", chain(&error));
     }
 }
 
