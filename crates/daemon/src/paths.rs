@@ -16,8 +16,9 @@
 use crate::client::pasta::Place;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::ProcessIdentity;
+use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// The state folder.
@@ -79,17 +80,24 @@ impl StateFolder {
 
     /// Every living process that works in the folder of one of our VMs, with that VM.
     ///
-    /// This is how a VM is found of which nobody wrote down that it was started.
+    /// This is how a VM is found of which nobody wrote down that it was started. Its process has a root directory of
+    /// its own and calls the folder by another path, so the folder is known by what it is.
     pub(crate) fn living_vm_processes(&self) -> Vec<(VmId, ProcessIdentity)> {
-        let Ok(vms) = self.vms().canonicalize() else { return Vec::new() };
+        let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+        let folders = std::fs::read_dir(self.vms()).into_iter().flatten().filter_map(Result::ok);
+        let vm_of = |folder: std::fs::DirEntry| {
+            Some((identity(&folder.path())?, folder.file_name().to_str()?.parse::<VmId>().ok()?))
+        };
+        let vms: BTreeMap<_, _> = folders.filter_map(vm_of).collect();
         let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
         let look = |entry: std::fs::DirEntry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            let working_folder = std::fs::read_link(entry.path().join("cwd")).ok()?;
-            let vm = working_folder.strip_prefix(&vms).ok()?.to_str()?.parse().ok()?;
             // A shell may work there too; only the VMs' own processes have left our namespaces.
-            let is_vms = crate::process::shares_our_user_namespace(pid) == Some(false);
-            if is_vms { Some((vm, crate::process::identify(pid)?)) } else { None }
+            if crate::process::shares_our_user_namespace(pid) != Some(false) {
+                return None;
+            }
+            let vm = vms.get(&identity(&entry.path().join("cwd"))?)?;
+            Some((vm.clone(), crate::process::identify(pid)?))
         };
         processes.filter_map(look).collect()
     }

@@ -14,3 +14,4 @@ pub mod behaviour;
 pub mod firecracker;
 pub mod guest;
 pub mod qemu;
+mod vmm_process;

@@ -5,6 +5,7 @@
 
 use crate::behaviour::{Behaviour, BehaviourError, Vmm};
 use crate::guest::Order;
+use crate::vmm_process::VmmProcess;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -186,7 +187,9 @@ pub fn run(line: &CommandLine) -> Result<(), MachineError> {
     let events = line.events.as_ref().ok_or(MachineError::Missing("file for events"))?;
     let path = line.vsock.as_ref().ok_or(MachineError::Missing("vsock backend"))?;
     let connected = UnixStream::connect(path);
-    let backend = connected.map_err(|source| MachineError::Backend { path: path.clone(), source })?;
+    let shown = |backend: UnixStream| VmmProcess::own()?.show(&backend).map(|()| backend);
+    let backend = connected.and_then(shown);
+    let backend = backend.map_err(|source| MachineError::Backend { path: path.clone(), source })?;
     if behaviour.vmm == Vmm::Ends {
         return Ok(());
     }

@@ -2,19 +2,20 @@
 //!
 //! ```text
 //!              no VM alive                        a VM alive
-//! ordinary     unshare, 0 → own uid               setns through the VM's process
-//! root         unshare, every uid to itself       setns through the VM's process
+//! ordinary     unshare, 0 → own uid               setns through the VM's process, unshare mounts
+//! root         unshare, every uid to itself       setns through the VM's process, unshare mounts
 //! ```
 //!
 //! Entering comes before the first thread. Whatever the host's firewall, bridges, routes and mounts are, they
-//! are out of reach afterwards. Namespaces end with the last process in them, so VMs keep them while the helper
+//! are out of reach afterwards. A VM's process has mounts of its own again, with next to nothing in them
+//! ([`crate::confine::root`]), so these are not entered. Namespaces end with the last process in them, so VMs keep them while the helper
 //! is away.
 
 use crate::{proc, sys};
 use banger_protocol::root_api::ProcessIdentity;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use rustix::thread::{CapabilitySet, ThreadNameSpaceType, move_into_thread_name_spaces};
+use rustix::thread::{CapabilitySet, ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 use std::io;
 use std::os::fd::AsFd as _;
 
@@ -38,7 +39,7 @@ pub(crate) enum NamespaceError {
         #[source]
         source: io::Error,
     },
-    #[error("the mounts were not made private")]
+    #[error("the helper got no mounts of its own")]
     Mounts(#[source] io::Error),
 }
 
@@ -62,11 +63,9 @@ pub(crate) fn enter(join: Option<ProcessIdentity>) -> Result<(), NamespaceError>
     if !held.effective.contains(CapabilitySet::NET_ADMIN) {
         return Err(NamespaceError::Withheld);
     }
-    if join.is_none() {
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-            .map_err(|errno| NamespaceError::Mounts(errno.into()))?;
-    }
-    Ok(())
+    // What is mounted here is nobody else's business; what the host mounts later is seen here too.
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(|errno| NamespaceError::Mounts(errno.into()))
 }
 
 /// Whether VMs' processes can be given the ids of [`VM_UIDS`] here.
@@ -82,7 +81,7 @@ pub(crate) fn maps_vm_uids() -> bool {
 }
 
 fn make() -> Result<(), NamespaceError> {
-    let unshare = || sys::beside::unshare();
+    let unshare = || sys::beside::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWNS);
     if !rustix::process::geteuid().is_root() {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         unshare().map_err(NamespaceError::Unshare)?;
@@ -115,9 +114,11 @@ fn enter_those_of(process: ProcessIdentity) -> Result<(), NamespaceError> {
     if proc::start_time(process.pid) != Some(process.start_time) {
         return Err(gone);
     }
-    let kinds = ThreadNameSpaceType::USER | ThreadNameSpaceType::NETWORK | ThreadNameSpaceType::MOUNT;
+    // Not its mounts, which have next to nothing in them.
+    let kinds = ThreadNameSpaceType::USER | ThreadNameSpaceType::NETWORK;
     move_into_thread_name_spaces(handle.as_fd(), kinds)
-        .map_err(|errno| NamespaceError::Join { pid: process.pid, source: errno.into() })
+        .map_err(|errno| NamespaceError::Join { pid: process.pid, source: errno.into() })?;
+    sys::beside::unshare(UnshareFlags::NEWNS).map_err(NamespaceError::Mounts)
 }
 
 /// One line of a `uid_map`.
@@ -149,9 +150,11 @@ fn refusing_setting() -> Option<String> {
             "this host forbids user namespaces: sudo sysctl kernel.unprivileged_userns_clone=1".to_owned(),
         );
     }
-    for (kind, path) in
-        [("user", "/proc/sys/user/max_user_namespaces"), ("net", "/proc/sys/user/max_net_namespaces")]
-    {
+    for (kind, path) in [
+        ("user", "/proc/sys/user/max_user_namespaces"),
+        ("net", "/proc/sys/user/max_net_namespaces"),
+        ("mnt", "/proc/sys/user/max_mnt_namespaces"),
+    ] {
         if is(path, "0") {
             return Some(format!("this host allows none: sudo sysctl user.max_{kind}_namespaces=10000"));
         }

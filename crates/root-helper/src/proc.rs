@@ -2,6 +2,7 @@
 
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::Role;
+use rustix::process::Signal;
 use std::fs::File;
 use std::io::Read as _;
 
@@ -42,6 +43,21 @@ fn parse_stat(stat: &[u8]) -> Option<u64> {
     let flags: u32 = fields.nth(5)?.parse().ok()?;
     let start_time = fields.nth(12)?.parse().ok()?;
     (!matches!(state, "Z" | "X" | "x") && flags & KERNEL_THREAD == 0).then_some(start_time)
+}
+
+/// Whether a process neither handles a signal nor ignores it.
+pub(crate) fn leaves_to_the_kernel(pid: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    parse_status(&status).is_some_and(|cared_for| cared_for >> (signal.as_raw() - 1) & 1 == 0)
+}
+
+/// The signals that are caught or ignored, a bit for each, in a `/proc/<pid>/status` (proc_pid_status(5)).
+fn parse_status(status: &str) -> Option<u64> {
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    Some(mask("SigIgn:")? | mask("SigCgt:")?)
 }
 
 /// A process's environment, `None` for one that is gone or that we have no rights over.
@@ -96,6 +112,14 @@ mod tests {
         for broken in ["", "42", "42 (a", "42 (a)", "42 (a) S 1 2 3"] {
             assert_eq!(parse_stat(broken.as_bytes()), None);
         }
+    }
+
+    #[test]
+    fn signals_that_a_process_cares_for_are_those_it_catches_or_ignores() {
+        let status = "Name:\tSigCgt:\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000004002\n";
+        assert_eq!(parse_status(status), Some(0x5002));
+        assert_eq!(parse_status("SigIgn:\t0\n"), None);
+        assert!(!leaves_to_the_kernel(u32::MAX, Signal::TERM), "nothing is known of nobody");
     }
 
     #[test]

@@ -38,9 +38,9 @@ fn a_process_has_nothing_but_what_it_was_given() {
         folder.path(),
         "program",
         &format!(
-            "cat /proc/self/status; echo folder $(stat -L -c %i .); tr '\\0' '\\n' < /proc/$$/environ; \
-             ls /proc/$$/fd > listing; echo descriptors $(cat listing); echo umask $(umask); echo core $(ulimit -c); \
-             echo session $(cut -d' ' -f6 /proc/$$/stat) $$; \
+            "while IFS= read -r line; do echo \"$line\"; done < /proc/self/status; echo folder $(stat -L -c %i .); tr '\\0' '\\n' < /proc/self/environ; \
+             ls /proc/self/fd > listing; echo descriptors $(cat listing); echo umask $(umask); echo core $(ulimit -c); \
+             echo session $(cut -d' ' -f6 /proc/self/stat); \
              echo arguments \"$@\"; : > made-in-folder && echo folder is writable; \
              cat {secret} || echo secret unreadable; (echo x > {secret}) || echo secret unwritable; \
              cat /etc/passwd > /dev/null || echo passwd unreadable; \
@@ -74,7 +74,7 @@ fn a_process_has_nothing_but_what_it_was_given() {
     has("arguments --vm guest-cid=3,socket=vhost.sock,uds-path=v.sock");
     has("umask 0077");
     has("core 0");
-    has(&format!("session {0} {0}", process.pid));
+    has(&format!("session {}", process.pid));
     has("folder is writable");
     for refused in [
         "secret unreadable",
@@ -299,7 +299,7 @@ fn qemu_gets_its_files_by_their_numbers_and_can_open_kernel_and_initrd_again() {
         folder.path(),
         "qemu",
         "for f in 3 4; do echo reopened $f $(cat /proc/self/fd/$f); done; \
-         echo tap $(readlink /proc/$$/fd/5); grep iff: /proc/$$/fdinfo/5; echo disk 6 $(cat <&6); \
+         echo tap $(readlink /proc/self/fd/5); grep iff: /proc/self/fdinfo/5; echo disk 6 $(cat <&6); \
          (echo x >&6) || echo disk 6 is read-only; \
          for a in \"$@\"; do echo \"argument $a\"; done; echo finished; exec sleep 600",
     );

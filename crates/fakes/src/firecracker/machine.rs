@@ -5,6 +5,7 @@ use super::body::{BootSource, Drive, Interface, Mac, MachineConfig, Metrics, Vso
 use super::open;
 use crate::behaviour::{self, Behaviour};
 use crate::guest::Guest;
+use crate::vmm_process::VmmProcess;
 use rustix::fs::OFlags;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -188,7 +189,8 @@ impl Machine {
         let guest = match self.vsock.take() {
             Some(Listening { path, listener }) => {
                 let machine = guest_end.try_clone().map_err(cannot)?;
-                Some(Guest::start(listener, path, behaviour, machine))
+                let vmm = VmmProcess::own().map_err(cannot)?;
+                Some(Guest::start(listener, path, behaviour, machine, vmm))
             }
             None => None,
         };

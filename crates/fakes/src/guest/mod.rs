@@ -16,10 +16,12 @@ mod hold;
 mod phase;
 
 use crate::behaviour::{Behaviour, BehaviourError};
+use crate::vmm_process::VmmProcess;
 use banger_guest_agent::session::Sessions;
 use banger_protocol::root_api::DiskRole;
 use hold::Hold;
 use phase::{Phase, Phases};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -98,6 +100,7 @@ pub(crate) struct Guest {
     sessions: Sessions,
     /// The VMM's end of the machine.
     machine: UnixStream,
+    vmm: VmmProcess,
     /// Whether somebody talked to it while its VMM stood still, after which a real one's vsock may be dead for good.
     is_deaf: AtomicBool,
 }
@@ -109,6 +112,7 @@ impl Guest {
         name: PathBuf,
         behaviour: Behaviour,
         machine: UnixStream,
+        vmm: VmmProcess,
     ) -> Arc<Self> {
         let guest = Arc::new(Self {
             behaviour,
@@ -117,6 +121,7 @@ impl Guest {
             hold: Arc::default(),
             sessions: Sessions::default(),
             machine,
+            vmm,
             is_deaf: AtomicBool::new(false),
         });
         let (serving, booting) = (guest.clone(), guest.clone());
@@ -137,7 +142,7 @@ impl Guest {
 
     /// Whether connections are answered; from the first one on that comes while the VMM stands still they are not.
     fn hears(&self) -> bool {
-        if stands_still(&self.machine) && !self.is_deaf.swap(true, Ordering::SeqCst) {
+        if self.vmm.stands_still() && !self.is_deaf.swap(true, Ordering::SeqCst) {
             let _ = writeln!(io::stdout(), "deaf: talked to while it stood still");
         }
         !self.is_deaf.load(Ordering::SeqCst)
@@ -160,7 +165,8 @@ pub fn run(sockets: &Sockets) -> Result<(), GuestError> {
     let (mut machine, _) = vhost.accept().map_err(GuestError::Accept)?;
     let behaviour = Behaviour::read(Path::new(DiskRole::Work.file_name())).map_err(GuestError::Behaviour)?;
     let guest_end = machine.try_clone().map_err(GuestError::Accept)?;
-    Guest::start(host, sockets.host.clone(), behaviour, guest_end);
+    let vmm = VmmProcess::shown_by(&machine).map_err(GuestError::Accept)?;
+    Guest::start(host, sockets.host.clone(), behaviour, guest_end, vmm);
     // Ends with the VMM; the threads end with the process.
     let _ = machine.read(&mut [0]);
     Ok(())
@@ -170,15 +176,12 @@ fn listen(path: &Path) -> Result<UnixListener, GuestError> {
     UnixListener::bind(path).map_err(|source| GuestError::Listen { path: path.to_owned(), source })
 }
 
-/// Whether the process at the other end was stopped by a signal: state `T` (proc_pid_stat(5)).
-fn stands_still(machine: &UnixStream) -> bool {
-    let Ok(peer) = rustix::net::sockopt::socket_peercred(machine) else { return false };
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", peer.pid.as_raw_nonzero()));
-    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T ")))
-}
-
 fn new_boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().trim().to_owned()
+    let mut random = [0; 16];
+    // Boots that have the same are noticed by the tests.
+    let _ = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
+    let digits = format!("{:032x}", u128::from_be_bytes(random));
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
 
 #[cfg(test)]

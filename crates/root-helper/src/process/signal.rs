@@ -64,6 +64,8 @@ pub(crate) fn signal(
     let signal = match kind {
         ProcessSignalKind::Stop => Signal::STOP,
         ProcessSignalKind::Continue => Signal::CONT,
+        // The first process of a pid namespace is spared what a signal does by itself, pid_namespaces(7).
+        ProcessSignalKind::Terminate if crate::proc::leaves_to_the_kernel(pid, Signal::TERM) => Signal::KILL,
         ProcessSignalKind::Terminate => Signal::TERM,
         ProcessSignalKind::Kill => Signal::KILL,
     };

@@ -16,12 +16,11 @@ use banger_protocol::root_api::{
     VMM_LOG,
 };
 use banger_protocol::wire::{ErrorKind, RpcError};
-use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -93,10 +92,8 @@ impl StartError {
                 "it may be ending: try again; else `fuser -v` on that file names it, and it has to end first",
             ),
             Self::ClosedDisk => answer.with_hint("give the image's files the mode 0644"),
-            Self::Launch { path, source } if source.source.kind() == io::ErrorKind::PermissionDenied => {
-                answer.with_hint(format!(
-                    "VMs run as users of their own: {path} and the folders above it must be open to all"
-                ))
+            Self::Launch { path, source } if source.is_forbidden() => {
+                answer.with_hint(format!("a VM may run as a user of its own: chmod a+rx {path}"))
             }
             _ => answer,
         }
@@ -203,24 +200,28 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
     let text =
         |text: &str| CString::new(text).map_err(|error| failed("an argument has a NUL byte")(error.into()));
 
-    let executable = text(path)?;
+    // In its own root there are no links but the system's.
+    let real = std::fs::canonicalize(path).map_err(failed("its file was not found"))?;
+    let executable = CString::new(real.as_os_str().as_bytes())
+        .map_err(|error| failed("its path has a NUL byte")(error.into()))?;
     let words = std::iter::once(*path).chain(arguments.iter().map(String::as_str));
     let arguments = words.map(text).collect::<Result<Vec<_>, _>>()?;
     let role = proc::role_word(program.role());
     let environment =
         [text(&format!("{}={vm}", proc::VM_VARIABLE))?, text(&format!("{}={role}", proc::ROLE_VARIABLE))?];
-    let program_file = rustix::fs::open(*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| failed("its file cannot be opened")(errno.into()))?;
     let stdin = File::open("/dev/null").map_err(failed("/dev/null cannot be opened"))?;
     let descriptors: Vec<_> = files.held.iter().map(AsFd::as_fd).collect();
     let reopened = files.reopened();
     let reach = confine::Reach {
-        program: Path::new(path),
+        program: &real,
         folder: folder.descriptor(),
         shared: &reopened,
         taps: matches!(program, Program::Firecracker(_)),
     };
-    let landlock = confine::files(&reach).map_err(|source| StartError::Confine { program: name, source })?;
+    let root = confine::root::of(&reach).map_err(failed("its root directory was not planned"))?;
+    let unconfined = |source| StartError::Confine { program: name, source };
+    let rules = confine::rules::of(&reach).map_err(unconfined)?;
+    let landlock = rules.descriptor().map_err(failed("its rules cannot be handed over"))?;
     if landlock.is_none() {
         tracing::warn!(program = name, "this kernel has no landlock, the process is confined without it");
     }
@@ -228,10 +229,9 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
 
     let waiting = spawn::fork(&Launch {
         program: &executable,
-        program_file: program_file.as_fd(),
         arguments: &arguments,
         environment: &environment,
-        folder: folder.descriptor(),
+        root: &root,
         stdin: stdin.as_fd(),
         stdout: stdout.as_fd(),
         stderr: stderr.as_fd(),
@@ -239,10 +239,13 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
         identity: uid.map(|uid| (uid, groups.as_slice())),
         landlock: landlock.as_ref().map(AsFd::as_fd),
     })
-    .map_err(failed("no process was made"))?;
+    .map_err(failed("no process was made, alone in a pid namespace"))?;
     let pid = waiting.pid;
-    let start_time = proc::start_time(pid)
-        .ok_or_else(|| failed("its process was lost")(io::ErrorKind::NotFound.into()))?;
+    let lost = |error| failed("its process was lost")(error);
+    let start_time = proc::start_time(pid).ok_or_else(|| lost(io::ErrorKind::NotFound.into()))?;
+    // Open until the process has it for good: while nobody has, the kernel may forget it and with it the rule.
+    let itself = File::open(format!("/proc/{pid}")).map_err(lost)?;
+    rules.add_itself(itself.as_fd()).map_err(unconfined)?;
     waiting.release().map_err(|source| StartError::Launch { path: (*path).to_owned(), source })?;
     tracing::info!(program = name, pid, start_time, "started");
     Ok(ProcessIdentity { pid, start_time })

@@ -6,9 +6,8 @@ use rustix::thread::UnshareFlags;
 use std::io::{self, Read as _, Write as _};
 
 /// Moves this process into namespaces of its own.
-pub(crate) fn unshare() -> io::Result<()> {
-    let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWNS;
-    // SAFETY: the descriptor table stays shared (no FILES), which is what the function is unsafe about.
+pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: the descriptor table stays shared (nobody asks for FILES), which is what the function is unsafe about.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 

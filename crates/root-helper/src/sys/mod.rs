@@ -2,6 +2,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod claim;
+pub(crate) mod root;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod tun;

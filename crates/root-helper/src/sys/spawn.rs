@@ -7,6 +7,7 @@
 //! (signal-safety(7)): everything it needs is made before, and it allocates nothing.
 #![expect(unsafe_code, reason = "fork(2), exec(2) and what lies between them")]
 
+use super::root::Root;
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
@@ -17,15 +18,13 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// A program and everything it will have.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
+    /// By a path in its own root.
     pub(crate) program: &'a CStr,
-    /// The same program's file, for an identity that may run it and not reach it: the helper's owner may have built
-    /// it in a folder of their own.
-    pub(crate) program_file: BorrowedFd<'a>,
     /// Its own name first.
     pub(crate) arguments: &'a [CString],
     pub(crate) environment: &'a [CString],
-    /// Becomes its working directory.
-    pub(crate) folder: BorrowedFd<'a>,
+    /// What there is for it, with the folder that becomes its working directory.
+    pub(crate) root: &'a Root,
     pub(crate) stdin: BorrowedFd<'a>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
@@ -52,10 +51,38 @@ pub(crate) struct LaunchError {
     pub(crate) source: io::Error,
 }
 
-/// What the child does in this order; the number crosses when one fails.
-const STEPS: [&str; 9] = [
+impl LaunchError {
+    /// Whether all is well except that the program may not be run.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.step == STEPS[Step::Execute as usize] && self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
+/// What the child does, in this order; the number crosses when one fails.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum Step {
+    Session,
+    Mounts,
+    Root,
+    Folder,
+    Entry,
+    Descriptors,
+    CoreDumps,
+    Capabilities,
+    Identity,
+    Privileges,
+    Landlock,
+    Execute,
+}
+
+/// The words for them.
+const STEPS: [&str; 12] = [
     "it got no session of its own",
-    "its folder was not entered",
+    "it got no mounts and no IPC of its own",
+    "its root directory was not made",
+    "its folder was not found where it was, among the mounts of the helper",
+    "its root directory was not entered",
     "its descriptors were not put in place",
     "its core dumps were not turned off",
     "its capabilities were not dropped",
@@ -64,9 +91,6 @@ const STEPS: [&str; 9] = [
     "it was not confined (landlock)",
     "it was not executed",
 ];
-
-/// The last of them.
-const EXECUTE: u8 = 8;
 
 /// Where descriptors are put out of the way of the numbers they are going to have.
 const ASIDE: RawFd = 256;
@@ -86,20 +110,30 @@ pub(crate) fn fork(launch: &Launch<'_>) -> io::Result<Waiting> {
         environment: pointers(launch.environment),
         aside: vec![0; numbered.len()],
         numbered,
-        program_file: -1,
         control: childs_end.as_raw_fd(),
         helpers_end: control.as_raw_fd(),
     };
     // SAFETY: the child only runs `become_program`, which is async-signal-safe and does not return; the strings
     // that the plan points to live in the caller's frame, of which the child has a copy.
-    let forked = match unsafe { libc::fork() } {
+    let forked = match unsafe { clone_alone() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: as above; `pointers` ended both arrays with NULL.
         0 => unsafe { become_program(plan) },
-        pid => Ok(Waiting { pid: pid.unsigned_abs(), control }),
+        pid => Ok(Waiting { pid: u32::try_from(pid).unwrap_or_default(), control }),
     };
     drop((childs_end, forking));
     forked
+}
+
+/// Forks a child that is the first process of a pid namespace: it can neither name nor signal anybody else.
+///
+/// # Safety
+/// As fork(2). The C library does not know of this one, so the child must not use what counts threads in it.
+unsafe fn clone_alone() -> libc::c_long {
+    let flags = libc::c_long::from(libc::CLONE_NEWPID | libc::SIGCHLD);
+    let none: libc::c_long = 0;
+    // SAFETY: without a stack of its own and without CLONE_VM the child has a copy of this one, clone(2).
+    unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) }
 }
 
 /// Held while a child's conversation is made and the child with it.
@@ -147,8 +181,6 @@ struct Plan<'a> {
     numbered: Vec<RawFd>,
     /// As many places, to hold where they are meanwhile.
     aside: Vec<RawFd>,
-    /// Where the program's own file is meanwhile.
-    program_file: RawFd,
     /// Both ends of the conversation with the helper.
     control: RawFd,
     helpers_end: RawFd,
@@ -170,36 +202,33 @@ unsafe fn become_program(mut plan: Plan<'_>) -> ! {
         if libc::read(plan.control, (&raw mut go).cast(), 1) != 1 {
             libc::_exit(127);
         }
-        let failed_step = match prepare(&mut plan) {
-            Err(Failed(step)) => step,
+        let Failed(step) = match prepare(&mut plan) {
+            Err(failed) => failed,
             Ok(()) => {
-                let Plan { launch, arguments, environment, program_file, .. } = &plan;
-                let (arguments, environment) = (arguments.as_ptr(), environment.as_ptr());
-                libc::execve(launch.program.as_ptr(), arguments, environment);
-                // Only in the second place, since a script cannot be run by its descriptor (execveat(2)).
-                if *libc::__errno_location() == libc::EACCES {
-                    let (own, at) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
-                    libc::syscall(libc::SYS_execveat, *program_file, own, arguments, environment, at);
-                }
-                EXECUTE
+                let Plan { launch, arguments, environment, .. } = &plan;
+                libc::execve(launch.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+                Failed(Step::Execute)
             }
         };
-        let mut report = [failed_step, 0, 0, 0, 0];
+        let mut report = [step as u8, 0, 0, 0, 0];
         report[1..].copy_from_slice(&(*libc::__errno_location()).to_ne_bytes());
         libc::write(plan.control, report.as_ptr().cast(), report.len());
         libc::_exit(127)
     }
 }
 
-/// The number of a step whose reason is in `errno`.
-struct Failed(u8);
+/// A step whose reason is in `errno`.
+pub(super) struct Failed(pub(super) Step);
 
-/// Everything between fork and exec, in the order of [`STEPS`].
+pub(super) fn check(step: Step, outcome: libc::c_long) -> Result<(), Failed> {
+    if outcome < 0 { Err(Failed(step)) } else { Ok(()) }
+}
+
+/// Everything between fork and exec, in the order of [`Step`].
 ///
 /// # Safety
 /// Only in a child of fork(2); async-signal-safe.
 unsafe fn prepare(plan: &mut Plan<'_>) -> Result<(), Failed> {
-    let step = |number: u8, outcome: libc::c_long| if outcome < 0 { Err(Failed(number)) } else { Ok(()) };
     let launch = plan.launch;
     // SAFETY: system calls with valid arguments, none of which allocates or locks.
     unsafe {
@@ -210,44 +239,43 @@ unsafe fn prepare(plan: &mut Plan<'_>) -> Result<(), Failed> {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
-        step(0, libc::setsid().into())?;
+        check(Step::Session, libc::setsid().into())?;
 
-        step(1, libc::fchdir(launch.folder.as_raw_fd()).into())?;
+        super::root::enter(launch.root)?;
         // What is still needed afterwards goes out of the way of the numbers that are given out.
         let ruleset = match launch.landlock {
             Some(ruleset) => libc::fcntl(ruleset.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ASIDE),
             None => 0,
         };
-        step(2, ruleset.into())?;
-        plan.program_file = libc::fcntl(launch.program_file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ASIDE);
-        step(2, plan.program_file.into())?;
+        check(Step::Descriptors, ruleset.into())?;
         for (from, to) in plan.numbered.iter().zip(&mut plan.aside) {
             *to = libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, ASIDE);
-            step(2, (*to).into())?;
+            check(Step::Descriptors, (*to).into())?;
         }
         for (number, from) in (0..).zip(&plan.aside) {
-            step(2, libc::dup2(*from, number).into())?;
+            check(Step::Descriptors, libc::dup2(*from, number).into())?;
         }
         // The rest closes at exec. Its number fits: there are at most a few dozen.
         let rest = libc::c_long::try_from(plan.aside.len()).unwrap_or(3);
         let to_the_last = libc::c_long::from(libc::c_uint::MAX);
         let at_exec = libc::c_long::from(libc::CLOSE_RANGE_CLOEXEC);
-        step(2, libc::syscall(libc::SYS_close_range, rest, to_the_last, at_exec))?;
+        check(Step::Descriptors, libc::syscall(libc::SYS_close_range, rest, to_the_last, at_exec))?;
 
         // A core dump would hold the guest's memory.
         let nothing = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        step(3, libc::setrlimit(libc::RLIMIT_CORE, &raw const nothing).into())?;
+        check(Step::CoreDumps, libc::setrlimit(libc::RLIMIT_CORE, &raw const nothing).into())?;
 
-        step(4, drop_bounding_set())?;
+        check(Step::Capabilities, drop_bounding_set())?;
         if let Some((id, groups)) = launch.identity {
-            step(5, libc::setgroups(groups.len(), groups.as_ptr()).into())?;
-            step(5, libc::setresgid(id, id, id).into())?;
-            step(5, libc::setresuid(id, id, id).into())?;
+            // Not by the C library, which would have the helper's other threads follow, nptl(7).
+            check(Step::Identity, libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+            check(Step::Identity, libc::syscall(libc::SYS_setresgid, id, id, id))?;
+            check(Step::Identity, libc::syscall(libc::SYS_setresuid, id, id, id))?;
         }
-        step(4, drop_own_capabilities())?;
-        step(6, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
+        check(Step::Capabilities, drop_own_capabilities())?;
+        check(Step::Privileges, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
         if launch.landlock.is_some() {
-            step(7, libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0))?;
+            check(Step::Landlock, libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0))?;
         }
     }
     Ok(())
