@@ -19,6 +19,7 @@ mod leftovers;
 mod place;
 mod processes;
 mod programs;
+mod published;
 mod rpc;
 mod sandbox;
 
@@ -28,6 +29,7 @@ pub use host::Host;
 pub use invocation::{Finished, Invocation, Running};
 pub use place::Place;
 pub use processes::Process;
+pub use published::{LayerTar, Layout, docker_archive};
 pub use rpc::{Rpc, operation_of};
 pub use sandbox::Sandbox;
 

@@ -330,6 +330,12 @@ impl Sandbox {
         }
     }
 
+    /// banger's cache folder.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache/banger")
+    }
+
     /// banger's state folder.
     #[must_use]
     pub fn state(&self) -> PathBuf {

@@ -131,10 +131,11 @@ pub(crate) async fn route(
             reply(client, id, block_in_place(|| image::show(s, &request.image))).await
         }
         DaemonCall::ImageIngest(request) => {
-            let outcome = archive(descriptors).map(|archive| {
+            let layers: Vec<File> = descriptors.into_iter().map(File::from).collect();
+            let outcome = image::check(&request, &layers).map(|()| {
                 let services = s.clone();
                 let subject = request.name.to_string();
-                let work = |handle| async move { image::ingest(&services, request, archive, &handle).await };
+                let work = |handle| async move { image::ingest(&services, request, layers, &handle).await };
                 OperationStarted { operation: s.operations.start("image.ingest", subject, work) }
             });
             reply(client, id, outcome).await

@@ -11,6 +11,7 @@ pub mod boot;
 pub mod causes;
 mod deadline;
 pub mod exec;
+mod image;
 pub mod serve;
 pub mod session;
 mod sys;

@@ -4,6 +4,7 @@
 use banger_guest_agent::exec;
 use banger_protocol::guest_api::frame::{self, Frame, Kind};
 use banger_protocol::guest_api::{Exec, Exit, STDIN_WINDOW, Terminal, WindowSize};
+use banger_protocol::image_config::ImageConfig;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -26,9 +27,13 @@ struct Outcome {
 
 impl Host {
     fn run(exec: Exec) -> Self {
+        Self::run_in(exec, ImageConfig::default())
+    }
+
+    fn run_in(exec: Exec, image: ImageConfig) -> Self {
         let (stream, guest) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(HANG)).unwrap();
-        thread::spawn(move || exec::run(guest.into(), &exec));
+        thread::spawn(move || exec::run(guest.into(), &exec, &image));
         Self { stream }
     }
 
@@ -330,4 +335,33 @@ fn the_environment_is_a_logins_and_nothing_of_the_agents() {
     assert_eq!(outcome.exit, Some(Exit::Code(0)), "it has another user's name: {lines:?}");
     assert!(lines.contains(&"EXTRA=a=b c"), "{lines:?}");
     assert!(!lines.iter().any(|line| line.starts_with("CARGO")), "{lines:?}");
+}
+
+#[test]
+fn what_a_command_was_not_given_the_image_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let wished = folder.path().join("made/by/the/agent").display().to_string();
+    let variables = [("FROM_IMAGE", "image"), ("FROM_BOTH", "image")];
+    let image = ImageConfig {
+        env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        working_dir: Some(wished.clone()),
+        ..ImageConfig::default()
+    };
+    let script = "echo $FROM_IMAGE $FROM_BOTH; pwd";
+    let exec = Exec {
+        env: BTreeMap::from([("FROM_BOTH".to_owned(), "host".to_owned())]),
+        cwd: None,
+        ..command(&["/bin/sh", "-c", script])
+    };
+    let outcome = Host::run_in(exec, image).finish();
+    assert_eq!(String::from_utf8(outcome.stdout).unwrap(), format!("image host\n{wished}\n"));
+}
+
+#[test]
+fn a_user_that_the_image_names_and_does_not_have_is_told() {
+    let image = ImageConfig { user: Some("nobody-here".to_owned()), ..ImageConfig::default() };
+    let exec = Exec { user: None, ..command(&["/bin/true"]) };
+    let outcome = Host::run_in(exec, image).finish();
+    let reason = "no user \"nobody-here\" in the guest".to_owned();
+    assert_eq!(outcome.exit, Some(Exit::NotStarted { code: 126, reason }));
 }

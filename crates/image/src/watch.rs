@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What a build is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// A compressed layer is being unpacked to a scratch file; the total is its compressed size.
+    /// A layer is being compared with its digest, and unpacked to a scratch file if it is compressed; the total is
+    /// its size as stored.
     Decompress,
     /// Layer headers are being read; the total is the size of all layers.
     Index,

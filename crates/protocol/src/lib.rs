@@ -9,8 +9,10 @@
 //! fields are refused, so a misspelt option is an error and not a silent default.
 
 pub mod daemon_api;
+pub mod digest;
 pub mod guest_api;
 pub mod ids;
+pub mod image_config;
 #[cfg(feature = "local-paths")]
 pub mod local_paths;
 pub mod names;

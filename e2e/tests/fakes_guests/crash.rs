@@ -64,7 +64,7 @@ fn a_create_that_was_cut_off_anywhere_is_failed_and_owns_nothing_but_its_folder(
 
 #[test]
 fn a_create_with_nat_that_was_cut_off_anywhere_leaves_no_way_out() {
-    crash_at_every_step(&[], &["vm", "create", "--name", "dev", "--nat"], 9, |sandbox, fault| {
+    crash_at_every_step(&[], &["vm", "create", "--name", "dev", "--nat"], 10, |sandbox, fault| {
         assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "failed", "{fault}");
         only_folders(sandbox, fault);
     });
@@ -85,7 +85,7 @@ fn a_stop_of_the_last_guest_with_nat_that_was_cut_off_anywhere_closes_the_way_ou
 
 #[test]
 fn a_run_that_was_cut_off_anywhere_is_removed_by_the_next_daemon() {
-    crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 13, |sandbox, _| {
+    crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 14, |sandbox, _| {
         sandbox.until("the next daemon has removed it", || sandbox.vm_ids().is_empty());
         sandbox.assert_nothing_left();
     });

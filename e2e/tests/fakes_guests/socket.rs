@@ -82,7 +82,18 @@ fn a_wrong_request_is_refused_by_name_and_the_next_one_is_answered() {
         ("vm.create", json!({"vcpu": -1}), "bad_request", "vm.create"),
         ("vm.show", json!({"vm": "nosuch"}), "not_found", "nosuch"),
         ("operation.status", json!({"operation": "000000000000"}), "not_found", "000000000000"),
-        ("image.ingest", json!({"name": "x", "source": "y", "kernel": "z"}), "bad_request", "descriptor"),
+        (
+            "image.ingest",
+            json!({"name": "x", "source": "y", "kernel": "z", "layers": [{"length": 1}]}),
+            "bad_request",
+            "descriptor",
+        ),
+        (
+            "image.ingest",
+            json!({"name": "x", "source": "y", "kernel": "z", "layers": []}),
+            "bad_request",
+            "layers",
+        ),
     ] {
         let error = rpc.call(method, &params).expect_err("it is refused");
         assert_eq!(error["kind"], kind, "{method} {params}: {error}");

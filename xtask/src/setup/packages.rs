@@ -13,6 +13,8 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug)]
 enum Proof {
     Program(&'static str),
+    /// One that needs no library.
+    StaticProgram(&'static str),
     File(&'static str),
 }
 
@@ -56,12 +58,18 @@ const NEEDS: &[Need] = &[
     need(Proof::Program("perl"), "perl", "perl", "perl"),
     need(Proof::Program("python3"), "python3", "python3", "python"),
     need(Proof::Program("ip"), "iproute2", "iproute", "iproute2"),
+    // A registry, and what fills it.
+    need(Proof::Program("docker-registry"), "docker-registry", "docker-distribution", "docker-registry"),
+    need(Proof::Program("skopeo"), "skopeo", "skopeo", "skopeo"),
+    // What an image with a single program is made of.
+    need(Proof::StaticProgram("busybox"), "busybox-static", "busybox", "busybox"),
 ];
 
 /// Installs the packages whose needs are not met.
 pub(super) fn install_missing(place: &Place) -> Result<()> {
     let missing = unmet(NEEDS, |proof| match proof {
         Proof::Program(name) => search(place, name).is_some(),
+        Proof::StaticProgram(name) => search(place, name).is_some_and(|program| is_static(&program)),
         Proof::File(path) => Path::new(path).exists(),
     });
     if missing.is_empty() {
@@ -78,6 +86,18 @@ pub(super) fn install_missing(place: &Place) -> Result<()> {
     install(place, &packages).with_context(|| as_root(&packages))?;
     println!("setup: installed {} packages", packages.len());
     Ok(())
+}
+
+fn is_static(program: &Path) -> bool {
+    use std::io::Read as _;
+    let mut page = Vec::new();
+    let read = std::fs::File::open(program).and_then(|file| file.take(4096).read_to_end(&mut page));
+    read.is_ok() && !names_a_loader(&page)
+}
+
+/// Whether a program's first page, where the names behind the program headers are, has that of a loader.
+fn names_a_loader(page: &[u8]) -> bool {
+    page.windows(9).any(|bytes| bytes == b"/ld-linux")
 }
 
 fn unmet(needs: &'static [Need], is_met: impl Fn(Proof) -> bool) -> Vec<&'static Need> {
@@ -170,6 +190,12 @@ mod tests {
     fn who_may_not_install_packages_is_given_the_command_for_somebody_who_may() {
         let text = as_root(&["gcc", "uidmap"]);
         assert!(text.ends_with("apt-get install --no-install-recommends gcc uidmap`"), "{text}");
+    }
+
+    #[test]
+    fn a_program_that_needs_a_loader_is_not_static() {
+        assert!(names_a_loader(b"\x7fELF /lib64/ld-linux-x86-64.so.2\0"));
+        assert!(!names_a_loader(b"\x7fELF and no word of one"));
     }
 
     #[test]

@@ -26,9 +26,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/config", &["crates/protocol"]),
     ("crates/copy", &["crates/protocol"]),
     ("crates/image", &["crates/protocol"]),
+    ("crates/oci", &["crates/protocol"]),
     ("crates/guest-agent", &["crates/protocol", "crates/copy"]),
     ("crates/root-helper", &["crates/protocol"]),
-    ("crates/cli", &["crates/protocol", "crates/config", "crates/copy"]),
+    ("crates/cli", &["crates/protocol", "crates/config", "crates/copy", "crates/oci"]),
     ("crates/firecracker", &[]),
     ("crates/daemon", &["crates/protocol", "crates/config", "crates/image", "crates/firecracker"]),
     ("crates/fakes", &["crates/protocol", "crates/copy", "crates/guest-agent"]),
@@ -37,8 +38,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// The crate that waits for many things at once, and the client that it does so with.
-const ASYNC: &[&str] = &["crates/daemon", "crates/firecracker"];
+/// The crate that waits for many things at once, and the client that it does so with; and the client of registries,
+/// which waits for several layers at once on one thread of its own, with the program that calls it and blocks.
+const ASYNC: &[&str] = &["crates/daemon", "crates/firecracker", "crates/oci", "crates/cli"];
 const RUNTIME: &str = "tokio";
 
 /// A crate of ours and everything it links.
@@ -148,10 +150,10 @@ mod tests {
     #[test]
     fn the_runtime_outside_the_daemon_is_found_at_any_depth() {
         for depth in [1, 4] {
-            let tree = TIDY.replace("1 clap v4.6.1", &format!("{depth} tokio v1.54.0"));
+            let tree = format!("{TIDY}0 banger-copy v0.1.0 (/src/a/crates/copy)\n{depth} tokio v1.54.0\n");
             assert_eq!(
                 whats(&tree),
-                ["crates/cli/Cargo.toml: links tokio: everything but the daemon is blocking code"]
+                ["crates/copy/Cargo.toml: links tokio: everything but the daemon is blocking code"]
             );
         }
     }

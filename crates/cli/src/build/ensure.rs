@@ -1,11 +1,13 @@
-//! What a VM needs is there, or is made from the catalogue.
+//! What a VM needs is there, or is made: from the catalogue, or of what others published.
 
 use super::Builder;
 use super::lock::BuildLock;
+use super::published::{Published, Wish};
 use crate::catalog::Catalog;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 use banger_config::probably_meant;
+use banger_oci::{Platform, Reference};
 use banger_protocol::daemon_api::image::{ImageView, List as ListImages, Show as ShowImage};
 use banger_protocol::daemon_api::kernel::{KernelView, Show as ShowKernel};
 use banger_protocol::names::{ImageName, KernelName};
@@ -14,6 +16,18 @@ use banger_protocol::wire::{ConnectionError, ErrorKind, RpcError};
 /// The image and the kernel its VM will start with, both there when this returns. Without `kernel` it is the
 /// image's own.
 pub(crate) fn image(
+    builder: &Builder<'_>,
+    daemon: &mut Daemon,
+    wish: &Wish,
+    kernel: Option<&KernelName>,
+) -> Result<ImageView, Failure> {
+    match wish {
+        Wish::Named(name) => named(builder, daemon, name, kernel),
+        Wish::Published(reference) => published(builder, daemon, reference, kernel),
+    }
+}
+
+fn named(
     builder: &Builder<'_>,
     daemon: &mut Daemon,
     name: &ImageName,
@@ -26,9 +40,10 @@ pub(crate) fn image(
     let catalog = Catalog::load();
     let Some(entry) = catalog.image(name.as_str()) else {
         let known = known_images(daemon, &catalog)?;
+        let here = "`banger image list` shows what is here";
         let hint = match probably_meant(name.as_str(), known.iter().map(String::as_str)) {
-            Some(meant) => format!("did you mean `{meant}`? `banger image list` shows what is here"),
-            None => format!("there are {}; `banger image list` shows what is here", known.join(", ")),
+            Some(meant) => format!("did you mean `{meant}`? {here}"),
+            None => format!("there are {}; {here}; `{name}:latest` is one of Docker Hub", known.join(", ")),
         };
         return Err(Failure::message(format!("there is no image `{name}`")).with_hint(hint));
     };
@@ -36,13 +51,72 @@ pub(crate) fn image(
     if let Some(kernel) = kernel.filter(|&kernel| *kernel != entry.kernel) {
         self::kernel(builder, daemon, kernel)?;
     }
+    let is_it = |_: &ImageView| true;
+    once(builder, daemon, name, is_it, |daemon| builder.image(daemon, entry, name, &entry.kernel, None))
+}
+
+/// An image that is somewhere else, under the name that its reference gives it.
+fn published(
+    builder: &Builder<'_>,
+    daemon: &mut Daemon,
+    reference: &Reference,
+    kernel: Option<&KernelName>,
+) -> Result<ImageView, Failure> {
+    // What a registry has under a tag changes; as with docker, what was once made of it is meant.
+    if let Reference::Registry(_) = reference
+        && let Ok(name) = reference.default_name(None).parse()
+        && let Some(found) = show_image(daemon, &name)?
+        && is_from(&found, reference)
+    {
+        self::kernel(builder, daemon, kernel.unwrap_or(&found.kernel))?;
+        return Ok(found);
+    }
+    let published = Published::find(builder, reference, &Platform::of_guests())?;
+    let name = &published.name;
+    if let Some(found) = show_image(daemon, name)? {
+        if !published.is(&found) {
+            return Err(taken(&found).with_hint(format!(
+                "`banger image pull {reference} --name NAME` makes it under another name"
+            )));
+        }
+        self::kernel(builder, daemon, kernel.unwrap_or(&found.kernel))?;
+        return Ok(found);
+    }
+    let own = kernel.unwrap_or(&builder.config.default_kernel.value);
+    self::kernel(builder, daemon, own)?;
+    let is_it = |image: &ImageView| published.is(image);
+    once(builder, daemon, name, is_it, |daemon| published.make(builder, daemon, name, own, None))
+}
+
+/// Whether an image was made of what a reference leads to, now or at another time.
+fn is_from(image: &ImageView, reference: &Reference) -> bool {
+    let digest = image.source.strip_prefix(&reference.to_string());
+    digest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+}
+
+/// Makes an image while nobody else of this user makes one of that name. Whoever had to wait gets what the other
+/// made, if `is_it` finds that this is what was wanted.
+pub(crate) fn once(
+    builder: &Builder<'_>,
+    daemon: &mut Daemon,
+    name: &ImageName,
+    is_it: impl Fn(&ImageView) -> bool,
+    make: impl FnOnce(&mut Daemon) -> Result<ImageView, Failure>,
+) -> Result<ImageView, Failure> {
     let waiting = || builder.progress.stage("waiting for another command that builds it");
     let _one_at_a_time = BuildLock::take(builder.paths, &format!("image-{name}"), waiting)
         .map_err(|error| Failure::of(&error))?;
-    if let Some(found) = show_image(daemon, name)? {
-        return Ok(found);
+    match show_image(daemon, name)? {
+        Some(found) if is_it(&found) => Ok(found),
+        Some(found) => Err(taken(&found)),
+        None => make(daemon),
     }
-    builder.image(daemon, entry, name, &entry.kernel, None)
+}
+
+fn taken(image: &ImageView) -> Failure {
+    let ImageView { name, source, .. } = image;
+    Failure::message(format!("there is an image `{name}` already, made of {source}"))
+        .with_hint(format!("`banger image delete {name}` removes it"))
 }
 
 /// The kernel, there when this returns.

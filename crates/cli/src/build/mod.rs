@@ -1,14 +1,17 @@
-//! Making images and kernels of the catalogue, in the user's own session.
+//! Making images and kernels, in the user's own session.
 //!
-//! Packages become one tar archive in a file that has no name; the daemon gets its descriptor and makes the
-//! image or the kernel entry of it. A lock per name lets two commands at once build a thing once.
+//! Packages become one tar archive in a file that has no name; what others published is found where it lies. Either
+//! way the daemon gets descriptors and makes the image or the kernel entry of them. A lock per name lets two commands
+//! at once build a thing once.
 
 mod archive;
 mod debian;
 mod ensure;
 mod lock;
+mod published;
 
-pub(crate) use ensure::{image as ensure_image, kernel as ensure_kernel};
+pub(crate) use ensure::{image as ensure_image, kernel as ensure_kernel, once};
+pub(crate) use published::{Published, Wish};
 
 use crate::catalog::{ImageEntry, KernelEntry};
 use crate::daemon::{Daemon, follow};
@@ -16,12 +19,13 @@ use crate::failure::Failure;
 use crate::printer::Progress;
 use crate::signals::Signals;
 use banger_config::Config;
-use banger_protocol::daemon_api::image::{ImageView, Ingest as IngestImage};
+use banger_protocol::daemon_api::image::{ImageView, Ingest as IngestImage, LayerSource};
 use banger_protocol::daemon_api::kernel::{Ingest as IngestKernel, KernelView};
+use banger_protocol::image_config::ImageConfig;
 use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// What a build works with.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub(crate) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Builds the image and hands it to the daemon. Its kernel must be there.
+    /// Builds an image of the catalogue and hands it to the daemon. Its kernel must be there.
     pub(crate) fn image(
         &self,
         daemon: &mut Daemon,
@@ -45,13 +49,28 @@ impl Builder<'_> {
         let not_built = |failure: Failure| failure.reason_for(format!("image `{name}` was not built"));
         let archive = archive::build(self, &entry.recipe, debian::Kind::Image);
         let archive = archive.map_err(|error| not_built(error.into()))?;
-        let source = entry.recipe.source();
+        let length = archive.metadata().map_err(|error| not_built(Failure::of(&error)))?.len();
+        let request = IngestImage {
+            name: name.clone(),
+            source: entry.recipe.source(),
+            kernel: kernel.clone(),
+            size,
+            layers: vec![LayerSource { offset: 0, length, digest: None, diff_id: None }],
+            config: ImageConfig::default(),
+        };
+        self.ingest(daemon, &request, &[archive.as_fd()]).map_err(not_built)
+    }
+
+    /// Hands the daemon what an image is made of, and waits for the image.
+    fn ingest(
+        &self,
+        daemon: &mut Daemon,
+        request: &IngestImage,
+        layers: &[BorrowedFd<'_>],
+    ) -> Result<ImageView, Failure> {
         let _held = self.signals.hold();
-        let request = IngestImage { name: name.clone(), source, kernel: kernel.clone(), size };
-        let started =
-            daemon.call_sending(&request, archive.as_fd()).map_err(|error| not_built(error.into()))?;
-        let made = follow(daemon, started, Some(self.signals), self.progress);
-        made.map_err(|error| not_built(error.into()))
+        let started = daemon.call_sending(request, layers)?;
+        Ok(follow(daemon, started, Some(self.signals), self.progress)?)
     }
 
     /// Builds the kernel entry and hands it to the daemon; `force` replaces one that is there.
@@ -68,7 +87,7 @@ impl Builder<'_> {
         let _held = self.signals.hold();
         let request = IngestKernel { name: name.clone(), source: entry.recipe.source(), force };
         let started =
-            daemon.call_sending(&request, archive.as_fd()).map_err(|error| not_built(error.into()))?;
+            daemon.call_sending(&request, &[archive.as_fd()]).map_err(|error| not_built(error.into()))?;
         let made = follow(daemon, started, Some(self.signals), self.progress);
         made.map_err(|error| not_built(error.into()))
     }

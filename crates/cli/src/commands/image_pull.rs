@@ -1,25 +1,39 @@
-use crate::build::{Builder, ensure_kernel};
-use crate::catalog::Catalog;
+use crate::build::{Builder, Published, ensure_kernel, once};
+use crate::catalog::{Catalog, ImageEntry};
 use crate::daemon::{self, Daemon};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, USAGE};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
 use banger_config::{Config, probably_meant};
-use banger_protocol::daemon_api::image::Show;
+use banger_oci::{Platform, Reference};
+use banger_protocol::daemon_api::image::{ImageView, Show};
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ConnectionError, ErrorKind};
+use std::path::Path;
 
 /// Make an image.
 ///
-/// `banger image pull debian-bookworm` builds it from Debian's signed packages on this machine, without root.
-/// Then `banger vm run --image debian-bookworm`.
+///     banger image pull debian-bookworm           built from signed Debian packages, without root
+///     banger image pull alpine:3.20               from a registry: Docker Hub, or HOST/NAME:TAG
+///     banger image pull oci:DIR[:TAG]             an image layout in a folder
+///     banger image pull oci-archive:FILE[:TAG]    the same in a tar archive
+///     banger image pull docker-archive:FILE       what docker save writes
+///
+/// A registry is asked with the credentials that `docker login` left. Layers are
+/// kept, so that images share them and a download that broke off is continued;
+/// `banger image cache prune` removes them.
+///
+/// Then `banger vm run --image NAME`, which also takes these references and makes
+/// what is not here. Without `--name` the image is called after the reference:
+/// `debian-bookworm` for `docker.io/library/debian:bookworm`.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name of the catalogue.
+    /// A name of the catalogue, or where the image is.
     #[arg(value_name = "REF")]
     reference: String,
-    /// What to call it here; its name in the catalogue if not given.
+    /// What to call it here.
     #[arg(long)]
     name: Option<ImageName>,
     /// The kernel its VMs start with.
@@ -28,41 +42,101 @@ pub(crate) struct Args {
     /// How large the root file system is for a guest, as 8G; it takes what it holds.
     #[arg(long)]
     size: Option<ByteSize>,
+    /// Which of an image's variants, as linux/amd64; this machine's if not given.
+    #[arg(long)]
+    platform: Option<Platform>,
+}
+
+/// Where the image is to come from.
+enum Wanted<'a> {
+    Entry(&'a ImageEntry),
+    Published(Reference),
+}
+
+/// What it is made of, found.
+enum Origin<'a> {
+    Catalogue(&'a ImageEntry),
+    Published(Box<Published>),
 }
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         let catalog = Catalog::load();
-        let Some(entry) = catalog.image(&self.reference) else {
-            let names: Vec<_> = catalog
-                .images
-                .iter()
-                .map(|entry| format!("{} ({})", entry.name, entry.description))
-                .collect();
-            let meant =
-                probably_meant(&self.reference, catalog.images.iter().map(|entry| entry.name.as_str()));
-            let hint = match meant {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("it has {}", names.join(", ")),
-            };
-            return Err(
-                Failure::message(format!("`{}` is not in the catalogue", self.reference)).with_hint(hint)
-            );
-        };
-        let name = self.name.as_ref().unwrap_or(&entry.name);
-        let kernel = self.kernel.as_ref().unwrap_or(&entry.kernel);
+        let wanted = self.wanted(&catalog)?;
         let paths = daemon::paths()?;
         let mut daemon = Daemon::connect()?;
-        refuse_existing(&mut daemon, name)?;
+        let shown = match &wanted {
+            Wanted::Entry(entry) => entry.name.to_string(),
+            Wanted::Published(reference) => reference.default_name(None),
+        };
+        if let Some(name) = self.name.clone().or_else(|| shown.parse().ok()) {
+            refuse_existing(&mut daemon, &name)?;
+        }
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
-        let progress = Progress::live_or_plain(name.as_str());
+        let progress = Progress::live_or_plain(self.name.as_ref().map_or(&shown, ImageName::as_str));
         let config = Config::read(&paths)?;
         let builder = Builder { paths: &paths, config: &config, signals: &signals, progress: &progress };
-        ensure_kernel(&builder, &mut daemon, kernel)?;
-        let image = builder.image(&mut daemon, entry, name, kernel, self.size)?;
+        let origin = match wanted {
+            Wanted::Entry(entry) => Origin::Catalogue(entry),
+            Wanted::Published(reference) => {
+                let platform = self.platform.clone().unwrap_or_else(Platform::of_guests);
+                Origin::Published(Box::new(Published::find(&builder, &reference, &platform)?))
+            }
+        };
+        let image = self.make(&builder, &mut daemon, &origin)?;
         drop(progress);
+        if let Origin::Published(published) = &origin
+            && let Some(platform) = published.foreign_platform()
+        {
+            printer::warning(format_args!("its programs are for {platform} and do not run on this machine"));
+        }
         printer::line(image.name)?;
         Ok(0)
+    }
+
+    fn make(
+        &self,
+        builder: &Builder<'_>,
+        daemon: &mut Daemon,
+        origin: &Origin<'_>,
+    ) -> Result<ImageView, Failure> {
+        let (own_name, usual_kernel) = match origin {
+            Origin::Catalogue(entry) => (&entry.name, &entry.kernel),
+            Origin::Published(published) => (&published.name, &builder.config.default_kernel.value),
+        };
+        let name = self.name.as_ref().unwrap_or(own_name);
+        let kernel = self.kernel.as_ref().unwrap_or(usual_kernel);
+        ensure_kernel(builder, daemon, kernel)?;
+        let is_it = |image: &ImageView| match origin {
+            Origin::Catalogue(entry) => image.source == entry.recipe.source(),
+            Origin::Published(published) => published.is(image),
+        };
+        once(builder, daemon, name, is_it, |daemon| match origin {
+            Origin::Catalogue(entry) => builder.image(daemon, entry, name, kernel, self.size),
+            Origin::Published(published) => published.make(builder, daemon, name, kernel, self.size),
+        })
+    }
+
+    fn wanted<'c>(&self, catalog: &'c Catalog) -> Result<Wanted<'c>, Failure> {
+        if let Some(entry) = catalog.image(&self.reference) {
+            return Ok(Wanted::Entry(entry));
+        }
+        let reference = Reference::parse(&self.reference, Path::exists)
+            .map_err(|error| Failure { code: USAGE, ..Failure::of(&error) })?;
+        if reference.is_bare_word() {
+            let word = &self.reference;
+            let entries = || catalog.images.iter();
+            let hint = match probably_meant(word, entries().map(|entry| entry.name.as_str())) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => {
+                    let names: Vec<_> =
+                        entries().map(|entry| format!("{} ({})", entry.name, entry.description)).collect();
+                    format!("it has {}; `{word}:latest` is one of Docker Hub", names.join(", "))
+                }
+            };
+            return Err(Failure::message(format!("`{word}` is not in the catalogue")).with_hint(hint));
+        }
+        Ok(Wanted::Published(reference))
     }
 }
 

@@ -38,7 +38,28 @@ impl Args {
             ("rootfs", image.rootfs_path),
             ("work seed", image.work_seed_path),
         ];
-        printer::data(&lines.map(|(name, value)| format!("{name:<11}{value}\n")).concat())?;
+        let config = &image.config;
+        let runs = [
+            ("user", config.user.clone().unwrap_or_default()),
+            ("directory", config.working_dir.clone().unwrap_or_default()),
+            ("command", config.command().join(" ")),
+            (
+                "variables",
+                config
+                    .env
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            ),
+        ];
+        let runs = runs.into_iter().filter(|(_, value)| !value.is_empty());
+        let text: String = lines
+            .into_iter()
+            .chain(runs)
+            .map(|(name, value)| format!("{name:<11}{}\n", printer::harmless(&value)))
+            .collect();
+        printer::data(&text)?;
         Ok(0)
     }
 }

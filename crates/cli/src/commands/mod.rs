@@ -7,6 +7,7 @@ mod completion;
 mod daemon_status;
 mod daemon_stop;
 mod doctor;
+mod image_cache_prune;
 mod image_delete;
 mod image_list;
 mod image_pull;
@@ -139,7 +140,8 @@ enum Vm {
 ///
 ///     banger image pull debian-bookworm
 ///
-/// Then `banger vm run --image debian-bookworm`.
+/// Then `banger vm run --image debian-bookworm`. Images of registries, layouts and
+/// archives are pulled the same way: `banger image pull alpine:3.20`.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Image {
@@ -149,6 +151,19 @@ enum Image {
     Pull(image_pull::Args),
     #[command(visible_alias = "rm")]
     Delete(image_delete::Args),
+    #[command(subcommand)]
+    Cache(ImageCache),
+}
+
+/// What was downloaded to make images of.
+///
+///     banger image cache prune --dry-run
+///
+/// says how much that is.
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true, verbatim_doc_comment)]
+enum ImageCache {
+    Prune(image_cache_prune::Args),
 }
 
 /// What VMs boot.
@@ -234,6 +249,7 @@ impl Cli {
                 Image::Show(args) => args.run(),
                 Image::Pull(args) => args.run(),
                 Image::Delete(args) => args.run(),
+                Image::Cache(ImageCache::Prune(args)) => args.run(),
             },
             Command::Kernel(kernel) => match kernel {
                 Kernel::List(args) => args.run(),

@@ -1,11 +1,12 @@
-use crate::build::{self, Builder};
+use crate::build::{self, Builder, Wish};
 use crate::daemon::{self, Daemon, FollowError, follow};
 use crate::failure::{Failure, Outcome};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
 use banger_config::Config;
+use banger_protocol::daemon_api::image::ImageView;
 use banger_protocol::daemon_api::vm::{Check, Create, Delete, Deleted, VmView};
-use banger_protocol::names::{ImageName, KernelName, VmName, VmRef};
+use banger_protocol::names::{KernelName, VmName, VmRef};
 use banger_protocol::size::ByteSize;
 
 /// Make a VM to keep and start it.
@@ -27,9 +28,9 @@ pub(super) struct Machine {
     /// What to call it: 1 to 63 of a-z, 0-9 and `-`; made up if not given.
     #[arg(long)]
     name: Option<VmName>,
-    /// The image; made first when it is in the catalogue and not here.
+    /// The image: a name, or a reference as `banger image pull` takes it; made first when it is not here.
     #[arg(long)]
-    image: Option<ImageName>,
+    image: Option<Wish>,
     /// The kernel; the image's own if not given.
     #[arg(long)]
     kernel: Option<KernelName>,
@@ -70,7 +71,7 @@ impl Args {
         let signals = Signals::take().map_err(|error| Failure::of(&error))?;
         let mut daemon = Daemon::connect()?;
         let purpose = if self.no_start { Purpose::Store } else { Purpose::Keep };
-        let vm = self.machine.make(&mut daemon, &signals, purpose)?;
+        let (vm, _) = self.machine.make(&mut daemon, &signals, purpose)?;
         printer::line(vm.name)?;
         Ok(0)
     }
@@ -83,14 +84,14 @@ impl Machine {
         daemon: &mut Daemon,
         signals: &Signals,
         purpose: Purpose,
-    ) -> Result<VmView, Failure> {
+    ) -> Result<(VmView, ImageView), Failure> {
         let &Self { vcpu, memory, disk_size, nat, .. } = &self;
         // Before minutes are spent on an image for a VM that cannot be.
         daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size, nat: Some(nat) })?;
         let image = self.make_image(daemon, signals)?;
         let create = Create {
             name: self.name,
-            image: Some(image),
+            image: Some(image.name.clone()),
             kernel: self.kernel,
             vcpu,
             memory,
@@ -105,7 +106,7 @@ impl Machine {
         let progress = Progress::live_or_silent(&format!("starting {}", created.name));
         let outcome = follow(daemon, created.operation, Some(signals), &progress);
         drop((progress, held));
-        outcome.map_err(|error| match error {
+        outcome.map(|vm| (vm, image)).map_err(|error| match error {
             FollowError::TooLate { .. } => {
                 if let Err(failure) = remove(&VmRef(created.id.to_string())) {
                     printer::failure(&failure);
@@ -130,14 +131,14 @@ impl Machine {
     }
 
     /// The image, there with its kernel.
-    fn make_image(&self, daemon: &mut Daemon, signals: &Signals) -> Result<ImageName, Failure> {
+    fn make_image(&self, daemon: &mut Daemon, signals: &Signals) -> Result<ImageView, Failure> {
         let paths = daemon::paths()?;
         let config = Config::read(&paths)?;
-        let name = self.image.as_ref().unwrap_or(&config.default_image.value);
-        let progress = Progress::live_or_silent(&format!("image {name}"));
+        let usual = || Wish::Named(config.default_image.value.clone());
+        let wish = self.image.clone().unwrap_or_else(usual);
+        let progress = Progress::live_or_silent(&format!("image {wish}"));
         let builder = Builder { paths: &paths, config: &config, signals, progress: &progress };
-        build::ensure_image(&builder, daemon, name, self.kernel.as_ref())?;
-        Ok(name.clone())
+        build::ensure_image(&builder, daemon, &wish, self.kernel.as_ref())
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Leave it running and print the name of its session; see `banger vm session --help`.
     #[arg(short, long)]
     detach: bool,
-    /// As which user of the guest; root if not given.
+    /// As which user of the guest, a name or a number, perhaps `:` and a group; the image's own or root if not given.
     #[arg(short, long)]
     user: Option<String>,
     #[command(flatten)]

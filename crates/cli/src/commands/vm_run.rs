@@ -5,6 +5,7 @@ use crate::failure::{Failure, NO_COMMAND, Outcome};
 use crate::guest::{self, Command};
 use crate::printer;
 use crate::signals::Signals;
+use banger_protocol::daemon_api::image::ImageView;
 use banger_protocol::daemon_api::vm::VmView;
 use banger_protocol::names::VmRef;
 use banger_protocol::root_api::Acceleration;
@@ -20,6 +21,12 @@ use std::time::Instant;
 ///
 /// A VM that stays is entered again with `banger vm ssh` or `banger vm exec` and
 /// removed with `banger vm delete`.
+///
+///     banger vm run --rm --image alpine:3.20 -- apk info
+///
+/// A command runs with the variables, in the directory and as the user that the
+/// image names, and without the image's entrypoint before it. Without a command it
+/// is the image's own, entrypoint included, or a login shell if it has none.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -41,7 +48,7 @@ pub(crate) struct Args {
     tty: bool,
     #[command(flatten)]
     environment: Environment,
-    /// The command and its arguments, exactly as typed; a login shell if not given.
+    /// The command and its arguments, exactly as typed; the image's own or a login shell if not given.
     #[arg(last = true, value_name = "CMD")]
     pub(super) command: Vec<String>,
 }
@@ -59,7 +66,7 @@ impl Args {
         }
         let begun = Instant::now();
         let is_shell = self.command.is_empty();
-        let command = Command {
+        let mut command = Command {
             terminal: self.tty || (is_shell && guest::stdin_is_terminal()),
             stdin: true,
             argv: self.command,
@@ -70,7 +77,11 @@ impl Args {
         // The connection is the lease: it must live as long as the command.
         let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
         let purpose = if self.rm { Purpose::Lease } else { Purpose::Keep };
-        let vm = self.machine.make(&mut daemon, &signals, purpose).map_err(Failure::before_the_command)?;
+        let made = self.machine.make(&mut daemon, &signals, purpose);
+        let (vm, image) = made.map_err(Failure::before_the_command)?;
+        if is_shell {
+            command.argv = own_command(&image);
+        }
         remark_ready(&vm, begun);
 
         let reference = VmRef(vm.id.to_string());
@@ -88,11 +99,18 @@ impl Args {
     }
 }
 
+/// What an image runs by itself. The init of one that boots is none: it runs already.
+fn own_command(image: &ImageView) -> Vec<String> {
+    let command = image.config.command();
+    let program = command.first().and_then(|program| program.rsplit('/').next());
+    if image.has_init && matches!(program, Some("init" | "systemd")) { Vec::new() } else { command }
+}
+
 fn bring_up(machine: Machine) -> Outcome {
     let begun = Instant::now();
     let signals = Signals::take().map_err(|error| Failure::of(&error))?;
     let mut daemon = Daemon::connect()?;
-    let vm = machine.make(&mut daemon, &signals, Purpose::Keep)?;
+    let (vm, _) = machine.make(&mut daemon, &signals, Purpose::Keep)?;
     remark_ready(&vm, begun);
     printer::line(&vm.name)?;
     Ok(0)
@@ -115,5 +133,27 @@ fn remove_leased(vm: &VmRef) {
             printer::warning("the VM was not removed");
             printer::failure(&Failure { code: NO_COMMAND, ..failure });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_image_runs_its_own_command_unless_that_is_the_init_it_boots_with() {
+        let own = |has_init: bool, cmd: &[&str]| {
+            own_command(&serde_json::from_value(json!({
+                "name": "x", "source": "", "kernel": "k", "digest": "", "size": 1, "disk_usage": 1, "entries": 1,
+                "has_init": has_init, "has_sshd": false, "created": "", "rootfs_path": "", "work_seed_path": "",
+                "config": {"cmd": cmd},
+            })).unwrap())
+        };
+        assert_eq!(own(false, &["/bin/sh", "-l"]), ["/bin/sh", "-l"]);
+        assert_eq!(own(true, &["nginx"]), ["nginx"]);
+        assert_eq!(own(true, &["/sbin/init"]), [""; 0]);
+        assert_eq!(own(true, &["/lib/systemd/systemd"]), [""; 0]);
+        assert_eq!(own(false, &[]), [""; 0]);
     }
 }

@@ -137,13 +137,13 @@ impl Daemon {
         self.connection.call(params)
     }
 
-    /// Asks, sending a descriptor along.
+    /// Asks, sending descriptors along.
     pub(crate) fn call_sending<M: Method>(
         &mut self,
         params: &M,
-        descriptor: BorrowedFd<'_>,
+        descriptors: &[BorrowedFd<'_>],
     ) -> Result<M::Reply, ConnectionError> {
-        self.connection.call_with(params, &[descriptor], |_| {}).map(|(reply, _)| reply)
+        self.connection.call_with(params, descriptors, |_| {}).map(|(reply, _)| reply)
     }
 
     /// Asks for something that comes as a descriptor.

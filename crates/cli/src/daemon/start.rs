@@ -168,6 +168,8 @@ fn spawn(program: &Tool, log: &File) -> Result<Child, StartError> {
     let mut command = program.command_of_the_user();
     command
         .arg("--local")
+        // Threads come and go; a heap for each of them would only grow (mallopt(3), M_ARENA_MAX).
+        .env("MALLOC_ARENA_MAX", "2")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(failed)?)

@@ -153,7 +153,7 @@ fn dim(text: &str) -> String {
 }
 
 /// The text without what a terminal would obey; line ends and tabs stay.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

@@ -151,7 +151,7 @@ pub(crate) fn output(folder: &Path, argv: &[&str], limit: Duration) -> Result<Op
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
         env: BTreeMap::new(),
         cwd: None,
-        user: None,
+        user: Some("root".to_owned()),
         terminal: None,
         stdin: false,
     };

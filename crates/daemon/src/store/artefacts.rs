@@ -2,6 +2,7 @@
 
 use super::{Store, StoreError, failed};
 use banger_protocol::ids::VmId;
+use banger_protocol::image_config::ImageConfig;
 use banger_protocol::names::{ImageName, KernelName, VmName};
 use rusqlite::{OptionalExtension, params};
 use serde::de::DeserializeOwned;
@@ -14,13 +15,15 @@ pub(crate) struct ImageRecord {
     pub name: ImageName,
     pub source: String,
     pub kernel: KernelName,
-    /// SHA-256 of the archive it was made of, hexadecimal.
+    /// SHA-256 over everything a guest can see in it, hexadecimal.
     pub digest: String,
     pub entries: u64,
     pub has_init: bool,
     pub has_sshd: bool,
     /// RFC 3339, UTC.
     pub created: String,
+    #[serde(default, skip_serializing_if = "ImageConfig::is_empty")]
+    pub config: ImageConfig,
 }
 
 /// A kernel's manifest.

@@ -364,6 +364,7 @@ pub(super) mod tests {
             source: source.clone(),
             digest,
             created: created.clone(),
+            config: banger_protocol::image_config::ImageConfig::default(),
             entries: 0,
             has_init: true,
             has_sshd: true,

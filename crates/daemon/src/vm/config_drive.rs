@@ -4,13 +4,20 @@ use super::keys::{KeyError, public_of};
 use crate::network::Range;
 use crate::store::VmRecord;
 use banger_protocol::guest_api::config_drive::{CONFIG_ENTRY, GuestConfig, GuestNetwork};
+use banger_protocol::image_config::ImageConfig;
 use std::io;
 
 /// The whole drive for one start of a VM; `authorized_key` is the public half of banger's own key.
-pub(super) fn render(vm: &VmRecord, range: Range, authorized_key: &str) -> Result<Vec<u8>, KeyError> {
+pub(super) fn render(
+    vm: &VmRecord,
+    image: ImageConfig,
+    range: Range,
+    authorized_key: &str,
+) -> Result<Vec<u8>, KeyError> {
     let config = GuestConfig {
         hostname: vm.name.to_string(),
         network: Some(GuestNetwork { address: vm.address, prefix: range.prefix, gateway: range.bridge }),
+        image,
     };
     let config = serde_json::to_vec(&config).expect("the guest's config serialises");
     let name = &vm.name;
@@ -70,7 +77,8 @@ mod tests {
             machine_id: "0".repeat(32),
             created: String::new(),
         };
-        let drive = render(&vm, Range::LOCAL, "ssh-ed25519 AAAA").unwrap();
+        let image = ImageConfig { user: Some("app".to_owned()), ..ImageConfig::default() };
+        let drive = render(&vm, image, Range::LOCAL, "ssh-ed25519 AAAA").unwrap();
         assert_eq!(drive.len() % 512, 0);
         let mut archive = tar::Archive::new(drive.as_slice());
         let mut entries = archive.entries().unwrap();
@@ -79,7 +87,7 @@ mod tests {
         let mut text = String::new();
         first.read_to_string(&mut text).unwrap();
         let config: GuestConfig = serde_json::from_str(&text).unwrap();
-        assert_eq!(config.hostname, "dev");
+        assert_eq!((config.hostname.as_str(), config.image.user.as_deref()), ("dev", Some("app")));
         let private =
             entries.map(Result::unwrap).find(|e| e.path().unwrap().ends_with("ssh_host_ed25519_key"));
         assert_eq!(private.unwrap().header().mode().unwrap(), 0o600);

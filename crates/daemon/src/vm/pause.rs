@@ -17,6 +17,7 @@ use banger_protocol::ids::VmId;
 use banger_protocol::root_api::ProcessSignalKind;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Pauses a VM, as an operation; one that is paused is left as it is.
 pub(crate) async fn pause(services: &Arc<Services>, id: &VmId) -> Result<VmView, Ended> {
@@ -75,10 +76,23 @@ pub(super) async fn pause_again(
     freeze(services, id, running).await
 }
 
+/// How long a process that was sent the signal may take to stand still: its threads notice when they next run.
+const STANDS: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
 /// Makes a guest stand still; again is the same as once.
 async fn freeze(services: &Arc<Services>, id: &VmId, running: &Running) -> Result<(), EffectError> {
     let stop = Effect::Signal { process: running.vmm, signal: ProcessSignalKind::Stop };
-    perform(services, id, stop).await.map(drop)
+    perform(services, id, stop).await?;
+    let stands = async {
+        while crate::process::is_alive(running.vmm) && !crate::process::stands_still(running.vmm) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(STANDS, stands).await.is_err() {
+        tracing::warn!(vm = %id, "the VMM was told to stand still and has not yet done so");
+    }
+    Ok(())
 }
 
 /// Lets a guest go on; again is the same as once.

@@ -19,7 +19,7 @@ use super::vmm::{self, NoVmm};
 use super::{config_drive, folder, keys, names, view, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
-use crate::store::{KernelRecord, StoreError, VmRecord};
+use crate::store::{ImageRecord, KernelRecord, StoreError, VmRecord};
 use banger_protocol::daemon_api::vm::{StageTiming, VmView};
 use banger_protocol::guest_api::Notice;
 use banger_protocol::ids::VmId;
@@ -133,7 +133,10 @@ async fn bring_up(
     let disks = root.disks();
     let shared = files.open(&disks).map_err(StartError::SharedFile)?;
     let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
-    let drive = config_drive::render(vm, services.range, &public).map_err(StartError::Keys)?;
+    // An image whose record is gone has its files still, and says nothing more.
+    let image = services.store.find::<ImageRecord>(vm.image.as_str())?.map(|image| image.config);
+    let drive = config_drive::render(vm, image.unwrap_or_default(), services.range, &public)
+        .map_err(StartError::Keys)?;
 
     stages.begin("disks")?;
     perform(services, id, Effect::MakeFolder).await?;

@@ -9,6 +9,7 @@ use super::hold::Hold;
 use banger_guest_agent::exec;
 use banger_protocol::guest_api::Exec;
 use banger_protocol::guest_api::session::Request;
+use banger_protocol::image_config::ImageConfig;
 use rustix::fd::OwnedFd;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -17,7 +18,7 @@ use std::thread;
 
 /// Runs a command for the host.
 pub(super) fn execute(host: &UnixStream, guest: &Guest, command: &Exec) -> io::Result<()> {
-    between(host, &guest.hold, |agent| exec::run(agent, &at_home(command)))
+    between(host, &guest.hold, |agent| exec::run(agent, &at_home(command), &ImageConfig::default()))
 }
 
 /// Answers something about sessions.

@@ -5,9 +5,7 @@
 //! boot: it is named on the console.
 
 use super::lay::Tree;
-use banger_protocol::guest_api::config_drive::{
-    APPLIED_LIST, CONFIG_ENTRY, GuestConfig, GuestNetwork, MAX_SIZE,
-};
+use banger_protocol::guest_api::config_drive::{APPLIED_LIST, CONFIG_ENTRY, GuestConfig, MAX_SIZE};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -50,8 +48,8 @@ pub(super) struct Entry {
     pub(super) content: Vec<u8>,
 }
 
-/// Gives the guest whose root is at `new_root` the identity on `disk`; returns the network it has.
-pub(super) fn apply(disk: &Path, new_root: &Path) -> Result<Option<GuestNetwork>, ConfigError> {
+/// Gives the guest whose root is at `new_root` the identity on `disk`; returns what else it says.
+pub(super) fn apply(disk: &Path, new_root: &Path) -> Result<GuestConfig, ConfigError> {
     let file = File::open(disk).map_err(|e| ConfigError::Open(disk.to_owned(), e))?;
     let drive = read(file)?;
     rustix::system::sethostname(drive.config.hostname.as_bytes()).map_err(ConfigError::Hostname)?;
@@ -59,7 +57,7 @@ pub(super) fn apply(disk: &Path, new_root: &Path) -> Result<Option<GuestNetwork>
     for complaint in lay_down(&tree, &drive.files) {
         super::kernel_log(&complaint);
     }
-    Ok(drive.config.network)
+    Ok(drive.config)
 }
 
 fn read(from: impl Read) -> Result<Drive, ConfigError> {

@@ -23,6 +23,7 @@ mod power;
 mod switch_root;
 
 use crate::causes::with_causes;
+use crate::image;
 use crate::serve;
 use cmdline::Layout;
 use image_init::ImageInit;
@@ -106,13 +107,16 @@ fn boot() -> Result<std::convert::Infallible, BootError> {
     disks::mount_root(&layout, new_root)?;
     mounts::run(new_root)?;
     disks::mount_others(&layout, new_root)?;
-    let network = match layout.config {
-        Some(disk) => config::apply(&disks::wait_for(disk)?, new_root)?,
-        None => None,
+    let (network, image) = match layout.config {
+        Some(disk) => {
+            let config = config::apply(&disks::wait_for(disk)?, new_root)?;
+            (config.network, config.image)
+        }
+        None => Default::default(),
     };
     netlink::bring_up(network.as_ref())?;
     mounts::control_groups()?;
-    copy_agent(new_root).map_err(BootError::Agent)?;
+    copy_agent(new_root).and_then(|()| image::leave(&image, new_root)).map_err(BootError::Agent)?;
     switch_root::switch(new_root).map_err(BootError::SwitchRoot)?;
     mounts::last()?;
 

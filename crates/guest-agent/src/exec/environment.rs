@@ -1,4 +1,4 @@
-//! The environment a command starts with: that of a login, then what the host adds.
+//! The environment a command starts with: that of a login, then what the image adds, then what the host adds.
 
 use super::users::User;
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ const USER_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/game
 pub(crate) fn of_login(
     user: &User,
     etc_environment: &str,
+    image: &BTreeMap<String, String>,
     term: Option<&str>,
     added: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
@@ -25,6 +26,7 @@ pub(crate) fn of_login(
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     variables.extend(etc_environment.lines().filter_map(assignment));
+    variables.extend(image.clone());
     variables.extend(term.map(|term| ("TERM".to_owned(), term.to_owned())));
     variables.extend(added.clone());
     variables
@@ -63,10 +65,11 @@ mod tests {
     #[test]
     fn the_guest_may_change_the_path_and_the_host_has_the_last_word() {
         let added = BTreeMap::from([("LANG".to_owned(), "de_DE.UTF-8".to_owned())]);
+        let image = ["EDITOR", "LANG"].map(|name| (name.to_owned(), "ed".to_owned())).into();
         let file = "# comment=1\nPATH=\"/opt/bin:/bin\"\nexport EDITOR='vi'\nbad name=1\nLANG=C\n";
-        let variables = of_login(&dev(), file, Some("xterm"), &added);
+        let variables = of_login(&dev(), file, &image, Some("xterm"), &added);
         let expected = [
-            ("EDITOR", "vi"),
+            ("EDITOR", "ed"),
             ("HOME", "/home/dev"),
             ("LANG", "de_DE.UTF-8"),
             ("LOGNAME", "dev"),
@@ -80,7 +83,7 @@ mod tests {
 
     #[test]
     fn without_a_terminal_there_is_no_term() {
-        let variables = of_login(&dev(), "", None, &BTreeMap::new());
+        let variables = of_login(&dev(), "", &BTreeMap::new(), None, &BTreeMap::new());
         assert!(!variables.contains_key("TERM"));
         assert_eq!(variables["PATH"], USER_PATH);
     }

@@ -19,17 +19,18 @@ mod users;
 
 use crate::causes::with_causes;
 use banger_protocol::guest_api::{Exec, Exit, frame};
+use banger_protocol::image_config::ImageConfig;
 use rustix::fd::OwnedFd;
 use std::io;
 
-/// Carries out `exec` for the host at the other end of `connection`.
+/// Carries out `exec` for the host at the other end of `connection`, in a guest of an image that says `image`.
 ///
 /// # Errors
 /// When the connection breaks before the command started. Later than that a broken connection is the host going
 /// away: the command's process group gets SIGHUP.
-pub fn run(connection: OwnedFd, exec: &Exec) -> io::Result<()> {
+pub fn run(connection: OwnedFd, exec: &Exec, image: &ImageConfig) -> io::Result<()> {
     let mut connection = std::fs::File::from(connection);
-    match spawn::start(exec, None) {
+    match spawn::start(exec, image, None) {
         Ok(running) => {
             frame::write(&mut connection, frame::Kind::Started, &[])?;
             exchange::run(connection.into(), running)

@@ -2,9 +2,11 @@
 
 use super::program::{self, FindError};
 use super::reaper::{self, Child};
+use super::users::User;
 use super::{environment, users};
 use crate::sys::child::{self, Become};
 use banger_protocol::guest_api::{Exec, Terminal, WindowSize};
+use banger_protocol::image_config::ImageConfig;
 use rustix::fd::OwnedFd;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Uid};
@@ -62,21 +64,19 @@ pub(crate) enum Descriptors {
     Terminal(OwnedFd),
 }
 
-/// Starts `exec`, as a member of the control group with this `cgroup.procs` if there is one.
-pub(crate) fn start(exec: &Exec, cgroup: Option<OwnedFd>) -> Result<Running, StartError> {
-    let name = exec.user.as_deref().unwrap_or("root");
+/// Starts `exec`, as a member of the control group with this `cgroup.procs` if there is one; what it does not say, the
+/// image says.
+pub(crate) fn start(
+    exec: &Exec,
+    image: &ImageConfig,
+    cgroup: Option<OwnedFd>,
+) -> Result<Running, StartError> {
+    let name = exec.user.as_deref().or(image.user.as_deref()).unwrap_or("root");
     let user = users::find(Path::new("/etc"), name).ok_or_else(|| StartError::NoUser(name.to_owned()))?;
     let term = exec.terminal.as_ref().map(|terminal| terminal.term.as_str());
     let etc_environment = std::fs::read_to_string("/etc/environment").unwrap_or_default();
-    let variables = environment::of_login(&user, &etc_environment, term, &exec.env);
-    let directory = match &exec.cwd {
-        Some(given) if !Path::new(given).is_dir() => {
-            return Err(StartError::NoDirectory { directory: given.clone() });
-        }
-        Some(given) => given.clone(),
-        None if Path::new(&user.home).is_dir() => user.home.clone(),
-        None => "/".to_owned(),
-    };
+    let variables = environment::of_login(&user, &etc_environment, &image.env, term, &exec.env);
+    let directory = directory(exec, image, &user)?;
     let path = variables.get("PATH").map_or("", String::as_str);
     let word = exec.argv.first().unwrap_or(&user.shell);
     let program = program::find(word, path, Path::new(&directory))?;
@@ -111,6 +111,24 @@ pub(crate) fn start(exec: &Exec, cgroup: Option<OwnedFd>) -> Result<Running, Sta
     let child = reaper::spawn(&mut command)
         .map_err(|source| StartError::Execute { program: program.display().to_string(), source })?;
     Ok(Running { child, io })
+}
+
+fn directory(exec: &Exec, image: &ImageConfig, user: &User) -> Result<String, StartError> {
+    let is_there = |path: &str| Path::new(path).is_dir();
+    if let Some(given) = &exec.cwd {
+        return match is_there(given) {
+            true => Ok(given.clone()),
+            false => Err(StartError::NoDirectory { directory: given.clone() }),
+        };
+    }
+    if let Some(wished) = &image.working_dir {
+        // As container runtimes do: builders need not have made it.
+        let _ = std::fs::create_dir_all(wished);
+        if is_there(wished) {
+            return Ok(wished.clone());
+        }
+    }
+    Ok(if is_there(&user.home) { user.home.clone() } else { "/".to_owned() })
 }
 
 fn on_pipes(command: &mut Command, with_input: bool) -> io::Result<Descriptors> {

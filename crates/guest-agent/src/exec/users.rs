@@ -16,13 +16,25 @@ pub(crate) struct User {
     pub(crate) shell: String,
 }
 
-/// Looks `name` up, a name or a number, in the account files under `etc`.
+/// Looks `name` up, a name or a number, in the account files under `etc`. A group may follow behind a `:`, as images
+/// have it; it is then the only one.
 ///
 /// Root exists even where there is no `passwd` at all, as in an image that holds a single program.
 pub(crate) fn find(etc: &Path, name: &str) -> Option<User> {
+    let (name, group) = match name.split_once(':') {
+        Some((name, group)) => (if name.is_empty() { "root" } else { name }, Some(group)),
+        None => (name, None),
+    };
     let passwd = read(&etc.join("passwd"));
     let mut user = parse_passwd(&passwd, name).or_else(|| by_number(&passwd, name)).or_else(|| root(name))?;
-    user.groups = parse_groups(&read(&etc.join("group")), &user.name, user.gid);
+    let groups = read(&etc.join("group"));
+    match group.filter(|group| !group.is_empty()) {
+        Some(group) => {
+            user.gid = group.parse().ok().or_else(|| gid_of(&groups, group))?;
+            user.groups = vec![user.gid];
+        }
+        None => user.groups = parse_groups(&groups, &user.name, user.gid),
+    }
     Some(user)
 }
 
@@ -74,6 +86,13 @@ fn parse_line(line: &str) -> Option<User> {
     })
 }
 
+fn gid_of(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let [own, _, gid, _] = line.split(':').collect::<Vec<_>>()[..] else { return None };
+        (own == name).then(|| gid.parse().ok())?
+    })
+}
+
 fn parse_groups(text: &str, name: &str, own: u32) -> Vec<u32> {
     let mut groups = vec![own];
     for line in text.lines() {
@@ -117,6 +136,16 @@ mod tests {
         assert_eq!(find(etc().path(), "1000").unwrap().name, "dev");
         let nameless = find(etc().path(), "4321").unwrap();
         assert_eq!((nameless.uid, nameless.gid, nameless.home.as_str()), (4321, 0, "/"));
+    }
+
+    #[test]
+    fn a_group_behind_the_user_is_the_only_one() {
+        let of = |name: &str| find(etc().path(), name).map(|user| (user.uid, user.gid, user.groups));
+        assert_eq!(of("dev:docker"), Some((1000, 900, vec![900])));
+        assert_eq!(of("4321:50"), Some((4321, 50, vec![50])));
+        assert_eq!(of(":kvm"), Some((0, 77, vec![77])));
+        assert_eq!(of("dev:"), of("dev"));
+        assert_eq!(of("dev:nosuch"), None);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 
 use super::usable::Gate;
 use super::{copy, dial, notice, ports};
-use crate::exec;
 use crate::session::Sessions;
+use crate::{exec, image};
 use banger_protocol::VERSION;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
 use banger_protocol::guest_api::{Health, Request};
@@ -57,7 +57,7 @@ fn answer(mut stream: File, request: &Request, gate: &Gate, sessions: &Sessions)
             }
             Ok(())
         }
-        Request::Exec(exec) => exec::run(stream.into(), exec),
+        Request::Exec(exec) => exec::run(stream.into(), exec, &image::config()),
         Request::Dial { port } => dial::run(stream, *port),
         Request::CopyOut { path } => copy::out(stream, path),
         Request::CopyIn { path, name } => copy::r#in(stream, path, name.as_deref()),

@@ -26,6 +26,7 @@ mod ring;
 
 use crate::causes::with_causes;
 use crate::exec::spawn::{self, Descriptors, Running};
+use crate::image;
 use banger_protocol::guest_api::Exec;
 use banger_protocol::guest_api::frame::{self, Kind};
 use banger_protocol::guest_api::session::{KEPT, MOST, MOST_COMMAND, Refusal, Request};
@@ -135,7 +136,7 @@ impl Sessions {
         let ring = Ring::make(&self.folders, KEPT).map_err(not_kept)?;
         let parent = self.cgroups.as_deref();
         let (cgroup, members) = parent.and_then(|parent| Cgroup::make(parent, name.as_str())).unzip();
-        let Running { child, io } = spawn::start(command, members)
+        let Running { child, io } = spawn::start(command, &image::config(), members)
             .map_err(|error| Refusal::NotStarted { code: error.shell_code(), reason: with_causes(&error) })?;
         let group = child.group;
         let (input, outputs) = match io {

@@ -1,7 +1,5 @@
 //! The pass over a layer's headers, through a window that is moved over the file and skips content.
 
-use std::os::unix::fs::FileExt;
-
 use tar_core::parse::{Limits as ParserLimits, ParseEvent, ParsedEntry, Parser};
 use tar_core::{HEADER_SIZE, SparseEntry};
 
@@ -98,7 +96,6 @@ impl<'a> Headers<'a> {
             self.window.resize(have + READ, 0);
             let read = self
                 .layer
-                .file
                 .read_at(&mut self.window[have..], self.start + have as u64)
                 .map_err(|source| LayerError::Read { layer: self.layer.name.clone(), source })?;
             self.window.truncate(have + read);

@@ -6,6 +6,7 @@
 //! What an entry *means* for the tree (replacing, hiding, linking) is decided in [`crate::tree`]. Here an entry is
 //! only made sane: a path of checked components, numbers in range, a kind we know.
 
+mod blob;
 mod decompress;
 mod entry;
 mod headers;
@@ -17,8 +18,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::Watch;
+use crate::{Sha256, Watch};
 
+pub use blob::Blob;
 pub(crate) use entry::{Entry, EntryKind};
 pub use path::BadPath;
 pub(crate) use path::TreePath;
@@ -66,6 +68,12 @@ pub enum LayerError {
     Decompress { layer: String, source: io::Error },
     #[error("layer {layer} unpacks to more than {limit} bytes")]
     Expands { layer: String, limit: u64 },
+    #[error("layer {layer} should have {expected} bytes and its file has {found}")]
+    Length { layer: String, expected: u64, found: u64 },
+    #[error("layer {layer} is damaged: it hashes to {found} and not to {expected}")]
+    Digest { layer: String, expected: Sha256, found: Sha256 },
+    #[error("layer {layer} is not the image's: it unpacks to what hashes to {found} and not to {expected}")]
+    DiffId { layer: String, expected: Sha256, found: Sha256 },
     #[error("layer {layer} is not a tar archive at byte {offset}")]
     Malformed { layer: String, offset: u64, source: MalformedTar },
     #[error("layer {layer} ends in the middle of {path:?}")]
@@ -135,11 +143,13 @@ pub enum Refusal {
 pub struct Layer {
     name: String,
     file: File,
+    /// Where in the file it begins.
+    start: u64,
     len: u64,
 }
 
 impl Layer {
-    /// Takes a tar as it is, or unpacks gzip or zstd into an unnamed file in `scratch`. `name` is what errors call it.
+    /// A whole file; see [`Layer::of_blob`].
     pub fn open(
         name: &str,
         file: &File,
@@ -147,13 +157,34 @@ impl Layer {
         limits: &Limits,
         watch: Watch<'_>,
     ) -> Result<Self, LayerError> {
-        let read_error = |source| LayerError::Read { layer: name.to_owned(), source };
-        let file = match decompress::Compression::detect(file).map_err(read_error)? {
-            None => file.try_clone().map_err(read_error)?,
-            Some(compression) => decompress::to_scratch(name, file, compression, scratch, limits, watch)?,
-        };
-        let len = file.metadata().map_err(read_error)?.len();
-        Ok(Self { name: name.to_owned(), file, len })
+        let length = file.metadata().map(|about| about.len());
+        let length = length.map_err(|source| LayerError::Read { layer: name.to_owned(), source })?;
+        Self::of_blob(&Blob::new(name, file, 0, length), scratch, limits, watch)
+    }
+
+    /// Takes a tar as it is, or unpacks gzip or zstd into an unnamed file in `scratch`. One that is not what its
+    /// digests say is refused.
+    pub fn of_blob(
+        blob: &Blob<'_>,
+        scratch: &Path,
+        limits: &Limits,
+        watch: Watch<'_>,
+    ) -> Result<Self, LayerError> {
+        let name = blob.name.to_owned();
+        let read_error = |source| LayerError::Read { layer: blob.name.to_owned(), source };
+        blob.check_length()?;
+        match decompress::Compression::detect(blob).map_err(read_error)? {
+            None => {
+                blob.check_in_place(watch)?;
+                let file = blob.file.try_clone().map_err(read_error)?;
+                Ok(Self { name, file, start: blob.offset, len: blob.length })
+            }
+            Some(compression) => {
+                let file = decompress::to_scratch(blob, compression, scratch, limits, watch)?;
+                let len = file.metadata().map_err(read_error)?.len();
+                Ok(Self { name, file, start: 0, len })
+            }
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -170,7 +201,14 @@ impl Layer {
     }
 
     pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        self.file.read_exact_at(buffer, self.start + offset)
+    }
+
+    /// As read(2) does; nothing at the layer's end, even where its file goes on.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        self.file.read_at(&mut buffer[..length], self.start + offset)
     }
 
     /// Every entry in archive order. `budget` is shared by all layers of an image.
@@ -231,3 +269,6 @@ impl Budget {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

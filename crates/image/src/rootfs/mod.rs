@@ -152,12 +152,22 @@ fn edit(tree: &mut Tree, options: &Options) -> Result<(), EditError> {
     Ok(())
 }
 
-/// The kernel's own order (init/main.c), shells left out: a shell is no init.
+/// What busybox's init runs first on the systems that are made to boot with it.
+const BUSYBOX_STARTS: [&str; 3] = ["/sbin/openrc", "/usr/sbin/openrc", "/etc/init.d/rcS"];
+
+/// The kernel's own order (init/main.c), shells left out: a shell is no init. Neither is a busybox that has nothing
+/// to start, which is what images of containers have.
 fn find_init(tree: &Tree) -> Option<String> {
     ["/sbin/init", "/etc/init", "/bin/init"]
         .into_iter()
-        .find(|path| is_program(tree, path))
+        .find(|path| is_program(tree, path) && boots(tree, path))
         .map(str::to_owned)
+}
+
+fn boots(tree: &Tree, init: &str) -> bool {
+    let program = tree.resolve(init).and_then(|node| tree.path_to(Tree::ROOT, node));
+    let is_busybox = program.is_some_and(|path| path.rsplit('/').next() == Some("busybox"));
+    !is_busybox || BUSYBOX_STARTS.iter().any(|start| tree.resolve(start).is_some())
 }
 
 fn is_program(tree: &Tree, path: &str) -> bool {

@@ -76,6 +76,14 @@ fn init_and_sshd_are_found_through_symlinks() {
 }
 
 #[test]
+fn busybox_is_an_init_only_where_it_has_something_to_start() {
+    let alpine = || Archive::new().program("bin/busybox", b"ELF").symlink("sbin/init", "/bin/busybox");
+    assert_eq!(built(alpine(), &options()).1.init, None);
+    let bootable = alpine().program("sbin/openrc", b"ELF");
+    assert_eq!(built(bootable, &options()).1.init.as_deref(), Some("/sbin/init"));
+}
+
+#[test]
 fn missing_mount_points_are_made_even_in_an_empty_image() {
     let (_folder, facts, root, _) = built(Archive::new().file("app", b"x"), &options());
     for (path, mode) in [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755), ("tmp", 0o1777)] {

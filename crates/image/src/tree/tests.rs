@@ -165,6 +165,26 @@ fn a_whiteout_hides_what_is_below_and_nothing_of_its_own_layer() {
 }
 
 #[test]
+fn odd_whiteouts_hide_what_they_name_and_nothing_more() {
+    let lower = || Archive::new().dir("a", 0o755).file("a/x", b"").symlink("link", "a").file("b", b"");
+    let with = |names: &[&str]| {
+        let upper = names.iter().fold(Archive::new(), |archive, name| archive.file(name, b""));
+        paths(vec![lower(), upper])
+    };
+    let untouched = ["a", "a/x", "b", "link"];
+    // Without a name, above the root, through a link, below a file, of what is not there, left over from aufs.
+    for odd in
+        [".wh.", "a/.wh..", "a/.wh...", "link/.wh.x", "b/.wh.x", ".wh.nothing", ".wh..wh.plnk", "c/.wh.x"]
+    {
+        assert_eq!(with(&[odd]), untouched, "{odd}");
+    }
+    assert_eq!(with(&[".wh..wh..opq"]), [""; 0]);
+    assert_eq!(with(&["new", ".wh..wh..opq"]), ["new"]);
+    assert_eq!(with(&["./a/../a/.wh.x"]), ["a", "b", "link"]);
+    assert_eq!(with(&[".wh.link", "link"]), untouched);
+}
+
+#[test]
 fn a_layer_may_replace_a_symlink_by_a_directory_and_back() {
     let link = || Archive::new().symlink("lib", "usr/lib").file("usr/lib/a", b"");
     let directory = || Archive::new().dir("lib", 0o755).file("lib/b", b"");

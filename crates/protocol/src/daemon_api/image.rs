@@ -1,5 +1,7 @@
 //! Images.
 
+use crate::digest::Digest;
+use crate::image_config::ImageConfig;
 use crate::names::{ImageName, KernelName};
 use crate::size::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,10 @@ pub struct Show {
     pub image: ImageName,
 }
 
-/// The request carries one descriptor: a tar archive that can be read at any offset.
+/// Most layers of an image: as many as an overlay file system takes, which no builder goes beyond.
+pub const MAX_LAYERS: usize = 127;
+
+/// The request carries one descriptor for each layer, lowest first: a file that can be read at any offset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ingest {
@@ -26,6 +31,26 @@ pub struct Ingest {
     /// Size of the root file system; the daemon's default when not given.
     #[serde(default)]
     pub size: Option<ByteSize>,
+    /// Lowest first, as many as there are descriptors.
+    pub layers: Vec<LayerSource>,
+    #[serde(default)]
+    pub config: ImageConfig,
+}
+
+/// Where one layer is in its file, and what it must turn out to be. Its compression is told by its first bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerSource {
+    #[serde(default)]
+    pub offset: u64,
+    /// Bytes, as stored.
+    pub length: u64,
+    /// Of the bytes as stored.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+    /// Of the tar archive inside.
+    #[serde(default)]
+    pub diff_id: Option<Digest>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,7 +72,7 @@ pub struct ImageView {
     pub name: ImageName,
     pub source: String,
     pub kernel: KernelName,
-    /// SHA-256 of the archive it was made of, in hexadecimal.
+    /// SHA-256 over everything a guest can see in it, in hexadecimal.
     pub digest: String,
     /// Size of the root file system as a guest sees it.
     pub size: ByteSize,
@@ -60,4 +85,7 @@ pub struct ImageView {
     pub created: String,
     pub rootfs_path: String,
     pub work_seed_path: String,
+    /// What it says about the programs in it.
+    #[serde(default, skip_serializing_if = "ImageConfig::is_empty")]
+    pub config: ImageConfig,
 }

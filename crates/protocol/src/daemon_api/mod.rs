@@ -77,7 +77,7 @@ requests! {
         "image.list" => ImageList(image::List) -> Vec<image::ImageView>,
         /// One image.
         "image.show" => ImageShow(image::Show) -> image::ImageView,
-        /// Makes an image of an archive of its root file system; the request carries its descriptor. Result: [`image::ImageView`].
+        /// Makes an image of its layers; the request carries a descriptor for each. Result: [`image::ImageView`].
         "image.ingest" => ImageIngest(image::Ingest) -> OperationStarted,
         /// Removes an image that no VM uses.
         "image.delete" => ImageDelete(image::Delete) -> image::Deleted,

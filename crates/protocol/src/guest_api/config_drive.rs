@@ -5,6 +5,7 @@
 //! are regular files with a mode, owned by root, named by absolute guest paths without the leading `/`; one of
 //! them, [`CONFIG_ENTRY`], is not laid down but read as [`GuestConfig`].
 
+use crate::image_config::ImageConfig;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
@@ -23,6 +24,9 @@ pub const APPLIED_LIST: &str = "/var/lib/banger/config-files";
 pub struct GuestConfig {
     pub hostname: String,
     pub network: Option<GuestNetwork>,
+    /// What the image says about its programs.
+    #[serde(default, skip_serializing_if = "ImageConfig::is_empty")]
+    pub image: ImageConfig,
 }
 
 /// The guest's only interface, `eth0`.

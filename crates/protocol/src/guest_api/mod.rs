@@ -89,13 +89,14 @@ pub struct Listener {
 pub struct Exec {
     /// The program and its arguments; empty for the user's login shell.
     pub argv: Vec<String>,
-    /// Added to the login environment of the user.
+    /// Added to the login environment of the user and what the image adds to it.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Absolute; the user's home when not given.
+    /// Absolute; the image's working directory when not given, and the user's home when it has none.
     #[serde(default)]
     pub cwd: Option<String>,
-    /// A name of the guest's `/etc/passwd`; `root` when not given.
+    /// A name of the guest's `/etc/passwd` or a number, perhaps `:` and a group; the image's user when not given, and
+    /// `root` when it names none.
     #[serde(default)]
     pub user: Option<String>,
     /// With it the command runs on a terminal: output is all `Stdout`.

@@ -24,8 +24,8 @@ pub use message::{
 /// Longest line either end accepts, in bytes, its newline included.
 pub const MAX_LINE: usize = 1 << 20;
 
-/// Most descriptors that travel with one line.
-pub const MAX_DESCRIPTORS: usize = 16;
+/// Most descriptors that travel with one line: one for each layer of an image. Linux allows 253 (SCM_MAX_FD).
+pub const MAX_DESCRIPTORS: usize = 128;
 
 /// Declares one side's complete set of requests: an enum with a case per method, and what each one answers.
 ///
