@@ -129,6 +129,14 @@ fn files_are_copied_through_the_daemons_connection_and_a_lying_guest_gets_nothin
     ok(&sandbox, &["vm", "cp", "file", "dev:copied"]);
     ok(&sandbox, &["vm", "cp", "dev:copied", "back"]);
     assert!(std::fs::read(home.join("back")).expect("it came back") == content, "other bytes came back");
+
+    let typed = sandbox.banger(["vm", "cp", "-", "dev:typed"]).stdin(b"as typed\n").run();
+    assert_eq!(typed.expect_success().stdout_text(), "");
+    let shown = sandbox.banger(["vm", "cp", "dev:typed", "-"]).run().expect_success();
+    assert_eq!(shown.stdout_text(), "as typed\n");
+    let refused = sandbox.banger(["vm", "cp", "dev:.", "-"]).run().expect_code(1);
+    let _ = refused.expect_failure(&["only a file", "tar c"]);
+    let _ = sandbox.banger(["vm", "cp", "-", "-"]).run().expect_code(2);
     ok(&sandbox, &["vm", "pause", "dev"]);
     let refused = sandbox.banger(["vm", "cp", "dev:copied", "again"]).run().expect_code(1);
     let _ = refused.expect_failure(&["paused", "banger vm resume dev"]);

@@ -6,8 +6,8 @@ use banger_protocol::size::ByteSize;
 
 /// Remove the downloaded layers of registries' images.
 ///
-/// Images need none of them any more; they only make the next pull shorter. What
-/// a pull under way works with stays.
+/// `banger image cache prune --dry-run` says first what would go. Images need none of them any more: they only make the
+/// next `banger image pull` shorter. What a pull under way works with stays.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only say what would go.

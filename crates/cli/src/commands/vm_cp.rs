@@ -1,5 +1,5 @@
 use crate::daemon::Daemon;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, READER_GONE};
 use crate::guest::{CopyError, copy_in, copy_out, said};
 use crate::printer;
 use crate::signals::{Signals, asks_to_end, exit_code};
@@ -8,8 +8,11 @@ use banger_protocol::daemon_api::vm::Connect;
 use banger_protocol::guest_api::Copied;
 use banger_protocol::names::VmRef;
 use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 ///     banger vm cp ./src dev:/root/src     in: a folder that is there takes it in
 ///     banger vm cp dev:/var/log ./logs     out
 ///     banger vm cp ./src/. dev:/srv        what is in ./src, not the folder itself
+///     banger vm cp dev:/etc/hosts -        a file to standard output, or from there
 ///
 /// Modes, times, links and holes are kept; owners are not: in the guest it is
 /// root's, here yours. A path in the VM that does not start with `/` starts in
@@ -28,10 +32,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A path here, or VM:PATH.
+    /// A path here, VM:PATH, or `-` for standard input.
     #[arg(value_name = "SRC")]
     source: OsString,
-    /// A path here, or VM:PATH.
+    /// A path here, VM:PATH, or `-` for standard output.
     #[arg(value_name = "DST")]
     destination: OsString,
 }
@@ -40,13 +44,21 @@ pub(crate) struct Args {
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Here(PathBuf),
-    There { vm: String, path: String },
+    There {
+        vm: String,
+        path: String,
+    },
+    /// What this command reads or writes itself.
+    Stream,
 }
 
 impl End {
     /// `VM:PATH`, unless there is a slash before the colon.
     fn parse(text: &OsStr) -> Result<Self, Failure> {
         let bytes = text.as_bytes();
+        if bytes == b"-" {
+            return Ok(Self::Stream);
+        }
         match bytes.iter().position(|byte| b":/".contains(byte)) {
             Some(at) if at > 0 && bytes[at] == b':' => {
                 let parts = text.to_str().and_then(|text| text.split_once(':'));
@@ -100,6 +112,29 @@ impl Args {
                 return Err(Failure::usage("neither path is in a VM")
                     .with_hint("one of them is written VM:PATH: `banger vm cp ./file dev:/root/`"));
             }
+            (End::There { vm, path }, End::Stream) => {
+                let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what is there");
+                let between = Between::new()?;
+                let agent = connect(vm)?;
+                let to = Destination { path: between.file(), name: None };
+                let asked = |agent: &mut UnixStream| copy_out(agent, path, to);
+                let copied =
+                    with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))?;
+                between.pour_out()?;
+                Ok(copied)
+            }
+            (End::Stream, End::There { vm, path }) => {
+                let hint = format!("a file has to be writable there: `banger vm cp - {vm}:/root/name`");
+                let between = Between::new()?;
+                between.fill()?;
+                let agent = connect(vm)?;
+                let asked = |agent: &mut UnixStream| copy_in(agent, &between.file(), path, None);
+                with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))
+            }
+            (End::Stream, _) | (_, End::Stream) => {
+                return Err(Failure::usage("neither path is in a VM")
+                    .with_hint("one of them is written VM:PATH: `banger vm cp - dev:/root/name`"));
+            }
             (End::There { .. }, End::There { .. }) => {
                 return Err(Failure::usage("both paths are in VMs")
                     .with_hint("copy it here first, then from here into the other one"));
@@ -113,6 +148,54 @@ impl Args {
             ));
         }
         Ok(0)
+    }
+}
+
+/// Bytes passed on at once.
+const PIECE: usize = 64 << 10;
+
+/// A file that is there for the time of one copy, because how long a stream is shows at its end. It goes with this.
+struct Between(tempfile::TempDir);
+
+impl Between {
+    fn new() -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("banger-cp-").tempdir();
+        folder.map(Self).map_err(|error| Failure::of(&error).reason_for("no temporary file was made"))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("stream")
+    }
+
+    /// With all of standard input.
+    fn fill(&self) -> Result<(), Failure> {
+        let read = File::create(self.file()).and_then(|mut file| {
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            io::copy(&mut io::stdin().lock(), &mut file)
+        });
+        read.map(drop)
+            .map_err(|error| Failure::of(&error).reason_for("standard input was not read to its end"))
+    }
+
+    /// Onto standard output.
+    fn pour_out(&self) -> Result<(), Failure> {
+        if !self.file().symlink_metadata().is_ok_and(|it| it.is_file()) {
+            return Err(Failure::message("only a file can be written to standard output")
+                .with_hint("a folder goes through tar: `banger vm exec VM -- tar c FOLDER`"));
+        }
+        let written = File::open(self.file()).and_then(|mut file| {
+            let mut piece = vec![0; PIECE];
+            loop {
+                match file.read(&mut piece)? {
+                    0 => return Ok(()),
+                    read => printer::pass_through(rustix::stdio::stdout(), &piece[..read])?,
+                }
+            }
+        });
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::quiet(READER_GONE),
+            _ => Failure::of(&error).reason_for("standard output was not written to"),
+        })
     }
 }
 
@@ -154,6 +237,8 @@ mod tests {
         let parse = |text: &[u8]| End::parse(OsStr::from_bytes(text));
         assert_eq!(parse(b"dev:/a:b").unwrap(), there("dev", "/a:b"));
         assert_eq!(parse(b"dev:").unwrap(), there("dev", "."));
+        assert_eq!(parse(b"-").unwrap(), End::Stream);
+        assert_eq!(parse(b"./-").unwrap(), End::Here("./-".into()));
         for here in [&b"./a:b"[..], b"/a:b", b":a", b"a", b"a/b:c", b"\xff", b"a/\xff:"] {
             assert_eq!(parse(here).unwrap(), End::Here(OsStr::from_bytes(here).into()));
         }
