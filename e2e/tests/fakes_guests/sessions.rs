@@ -182,20 +182,24 @@ fn a_hundred_mebibytes_pass_by_who_never_reads_and_leave_their_end() {
 #[test]
 fn stopping_a_session_takes_along_what_its_command_left_behind() {
     let sandbox = made(FakeVmm::Qemu);
+    // Times that nobody else sleeps for, by which they are known: in their own namespace they have other numbers.
+    let [leader, orphan] = [1, 2].map(|digit| format!("sleep {}{digit}", std::process::id()));
     // An orphan that does not listen to requests.
-    let script = "(trap '' TERM; sleep 4242 & echo $!); exec sleep 4243";
-    let _ = ok(&sandbox, &["start", "dev", "tree", "--", "sh", "-c", script]);
-    attached(&sandbox, "tree").wait_for("\n");
-    let leader = sandbox.json(&["vm", "session", "show", "dev", "tree"])["pid"].to_string();
-    let orphan = ok(&sandbox, &["logs", "dev", "tree"]).trim().to_owned();
-    // A process of this machine, as a fake guest's are. A zombie is none.
-    let sleeps = |pid: &str| {
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains("(sleep) S"))
-    };
-    sandbox.until("both run", || sleeps(&leader) && sleeps(&orphan));
+    let script = format!("(trap '' TERM; {orphan} & echo up); exec {leader}");
+    let _ = ok(&sandbox, &["start", "dev", "tree", "--", "sh", "-c", &script]);
+    attached(&sandbox, "tree").wait_for("up");
+    sandbox.until("both run", || runs_here(&leader) && runs_here(&orphan));
     let _ = session(&sandbox, &["stop", "dev", "tree"]).expect_success();
-    sandbox.until("both are gone", || !sleeps(&leader) && !sleeps(&orphan));
+    sandbox.until("both are gone", || !runs_here(&leader) && !runs_here(&orphan));
     delete(&sandbox);
+}
+
+/// Whether any process of this machine, as a fake guest's are, has this command line. A zombie has none.
+fn runs_here(command: &str) -> bool {
+    let line = command.replace(' ', "\0") + "\0";
+    let processes = std::fs::read_dir("/proc").expect("Linux has /proc").filter_map(Result::ok);
+    let mut lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    lines.any(|found| found == line.as_bytes())
 }
 
 #[test]
