@@ -112,8 +112,11 @@ impl Served {
 
     fn entrance(&self) -> Vec<String> {
         let pid = self.child.id().to_string();
-        let flags = format!("-{}", self.own);
-        ["-t", &pid, &flags, "--preserve-credentials", "--"].map(str::to_owned).to_vec()
+        // Each by itself: what follows a letter is taken for the name of a file.
+        let flags = self.own.chars().map(|letter| format!("-{letter}"));
+        let target = ["-t".to_owned(), pid];
+        let rest = ["--preserve-credentials", "--"].map(str::to_owned);
+        target.into_iter().chain(flags).chain(rest).collect()
     }
 
     /// Another in its namespaces.

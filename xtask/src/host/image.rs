@@ -47,6 +47,7 @@ const PACKAGES: &[&str] = &[
     "python3-minimal",
     "perl",
     "jq",
+    "busybox-static",
     // What it has to get along with. They are masked until a test starts them.
     "docker.io",
     "firewalld",
