@@ -7,10 +7,12 @@ use crate::size::ByteSize;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct List {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Show {
     pub image: ImageName,
@@ -21,6 +23,7 @@ pub const MAX_LAYERS: usize = 127;
 
 /// The request carries one descriptor for each layer, lowest first: a file that can be read at any offset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ingest {
     pub name: ImageName,
@@ -39,6 +42,7 @@ pub struct Ingest {
 
 /// Where one layer is in its file, and what it must turn out to be. Its compression is told by its first bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LayerSource {
     #[serde(default)]
@@ -54,12 +58,14 @@ pub struct LayerSource {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Delete {
     pub image: ImageName,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ImageDeleted"))]
 #[serde(deny_unknown_fields)]
 pub struct Deleted {
     pub image: ImageName,
@@ -67,6 +73,7 @@ pub struct Deleted {
 
 /// An image as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageView {
     pub name: ImageName,

@@ -5,10 +5,12 @@ use crate::size::ByteSize;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct List {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Show {
     pub kernel: KernelName,
@@ -16,6 +18,7 @@ pub struct Show {
 
 /// The request carries one descriptor: a tar archive with `boot/vmlinuz-*` and `lib/modules/*`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ingest {
     pub name: KernelName,
@@ -27,12 +30,14 @@ pub struct Ingest {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Delete {
     pub kernel: KernelName,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "KernelDeleted"))]
 #[serde(deny_unknown_fields)]
 pub struct Deleted {
     pub kernel: KernelName,
@@ -40,6 +45,7 @@ pub struct Deleted {
 
 /// A kernel entry as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KernelView {
     pub name: KernelName,
