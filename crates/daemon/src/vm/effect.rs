@@ -45,7 +45,7 @@ pub(crate) enum Effect {
         from: PathBuf,
         name: &'static str,
     },
-    /// Gives the VM a work disk of this size with what is in the image's seed, unless it has one.
+    /// Gives the VM a work disk of this size with what is in the image's seed, or makes the one it has as large.
     MakeWorkDisk {
         seed: PathBuf,
         size: ByteSize,

@@ -8,6 +8,9 @@
 //! The seed has the usual size already, nearly all of it holes, so copying it copies next to nothing. For another size
 //! a copy is resized once and kept beside the seed for the next VM. It is prepared in the VM's folder, which is removed
 //! with the VM, and renamed when it is complete.
+//!
+//! A disk that is there already holds what a guest wrote. It is never parsed here: when more is wanted its file becomes
+//! longer, by a hole, and the guest's kernel makes its file system as large at the next boot.
 
 use crate::clone::{CloneError, clone_file, hint_for};
 use crate::vm::program::find;
@@ -49,11 +52,13 @@ impl WorkDiskError {
     }
 }
 
-/// Makes the work disk in a VM's folder, unless there is one.
+/// Makes the work disk in a VM's folder, or sees to it that the one there has this size at least.
 pub(super) fn make(folder: &Path, seed: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
     let disk = folder.join(DiskRole::Work.file_name());
-    if disk.exists() {
-        return Ok(());
+    match File::options().write(true).open(&disk) {
+        Ok(there) => return lengthen(&there, size).map_err(file(&disk)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(file(&disk)(error)),
     }
     let from = if std::fs::metadata(seed).map_err(file(seed))?.len() == size.as_bytes() {
         seed.to_owned()
@@ -61,6 +66,10 @@ pub(super) fn make(folder: &Path, seed: &Path, size: ByteSize) -> Result<(), Wor
         prepared(folder, seed, size)?
     };
     clone_file(&from, &disk).map_err(WorkDiskError::Clone)
+}
+
+fn lengthen(disk: &File, size: ByteSize) -> io::Result<()> {
+    if disk.metadata()?.len() < size.as_bytes() { disk.set_len(size.as_bytes()) } else { Ok(()) }
 }
 
 /// The seed on a disk of this size.
@@ -115,7 +124,7 @@ mod tests {
     use banger_image::Watch;
     use banger_image::layer::Layer;
     use banger_image::rootfs;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{FileExt, MetadataExt};
     use std::sync::atomic::AtomicBool;
 
     /// A folder with an image's seed, and one for a VM.
@@ -140,10 +149,17 @@ mod tests {
         let (_place, seed, vm) = place();
         make(&vm, &seed, ByteSize::mib(8192)).unwrap();
         let disk = vm.join("work.img");
-        assert_eq!(std::fs::metadata(&disk).unwrap().len(), 8 << 30);
-        std::fs::write(&disk, "the guest's").unwrap();
-        make(&vm, &seed, ByteSize::mib(8192)).unwrap();
-        assert_eq!(std::fs::read(&disk).unwrap(), b"the guest's");
+        let length = || std::fs::metadata(&disk).unwrap().len();
+        assert_eq!(length(), 8 << 30);
+        let guests = b"the guest's";
+        File::options().write(true).open(&disk).unwrap().write_all_at(guests, 4 << 30).unwrap();
+        for (wanted, has) in [(8 << 10, 8_u64 << 30), (4 << 10, 8 << 30), (20 << 10, 20 << 30)] {
+            make(&vm, &seed, ByteSize::mib(wanted)).unwrap();
+            assert_eq!(length(), has, "{wanted} MiB wanted");
+            let mut there = [0; 11];
+            File::open(&disk).unwrap().read_exact_at(&mut there, 4 << 30).unwrap();
+            assert_eq!(&there, guests);
+        }
     }
 
     #[test]

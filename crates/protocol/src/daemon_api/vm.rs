@@ -152,6 +152,9 @@ pub struct Set {
     pub vcpu: Option<u32>,
     #[serde(default)]
     pub memory: Option<ByteSize>,
+    /// Of the work disk; one that has been written to only grows.
+    #[serde(default)]
+    pub disk_size: Option<ByteSize>,
     /// Of a running VM too.
     #[serde(default)]
     pub nat: Option<bool>,
