@@ -53,8 +53,9 @@ const NEEDS: &[Need] = &[
     need(Proof::Program("newuidmap"), "uidmap", "shadow-utils", "shadow"),
     need(Proof::Program("zstd"), "zstd", "zstd", "zstd"),
     need(Proof::Program("e2fsck"), "e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    // Only the tests: what they copy with, what plays the odd process, and what they compare the host by.
+    // Only the tests: what they copy with, what plays the odd process, what makes system calls fail, and what they compare the host by.
     need(Proof::Program("rsync"), "rsync", "rsync", "rsync"),
+    need(Proof::Program("strace"), "strace", "strace", "strace"),
     need(Proof::Program("perl"), "perl", "perl", "perl"),
     need(Proof::Program("python3"), "python3", "python3", "python"),
     need(Proof::Program("ip"), "iproute2", "iproute", "iproute2"),
