@@ -29,7 +29,7 @@ pub use host::Host;
 pub use invocation::{Finished, Invocation, Running};
 pub use place::Place;
 pub use processes::Process;
-pub use published::{LayerTar, Layout, docker_archive};
+pub use published::{LayerTar, Layout, docker_archive, sha256};
 pub use rpc::{Rpc, operation_of};
 pub use sandbox::Sandbox;
 

@@ -100,7 +100,7 @@ impl Layout {
     pub fn add(&mut self, tag: &str, architecture: &str, config: &Value, layers: &[Vec<u8>]) -> Vec<String> {
         let (mut diff_ids, mut stored) = (Vec::new(), Vec::new());
         for (index, layer) in layers.iter().enumerate() {
-            diff_ids.push(format!("sha256:{}", hash(layer)));
+            diff_ids.push(format!("sha256:{}", sha256(layer)));
             let kind = "application/vnd.oci.image.layer.v1.tar";
             stored.push(match index % 2 {
                 0 => self.blob(kind, layer),
@@ -135,7 +135,7 @@ impl Layout {
     }
 
     fn blob(&self, kind: &str, bytes: &[u8]) -> Value {
-        let digest = format!("sha256:{}", hash(bytes));
+        let digest = format!("sha256:{}", sha256(bytes));
         write(&self.path_of(&digest), bytes);
         json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
     }
@@ -151,13 +151,13 @@ impl Layout {
 /// # Panics
 /// When the file cannot be written.
 pub fn docker_archive(file: &Path, name: &str, config: &Value, layers: &[Vec<u8>]) {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", hash(layer))).collect();
+    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", sha256(layer))).collect();
     let config = config_document("amd64", config, &diff_ids);
-    let config_name = format!("{}.json", hash(&config));
+    let config_name = format!("{}.json", sha256(&config));
     let mut archive = LayerTar::new().file(&config_name, &config);
     let mut names = Vec::new();
     for layer in layers {
-        names.push(format!("{}/layer.tar", hash(layer)));
+        names.push(format!("{}/layer.tar", sha256(layer)));
         archive = archive.file(names.last().expect("just pushed"), layer);
     }
     let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": names}]);
@@ -175,7 +175,9 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory")
 }
 
-fn hash(bytes: &[u8]) -> String {
+/// The SHA-256 of these bytes, in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 

@@ -257,6 +257,8 @@ async fn serve_until_told(
     kernel::refresh_initrds(&services);
     vm::egress::adopt(&services).await;
     vm::adopt::adopt(&services).await;
+    // Every VM has its row again, and keeps what it starts with.
+    kernel::remove_orphans(&services);
     tokio::spawn(vm::egress::keep(services.clone()));
     let listener = listen(&paths.socket)?;
     tracing::info!(version = banger_protocol::VERSION, socket = %paths.socket.display(), "serving");

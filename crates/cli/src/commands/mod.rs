@@ -10,12 +10,15 @@ mod doctor;
 mod image_cache_prune;
 mod image_delete;
 mod image_list;
+mod image_promote;
 mod image_pull;
+mod image_register;
 mod image_show;
 mod internal_build;
 mod internal_connect;
 mod internal_known_hosts;
 mod internal_man;
+mod kernel_import;
 mod kernel_list;
 mod kernel_pull;
 mod kernel_rm;
@@ -149,6 +152,8 @@ enum Image {
     List(image_list::Args),
     Show(image_show::Args),
     Pull(image_pull::Args),
+    Register(image_register::Args),
+    Promote(image_promote::Args),
     #[command(visible_alias = "rm")]
     Delete(image_delete::Args),
     #[command(subcommand)]
@@ -180,6 +185,7 @@ enum Kernel {
     List(kernel_list::Args),
     Show(kernel_show::Args),
     Pull(kernel_pull::Args),
+    Import(kernel_import::Args),
     #[command(visible_alias = "delete")]
     Rm(kernel_rm::Args),
 }
@@ -248,6 +254,8 @@ impl Cli {
                 Image::List(args) => args.run(),
                 Image::Show(args) => args.run(),
                 Image::Pull(args) => args.run(),
+                Image::Register(args) => args.run(),
+                Image::Promote(args) => args.run(),
                 Image::Delete(args) => args.run(),
                 Image::Cache(ImageCache::Prune(args)) => args.run(),
             },
@@ -255,6 +263,7 @@ impl Cli {
                 Kernel::List(args) => args.run(),
                 Kernel::Show(args) => args.run(),
                 Kernel::Pull(args) => args.run(),
+                Kernel::Import(args) => args.run(),
                 Kernel::Rm(args) => args.run(),
             },
             Command::Daemon(daemon) => match daemon {

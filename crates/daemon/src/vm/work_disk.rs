@@ -53,7 +53,9 @@ impl WorkDiskError {
 }
 
 /// Makes the work disk in a VM's folder, or sees to it that the one there has this size at least.
-pub(super) fn make(folder: &Path, seed: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
+///
+/// Disks of other sizes than the seed's are kept in `kept`.
+pub(super) fn make(folder: &Path, seed: &Path, kept: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
     let disk = folder.join(DiskRole::Work.file_name());
     match File::options().write(true).open(&disk) {
         Ok(there) => return lengthen(&there, size).map_err(file(&disk)),
@@ -63,7 +65,7 @@ pub(super) fn make(folder: &Path, seed: &Path, size: ByteSize) -> Result<(), Wor
     let from = if std::fs::metadata(seed).map_err(file(seed))?.len() == size.as_bytes() {
         seed.to_owned()
     } else {
-        prepared(folder, seed, size)?
+        prepared(folder, seed, kept, size)?
     };
     clone_file(&from, &disk).map_err(WorkDiskError::Clone)
 }
@@ -73,9 +75,11 @@ fn lengthen(disk: &File, size: ByteSize) -> io::Result<()> {
 }
 
 /// The seed on a disk of this size.
-fn prepared(folder: &Path, seed: &Path, size: ByteSize) -> Result<PathBuf, WorkDiskError> {
-    let prepared = seed.with_file_name(format!("work-{}M.ext4", size.as_mib()));
-    if prepared.exists() {
+fn prepared(folder: &Path, seed: &Path, kept: &Path, size: ByteSize) -> Result<PathBuf, WorkDiskError> {
+    let prepared = kept.join(format!("work-{}M.ext4", size.as_mib()));
+    // A seed that is not banger's may have become another since.
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|about| about.modified()).ok();
+    if prepared.exists() && modified(&prepared) >= modified(seed) {
         return Ok(prepared);
     }
     let unfinished = folder.join("work-resized.img");
@@ -90,7 +94,7 @@ fn prepared(folder: &Path, seed: &Path, size: ByteSize) -> Result<PathBuf, WorkD
     Ok(prepared)
 }
 
-/// Everything on the disk is ours: the seed was written by banger and no guest has had it.
+/// Everything on the disk is ours: the seed was written by banger or by the owner, and no guest has had it.
 fn resize(disk: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
     let resizer = find(RESIZER).ok_or(WorkDiskError::NoResizer)?;
     #[expect(clippy::disallowed_methods, reason = "a tool of the host: absolute path, cleared environment")]
@@ -147,14 +151,14 @@ mod tests {
     #[test]
     fn a_disk_of_the_seeds_size_is_a_copy_of_it_and_one_that_is_there_stays() {
         let (_place, seed, vm) = place();
-        make(&vm, &seed, ByteSize::mib(8192)).unwrap();
+        make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(8192)).unwrap();
         let disk = vm.join("work.img");
         let length = || std::fs::metadata(&disk).unwrap().len();
         assert_eq!(length(), 8 << 30);
         let guests = b"the guest's";
         File::options().write(true).open(&disk).unwrap().write_all_at(guests, 4 << 30).unwrap();
         for (wanted, has) in [(8 << 10, 8_u64 << 30), (4 << 10, 8 << 30), (20 << 10, 20 << 30)] {
-            make(&vm, &seed, ByteSize::mib(wanted)).unwrap();
+            make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(wanted)).unwrap();
             assert_eq!(length(), has, "{wanted} MiB wanted");
             let mut there = [0; 11];
             File::open(&disk).unwrap().read_exact_at(&mut there, 4 << 30).unwrap();
@@ -166,7 +170,7 @@ mod tests {
     fn other_sizes_are_prepared_once_are_sound_and_take_no_space() {
         let (_place, seed, vm) = place();
         for mib in [256, 20 << 10] {
-            make(&vm, &seed, ByteSize::mib(mib)).unwrap();
+            make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(mib)).unwrap();
             let disk = vm.join("work.img");
             let about = std::fs::metadata(&disk).unwrap();
             assert_eq!(about.len(), mib << 20);
@@ -178,7 +182,7 @@ mod tests {
 
             let prepared = seed.with_file_name(format!("work-{mib}M.ext4"));
             let made = std::fs::metadata(&prepared).unwrap().ino();
-            make(&vm, &seed, ByteSize::mib(mib)).unwrap();
+            make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(mib)).unwrap();
             std::fs::remove_file(&disk).unwrap();
             assert_eq!(std::fs::metadata(&prepared).unwrap().ino(), made, "it was prepared again");
         }
@@ -188,7 +192,7 @@ mod tests {
     #[test]
     fn a_seed_that_does_not_fit_is_refused_in_the_resizers_words() {
         let (_place, seed, vm) = place();
-        let error = make(&vm, &seed, ByteSize::mib(1)).unwrap_err();
+        let error = make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(1)).unwrap_err();
         assert!(matches!(&error, WorkDiskError::Resize { .. }), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("--disk-size")));
         assert!(!seed.with_file_name("work-1M.ext4").exists());

@@ -79,6 +79,10 @@ requests! {
         "image.show" => ImageShow(image::Show) -> image::ImageView,
         /// Makes an image of its layers; the request carries a descriptor for each.
         "image.ingest" => ImageIngest(image::Ingest) -> OperationStarted => image::ImageView,
+        /// Makes known a root file system that stays where it is.
+        "image.register" => ImageRegister(image::Register) -> OperationStarted => image::ImageView,
+        /// Copies a registered image's files, which become banger's own.
+        "image.promote" => ImagePromote(image::Promote) -> OperationStarted => image::ImageView,
         /// Removes an image that no VM uses.
         "image.delete" => ImageDelete(image::Delete) -> image::Deleted,
 
@@ -86,7 +90,7 @@ requests! {
         "kernel.list" => KernelList(kernel::List) -> Vec<kernel::KernelView>,
         /// One kernel entry.
         "kernel.show" => KernelShow(kernel::Show) -> kernel::KernelView,
-        /// Makes a kernel entry of an archive of its package's files; the request carries its descriptor.
+        /// Makes a kernel entry of an archive of its package's files; the request carries its descriptor, and that of an initrd.
         "kernel.ingest" => KernelIngest(kernel::Ingest) -> OperationStarted => kernel::KernelView,
         /// Removes a kernel entry that neither an image nor a VM needs.
         "kernel.delete" => KernelDelete(kernel::Delete) -> kernel::Deleted,
