@@ -66,6 +66,42 @@ impl LayerTar {
         self
     }
 
+    /// An entry with extended records, which override what its header says.
+    ///
+    /// # Panics
+    /// Never: it is written to memory.
+    #[must_use]
+    pub fn with(
+        mut self,
+        records: &[(&str, &[u8])],
+        kind: tar::EntryType,
+        path: &str,
+        target: &str,
+        mode: u32,
+        content: &[u8],
+    ) -> Self {
+        self.0.append_pax_extensions(records.iter().copied()).expect("writing to memory");
+        self.entry(kind, path, target, mode, content)
+    }
+
+    /// A device for root alone.
+    ///
+    /// # Panics
+    /// When the path is longer than a header has room for.
+    #[must_use]
+    pub fn device(mut self, kind: tar::EntryType, path: &str, major: u32, minor: u32) -> Self {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(6);
+        header.set_mtime(1_700_000_000);
+        header.set_size(0);
+        header.set_device_major(major).and_then(|()| header.set_device_minor(minor)).expect("a ustar header");
+        self.0.append_data(&mut header, path, std::io::empty()).expect("writing to memory");
+        self
+    }
+
     #[must_use]
     pub fn bytes(self) -> Vec<u8> {
         self.0.into_inner().expect("writing to memory")

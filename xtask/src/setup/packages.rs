@@ -62,6 +62,8 @@ const NEEDS: &[Need] = &[
     // A registry, and what fills it.
     need(Proof::Program("docker-registry"), "docker-registry", "docker-distribution", "docker-registry"),
     need(Proof::Program("skopeo"), "skopeo", "skopeo", "skopeo"),
+    // Makes and unpacks images in layers, which is what ours are compared with.
+    need(Proof::Program("umoci"), "umoci", "umoci", "umoci"),
     // What an image with a single program is made of.
     need(Proof::StaticProgram("busybox"), "busybox-static", "busybox", "busybox"),
 ];
