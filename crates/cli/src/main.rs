@@ -14,6 +14,7 @@ mod commands;
 mod complete;
 mod daemon;
 mod failure;
+mod git;
 mod guest;
 mod marked_block;
 mod places;
