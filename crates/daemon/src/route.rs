@@ -9,7 +9,7 @@ use crate::store::VmRecord;
 use crate::vm::{
     connect, create, delete, health, kill, logs, pause, ports, restart, set, start, stats, stop, view,
 };
-use crate::{Services, doctor, image, kernel};
+use crate::{Services, doctor, image, kernel, workspace};
 use banger_protocol::daemon_api::DaemonCall;
 use banger_protocol::daemon_api::operation::OperationStarted;
 use banger_protocol::daemon_api::system::{DaemonStatus, Mode, Pong, ShuttingDown};
@@ -125,6 +125,14 @@ pub(crate) async fn route(
             Err(error) => client.reply::<()>(id, &Err(error), &[]).await,
         },
         DaemonCall::VmSsh(request) => reply(client, id, block_in_place(|| ssh_access(s, &request.vm))).await,
+
+        DaemonCall::VmWorkspacePrepare(request) => {
+            reply(client, id, workspace::prepare(s, client, &request.vm).await).await
+        }
+        DaemonCall::VmWorkspaceRecord(request) => {
+            reply(client, id, workspace::record(s, client, request)).await
+        }
+        DaemonCall::VmWorkspaceStatus(request) => reply(client, id, workspace::status(s, &request.vm)).await,
 
         DaemonCall::ImageList(_) => reply(client, id, block_in_place(|| image::list(s))).await,
         DaemonCall::ImageShow(request) => {

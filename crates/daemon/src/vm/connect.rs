@@ -4,6 +4,7 @@ use super::state::Action;
 use super::view;
 use crate::Services;
 use crate::client::agent::{self, AgentError};
+use crate::store::VmRecord;
 use banger_protocol::ids::VmId;
 use banger_protocol::names::VmRef;
 use banger_protocol::wire::{ErrorKind, RpcError};
@@ -18,6 +19,13 @@ pub(crate) async fn connect(services: &Services, reference: &VmRef) -> Result<(V
     let id = view::find(services, reference)?.id;
     let stream = ask(services, &id, |folder| agent::connect(folder, LIMIT)).await?;
     Ok((id, stream.into()))
+}
+
+/// The VM, if connections into it can be made now.
+pub(crate) fn check(services: &Services, reference: &VmRef) -> Result<VmRecord, RpcError> {
+    let vm = view::find(services, reference)?;
+    view::allow(&vm, Action::Connect)?;
+    Ok(vm)
 }
 
 /// Has something done that opens a connection to the guest's agent, given the VM's folder.

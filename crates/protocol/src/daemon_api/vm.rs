@@ -187,6 +187,9 @@ pub struct VmView {
     pub lease: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningView>,
+    /// What of the user's files is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<super::workspace::Workspace>,
     /// How the last start went, in the order it went.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTiming>,
