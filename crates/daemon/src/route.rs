@@ -121,7 +121,10 @@ pub(crate) async fn route(
         DaemonCall::VmPorts(request) => reply(client, id, ports::ports(s, &request.vm).await).await,
         DaemonCall::VmLogs(request) => reply(client, id, block_in_place(|| logs::logs(s, &request))).await,
         DaemonCall::VmConnect(request) => match connect::connect(s, &request.vm).await {
-            Ok((vm, stream)) => client.reply(id, &Ok(Connected { id: vm }), &[stream.as_fd()]).await,
+            Ok((vm, stream)) => {
+                let connected = Connected { id: vm.id, workspace: vm.workspace };
+                client.reply(id, &Ok(connected), &[stream.as_fd()]).await
+            }
             Err(error) => client.reply::<()>(id, &Err(error), &[]).await,
         },
         DaemonCall::VmSsh(request) => reply(client, id, block_in_place(|| ssh_access(s, &request.vm))).await,

@@ -352,6 +352,9 @@ pub struct Connect {
 #[serde(deny_unknown_fields)]
 pub struct Connected {
     pub id: VmId,
+    /// What of the user's files is in it, where commands run unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<super::workspace::Workspace>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
