@@ -22,6 +22,7 @@ mod serve;
 mod sockets;
 mod store;
 mod vm;
+mod workspace;
 
 use anyhow::{Context, bail};
 use banger_config::{Config, ConfigError, LogLevel};
@@ -57,6 +58,7 @@ pub(crate) struct Services {
     pub operations: Operations,
     pub locks: vm::Locks,
     pub doors: vm::Doors,
+    pub workspace_turns: vm::Locks,
     pub activity: vm::Activity,
     pub clients: Arc<idle::Clients>,
     pub helper: Helper,
@@ -233,6 +235,7 @@ async fn serve_until_told(
         operations: Operations::default(),
         locks: vm::Locks::default(),
         doors: vm::Doors::default(),
+        workspace_turns: vm::Locks::default(),
         activity: vm::Activity::default(),
         clients: Arc::default(),
         range: Range::LOCAL,

@@ -9,7 +9,7 @@ use crate::store::VmRecord;
 use crate::vm::{
     connect, create, delete, health, kill, logs, pause, ports, restart, set, start, stats, stop, view,
 };
-use crate::{Services, doctor, image, kernel};
+use crate::{Services, doctor, image, kernel, workspace};
 use banger_protocol::daemon_api::DaemonCall;
 use banger_protocol::daemon_api::operation::OperationStarted;
 use banger_protocol::daemon_api::system::{DaemonStatus, Mode, Pong, ShuttingDown};
@@ -121,10 +121,21 @@ pub(crate) async fn route(
         DaemonCall::VmPorts(request) => reply(client, id, ports::ports(s, &request.vm).await).await,
         DaemonCall::VmLogs(request) => reply(client, id, block_in_place(|| logs::logs(s, &request))).await,
         DaemonCall::VmConnect(request) => match connect::connect(s, &request.vm).await {
-            Ok((vm, stream)) => client.reply(id, &Ok(Connected { id: vm }), &[stream.as_fd()]).await,
+            Ok((vm, stream)) => {
+                let connected = Connected { id: vm.id, workspace: vm.workspace };
+                client.reply(id, &Ok(connected), &[stream.as_fd()]).await
+            }
             Err(error) => client.reply::<()>(id, &Err(error), &[]).await,
         },
         DaemonCall::VmSsh(request) => reply(client, id, block_in_place(|| ssh_access(s, &request.vm))).await,
+
+        DaemonCall::VmWorkspacePrepare(request) => {
+            reply(client, id, workspace::prepare(s, client, &request.vm).await).await
+        }
+        DaemonCall::VmWorkspaceRecord(request) => {
+            reply(client, id, workspace::record(s, client, request)).await
+        }
+        DaemonCall::VmWorkspaceStatus(request) => reply(client, id, workspace::status(s, &request.vm)).await,
 
         DaemonCall::ImageList(_) => reply(client, id, block_in_place(|| image::list(s))).await,
         DaemonCall::ImageShow(request) => {

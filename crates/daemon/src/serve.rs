@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// A connection as a request sees it.
@@ -34,12 +34,27 @@ pub(crate) struct Client {
     /// The process at the other end.
     pub process: Option<ProcessIdentity>,
     leases: Mutex<Vec<(VmId, OperationId)>>,
+    turns: Mutex<Vec<(VmId, OwnedMutexGuard<()>)>>,
 }
 
 impl Client {
     /// Ties a VM to this connection.
     pub(crate) fn hold(&self, vm: VmId, starting: OperationId) {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner).push((vm, starting));
+    }
+
+    /// Gives this connection the turn to change a VM's workspace.
+    pub(crate) fn take_turn(&self, vm: VmId, turn: OwnedMutexGuard<()>) {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).push((vm, turn));
+    }
+
+    /// Whether this connection has that turn.
+    pub(crate) fn has_turn(&self, vm: &VmId) -> bool {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(of, _)| of == vm)
+    }
+
+    pub(crate) fn end_turn(&self, vm: &VmId) {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| of != vm);
     }
 
     /// Sends one event of the request under way.
@@ -101,6 +116,7 @@ async fn connection(stream: UnixStream, services: Arc<Services>, _visit: Visit) 
         gone: CancellationToken::new(),
         process: peer.pid().and_then(|pid| crate::process::identify(u32::try_from(pid).ok()?)),
         leases: Mutex::default(),
+        turns: Mutex::default(),
     };
     let (lines, mut received) = mpsc::channel(1);
     let reader = tokio::spawn(read_lines(stream, lines, client.gone.clone()));

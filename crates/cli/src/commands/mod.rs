@@ -48,6 +48,7 @@ mod vm_ssh;
 mod vm_start;
 mod vm_stats;
 mod vm_stop;
+mod vm_workspace;
 
 use crate::failure::{Failure, Outcome};
 use clap::{Parser, Subcommand};
@@ -101,6 +102,7 @@ enum Command {
 ///
 ///     banger vm run --rm -- CMD     run CMD in a fresh VM, gone afterwards
 ///     banger vm run --name dev      a VM to keep, with a shell in it
+///     banger vm run ./repo          the same with that repository inside
 ///     banger vm exec dev -- CMD     run CMD in it
 ///     banger vm session --help      commands in it that go on without you
 ///     banger vm delete dev          remove it with everything it owns
@@ -134,6 +136,8 @@ enum Vm {
     Session(vm_session::Session),
     Ssh(vm_ssh::Args),
     Cp(vm_cp::Args),
+    #[command(subcommand)]
+    Workspace(vm_workspace::Workspace),
     Logs(vm_logs::Args),
 }
 
@@ -247,6 +251,7 @@ impl Cli {
                 Vm::Session(session) => session.run(),
                 Vm::Ssh(args) => args.run(),
                 Vm::Cp(args) => args.run(),
+                Vm::Workspace(workspace) => workspace.run(),
                 Vm::Logs(args) => args.run(),
             },
             Command::Ps(args) => args.run(),

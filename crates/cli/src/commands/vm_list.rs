@@ -16,7 +16,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-const HEADS: [&str; 9] = ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "DISK", "CREATED"];
+const HEADS: [&str; 10] =
+    ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "DISK", "WORKSPACE", "CREATED"];
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
@@ -32,7 +33,7 @@ impl Args {
     }
 }
 
-fn row(vm: &VmView) -> [String; 9] {
+fn row(vm: &VmView) -> [String; 10] {
     [
         vm.id.to_string(),
         vm.name.to_string(),
@@ -42,6 +43,7 @@ fn row(vm: &VmView) -> [String; 9] {
         vm.vcpu.to_string(),
         vm.memory.to_string(),
         vm.disk_size.to_string(),
+        vm.workspace.as_ref().map_or_else(|| "-".to_owned(), |workspace| workspace.host_path.clone()),
         printer::age(&vm.created),
     ]
 }

@@ -2,6 +2,7 @@ use crate::daemon::Daemon;
 use crate::failure::Outcome;
 use crate::printer;
 use banger_protocol::daemon_api::vm::{Show, VmView};
+use banger_protocol::daemon_api::workspace::Workspace;
 use banger_protocol::names::VmRef;
 use banger_protocol::root_api::Acceleration;
 use std::fmt::Write;
@@ -48,6 +49,14 @@ fn describe(vm: &VmView) -> String {
     if vm.lease {
         lines.push(("kept", "until the command that made it ends".to_owned()));
     }
+    if let Some(workspace) = &vm.workspace {
+        let Workspace { host_path, guest_path, head, branch, prepared, .. } = workspace;
+        let on = branch.as_ref().map_or_else(String::new, |branch| format!(" on {branch}"));
+        let at =
+            head.as_ref().map_or_else(String::new, |head| format!(" at {}", head.get(..12).unwrap_or(head)));
+        lines
+            .push(("workspace", format!("{host_path} in {guest_path}{on}{at} ({})", printer::age(prepared))));
+    }
     if let Some(running) = &vm.running {
         let acceleration = match running.acceleration {
             Acceleration::Kvm => "KVM",
@@ -57,7 +66,7 @@ fn describe(vm: &VmView) -> String {
         lines.push(("boot id", running.boot_id.clone()));
         lines.push(("running", format!("since {} ({})", running.since, printer::age(&running.since))));
     }
-    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<9}{value}\n")).collect();
+    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<10}{value}\n")).collect();
     if !vm.stages.is_empty() {
         text.push_str("last start\n");
         for stage in &vm.stages {

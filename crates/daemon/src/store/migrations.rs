@@ -9,7 +9,8 @@ pub(super) fn all() -> Migrations<'static> {
     Migrations::new(STEPS.iter().copied().map(M::up).collect())
 }
 
-const STEPS: &[&str] = &["CREATE TABLE kernels (
+const STEPS: &[&str] = &[
+    "CREATE TABLE kernels (
              name     TEXT PRIMARY KEY,
              manifest TEXT NOT NULL
          ) STRICT;
@@ -32,7 +33,12 @@ const STEPS: &[&str] = &["CREATE TABLE kernels (
              created    TEXT NOT NULL
          ) STRICT;
          CREATE INDEX vms_image ON vms (image);
-         CREATE INDEX vms_kernel ON vms (kernel);"];
+         CREATE INDEX vms_kernel ON vms (kernel);",
+    "CREATE TABLE workspaces (
+             vm     TEXT PRIMARY KEY REFERENCES vms (id) ON DELETE CASCADE,
+             record TEXT NOT NULL
+         ) STRICT;",
+];
 
 #[cfg(test)]
 mod tests {

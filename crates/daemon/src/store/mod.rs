@@ -1,6 +1,6 @@
 //! What must not be forgotten: one SQLite database in the state folder.
 //!
-//! Three tables: VMs, images, kernels. A row of images or kernels only mirrors the manifest in its folder and is
+//! Four tables: VMs, what is in them of the user's files, images, kernels. A row of images or kernels only mirrors the manifest in its folder and is
 //! made anew from it at start, so the folders can be moved from one machine to another; a VM's row is the only
 //! record of it. A reservation is one short transaction in which `UNIQUE` decides: no lock is held across
 //! anything slower than a disk write.

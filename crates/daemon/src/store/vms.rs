@@ -3,6 +3,7 @@
 use super::{Store, StoreError, failed};
 use crate::vm::VmState;
 use banger_protocol::daemon_api::vm::StageTiming;
+use banger_protocol::daemon_api::workspace::Workspace;
 use banger_protocol::ids::VmId;
 use banger_protocol::names::{ImageName, KernelName, VmName};
 use banger_protocol::root_api::ProcessIdentity;
@@ -74,6 +75,8 @@ pub(crate) struct VmRecord {
     pub machine_id: String,
     /// RFC 3339, UTC.
     pub created: String,
+    /// What of the user's files is in it.
+    pub workspace: Option<Workspace>,
 }
 
 /// Why there is no new VM.
@@ -91,6 +94,8 @@ pub(crate) enum ReserveError {
 
 pub(super) const COLUMNS: &str =
     "id, name, address, image, kernel, spec, state, stages, lease, host_key, machine_id, created";
+/// What is known of a VM besides its row.
+const WORKSPACE: &str = "(SELECT record FROM workspaces WHERE vm = vms.id)";
 
 impl Store {
     /// Reserves name, id and address at once, or nothing. From then on image and kernel cannot be deleted.
@@ -134,7 +139,7 @@ impl Store {
         let wrong = failed("list the VMs");
         let connection = self.lock();
         let mut statement = connection
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM vms ORDER BY created, rowid"))
+            .prepare_cached(&format!("SELECT {COLUMNS}, {WORKSPACE} FROM vms ORDER BY created, rowid"))
             .map_err(&wrong)?;
         let mut rows = statement.query([]).map_err(&wrong)?;
         let (mut good, mut damaged) = (Vec::new(), Vec::new());
@@ -155,8 +160,9 @@ impl Store {
     pub(crate) fn vm(&self, id: &VmId) -> Result<Option<VmRecord>, StoreError> {
         let wrong = failed("read a VM");
         let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached(&format!("SELECT {COLUMNS} FROM vms WHERE id = ?1")).map_err(&wrong)?;
+        let mut statement = connection
+            .prepare_cached(&format!("SELECT {COLUMNS}, {WORKSPACE} FROM vms WHERE id = ?1"))
+            .map_err(&wrong)?;
         let read = |row: &Row<'_>| read(row).or_else(|error| read_damaged(row).ok_or(error));
         statement.query_row([id.as_str()], read).optional().map_err(wrong)
     }
@@ -177,6 +183,13 @@ impl Store {
 
     pub(crate) fn set_vm_stages(&self, id: &VmId, stages: &[StageTiming]) -> Result<(), StoreError> {
         self.update_vm(id, "stages", &json(&stages))
+    }
+
+    /// Remembers what of the user's files is in a VM; whether it is there to remember it of.
+    pub(crate) fn set_workspace(&self, id: &VmId, workspace: &Workspace) -> Result<bool, StoreError> {
+        let statement = "INSERT OR REPLACE INTO workspaces (vm, record) SELECT id, ?2 FROM vms WHERE id = ?1";
+        let set = self.lock().execute(statement, params![id.as_str(), json(workspace)]);
+        set.map(|count| count > 0).map_err(failed("remember a workspace"))
     }
 
     /// The VM belongs to nobody from now on and stays until it is deleted.
@@ -231,6 +244,7 @@ fn reserve(
         host_key: new.host_key,
         machine_id: new.machine_id,
         created: super::now(),
+        workspace: None,
     };
     let inserted = transaction.execute(
         &format!("INSERT INTO vms ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)"),
@@ -287,6 +301,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<VmRecord> {
         host_key: row.get(9)?,
         machine_id: row.get(10)?,
         created: row.get(11)?,
+        workspace: workspace(row),
     })
 }
 
@@ -308,7 +323,13 @@ fn read_damaged(row: &Row<'_>) -> Option<VmRecord> {
         host_key: String::new(),
         machine_id: String::new(),
         created: row.get(11).unwrap_or_default(),
+        workspace: None,
     })
+}
+
+/// One that cannot be read is none: the next prepare makes it again.
+fn workspace(row: &Row<'_>) -> Option<Workspace> {
+    serde_json::from_str(&row.get::<_, Option<String>>(12).ok()??).ok()
 }
 
 fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>

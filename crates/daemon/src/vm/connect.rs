@@ -4,6 +4,7 @@ use super::state::Action;
 use super::view;
 use crate::Services;
 use crate::client::agent::{self, AgentError};
+use crate::store::VmRecord;
 use banger_protocol::ids::VmId;
 use banger_protocol::names::VmRef;
 use banger_protocol::wire::{ErrorKind, RpcError};
@@ -14,10 +15,17 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection to the guest's agent. From here on the daemon has no part in what is said on it.
-pub(crate) async fn connect(services: &Services, reference: &VmRef) -> Result<(VmId, OwnedFd), RpcError> {
-    let id = view::find(services, reference)?.id;
-    let stream = ask(services, &id, |folder| agent::connect(folder, LIMIT)).await?;
-    Ok((id, stream.into()))
+pub(crate) async fn connect(services: &Services, reference: &VmRef) -> Result<(VmRecord, OwnedFd), RpcError> {
+    let vm = view::find(services, reference)?;
+    let stream = ask(services, &vm.id, |folder| agent::connect(folder, LIMIT)).await?;
+    Ok((vm, stream.into()))
+}
+
+/// The VM, if connections into it can be made now.
+pub(crate) fn check(services: &Services, reference: &VmRef) -> Result<VmRecord, RpcError> {
+    let vm = view::find(services, reference)?;
+    view::allow(&vm, Action::Connect)?;
+    Ok(vm)
 }
 
 /// Has something done that opens a connection to the guest's agent, given the VM's folder.

@@ -88,6 +88,11 @@ impl Locks {
     pub(crate) async fn lock(&self, vm: &VmId) -> OwnedMutexGuard<()> {
         self.of(vm).lock_owned().await
     }
+
+    /// Whether somebody has it.
+    pub(crate) fn is_held(&self, vm: &VmId) -> bool {
+        self.of(vm).try_lock().is_err()
+    }
 }
 
 impl Doors {

@@ -30,6 +30,7 @@ pub(crate) fn of(vm: &VmRecord) -> VmView {
             boot_id: running.boot_id.clone(),
             since: running.since.clone(),
         }),
+        workspace: vm.workspace.clone(),
         stages: vm.stages.clone(),
     }
 }

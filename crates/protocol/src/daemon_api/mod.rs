@@ -9,6 +9,7 @@ pub mod kernel;
 pub mod operation;
 pub mod system;
 pub mod vm;
+pub mod workspace;
 
 use crate::wire::requests;
 use operation::OperationStarted;
@@ -72,6 +73,13 @@ requests! {
         "vm.connect" => VmConnect(vm::Connect) -> vm::Connected,
         /// What an ssh client needs to know to trust a VM.
         "vm.ssh" => VmSsh(vm::Ssh) -> vm::SshAccess,
+
+        /// Takes the turn to change what of the user's files is in a running VM; it is this connection's.
+        "vm.workspace.prepare" => VmWorkspacePrepare(workspace::Prepare) -> workspace::Turn,
+        /// Remembers what lies in a VM, and ends the turn that this connection must have.
+        "vm.workspace.record" => VmWorkspaceRecord(workspace::Record) -> workspace::Workspace,
+        /// What of the user's files is in a VM.
+        "vm.workspace.status" => VmWorkspaceStatus(workspace::Status) -> workspace::WorkspaceStatus,
 
         /// Every image.
         "image.list" => ImageList(image::List) -> Vec<image::ImageView>,

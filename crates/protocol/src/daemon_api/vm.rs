@@ -207,6 +207,9 @@ pub struct VmView {
     pub lease: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningView>,
+    /// What of the user's files is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<super::workspace::Workspace>,
     /// How the last start went, in the order it went.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTiming>,
@@ -383,6 +386,9 @@ pub struct Connect {
 #[serde(deny_unknown_fields)]
 pub struct Connected {
     pub id: VmId,
+    /// What of the user's files is in it, where commands run unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<super::workspace::Workspace>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
