@@ -10,6 +10,7 @@
 //! makes, or enters again through a VM that is still alive, before it does anything else.
 
 mod bridge;
+mod clear;
 mod command_line;
 mod confine;
 mod disks;
@@ -26,6 +27,7 @@ mod route;
 mod serve;
 mod settings;
 mod socket;
+mod station;
 mod sys;
 mod tap;
 
@@ -39,7 +41,7 @@ use std::sync::Mutex;
 #[derive(Debug)]
 struct Helper {
     settings: banger_protocol::root_api::Settings,
-    socket: socket::Place,
+    station: station::Station,
     /// Whether VMs can be given user ids of their own, which takes real root.
     own_uids: bool,
     /// Held while links and the firewall are looked at and changed.
@@ -64,6 +66,10 @@ enum StartupError {
     Socket(#[from] socket::SocketError),
     #[error(transparent)]
     Namespace(#[from] namespace::NamespaceError),
+    #[error(transparent)]
+    System(#[from] station::SystemError),
+    #[error(transparent)]
+    Clear(#[from] clear::ClearError),
     #[error("the loopback interface was not brought up")]
     Loopback(#[source] std::io::Error),
 }
@@ -74,7 +80,8 @@ impl StartupError {
             Self::CommandLine(error) => Some(error.hint().to_owned()),
             Self::Socket(error) => error.hint(),
             Self::Namespace(error) => error.hint(),
-            Self::Loopback(_) => None,
+            Self::System(error) => Some(error.hint()),
+            Self::Loopback(_) | Self::Clear(_) => None,
         }
     }
 }
@@ -93,6 +100,8 @@ fn run() -> Result<(), StartupError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let CommandLine { settings, socket, join } = match command_line::parse(std::env::args_os())? {
         Asked::Serve(command_line) => command_line,
+        Asked::ServeSystem => return serve_system(),
+        Asked::ClearSystem => return Ok(clear::clear(&station::System::settings()?)?),
         // What it makes goes with this process.
         Asked::Probe => return Ok(namespace::enter(None)?),
         Asked::Print(text) => {
@@ -114,7 +123,21 @@ fn run() -> Result<(), StartupError> {
     let listener = claim.listen()?;
     tracing::info!(socket = %socket, own_uids, joined = ?join, "serving");
     let (network, turns) = (Mutex::default(), process::Turns::default());
-    serve::serve(&listener, Helper { settings, socket, own_uids, network, turns })
+    let station = station::Station::Local { socket };
+    serve::serve(&listener, Helper { settings, station, own_uids, network, turns })
+}
+
+/// The installed helper: root's, and started by systemd, who holds its socket.
+fn serve_system() -> Result<(), StartupError> {
+    let station::System { listener, settings, owner } = station::System::take()?;
+    namespace::keep_mounts_apart()?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
+    sys::signals::outlive_the_terminal();
+    let (network, turns) = (Mutex::default(), process::Turns::default());
+    let station = station::Station::System { owner };
+    tracing::info!(owner = owner.uid, "serving");
+    station::tell_ready();
+    serve::serve(&listener, Helper { settings, station, own_uids: true, network, turns })
 }
 
 /// The one place that prints an error's chain.

@@ -62,11 +62,7 @@ pub(crate) fn route(
         RootCall::InventoryRequest(call) => {
             reply(&call, id, inventory::inventory().map_err(|e: LookError| e.answer()))
         }
-        RootCall::Shutdown(call) => {
-            let removed =
-                helper.socket.remove().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e));
-            reply(&call, id, removed.map(|()| changed(true)))
-        }
+        RootCall::Shutdown(call) => reply(&call, id, helper.station.leave().map(|()| changed(true))),
     }
 }
 

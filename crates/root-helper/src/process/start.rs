@@ -125,7 +125,7 @@ pub(crate) fn start(
     let (folder, given) = descriptors.split_first().expect("at least the folder is expected");
     let uid = helper.uid_of(&vm);
     let in_folder = |source| StartError::Folder { program: name, source };
-    let folder = Folder::new(folder.as_fd(), uid).map_err(in_folder)?;
+    let folder = Folder::new(folder.as_fd(), uid, helper.station.owner()).map_err(in_folder)?;
 
     let _turn = helper.turns.take(&vm);
     let log = |name| folder.open_log(name).map_err(in_folder);
@@ -169,7 +169,8 @@ pub(crate) fn start(
             (firecracker::arguments(&vm), files::of_firecracker(spec, given, uid)?, stdout)
         }
     };
-    launch(&Start { vm, program: &program, name, path, arguments, folder, stdout, stderr, files, uid })
+    let umask = helper.station.owner().umask();
+    launch(&Start { vm, program: &program, name, path, arguments, folder, stdout, stderr, files, uid, umask })
 }
 
 /// The byte of the log that a role's process claims.
@@ -192,10 +193,11 @@ struct Start<'a> {
     stderr: OwnedFd,
     files: Files<'a>,
     uid: Option<u32>,
+    umask: u32,
 }
 
 fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
-    let Start { vm, program, name, path, arguments, folder, stdout, stderr, files, uid } = start;
+    let Start { vm, program, name, path, arguments, folder, stdout, stderr, files, uid, umask } = start;
     let failed = |what| move |source| StartError::Prepare { program: name, what, source };
     let text =
         |text: &str| CString::new(text).map_err(|error| failed("an argument has a NUL byte")(error.into()));
@@ -238,6 +240,7 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
         descriptors: &descriptors,
         identity: uid.map(|uid| (uid, groups.as_slice())),
         landlock: landlock.as_ref().map(AsFd::as_fd),
+        umask: *umask,
     })
     .map_err(failed("no process was made, alone in a pid namespace"))?;
     let pid = waiting.pid;

@@ -33,6 +33,8 @@ pub(crate) struct Launch<'a> {
     /// The user and group id it runs as, with these supplementary groups; the helper's own when absent.
     pub(crate) identity: Option<(u32, &'a [libc::gid_t])>,
     pub(crate) landlock: Option<BorrowedFd<'a>>,
+    /// What the files that it makes are not open to.
+    pub(crate) umask: libc::mode_t,
 }
 
 /// A child that exists and waits for permission to become the program.
@@ -242,6 +244,7 @@ unsafe fn prepare(plan: &mut Plan<'_>) -> Result<(), Failed> {
         check(Step::Session, libc::setsid().into())?;
 
         super::root::enter(launch.root)?;
+        libc::umask(launch.umask);
         // What is still needed afterwards goes out of the way of the numbers that are given out.
         let ruleset = match launch.landlock {
             Some(ruleset) => libc::fcntl(ruleset.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ASIDE),
