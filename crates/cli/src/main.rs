@@ -19,6 +19,7 @@ mod marked_block;
 mod places;
 mod printer;
 mod signals;
+mod system;
 mod tool;
 
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 //! What looks at files or asks the helper does so in `block_in_place`, so that a slow disk or a stopped helper keeps
 //! nobody waiting but who asked.
 
+use crate::station::Station;
 use crate::operation::{Ended, Handle};
 use crate::serve::Client;
 use crate::store::VmRecord;
@@ -201,7 +202,10 @@ fn status(services: &Services) -> Result<DaemonStatus, RpcError> {
     Ok(DaemonStatus {
         pid: std::process::id(),
         version: banger_protocol::VERSION.to_owned(),
-        mode: Mode::Local,
+        mode: match services.station {
+            Station::Local => Mode::Local,
+            Station::System(_) => Mode::System,
+        },
         socket: services.socket.display().to_string(),
         state_folder: services.state.path().display().to_string(),
         uptime_ms: u64::try_from(services.started.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -22,6 +22,10 @@ mod kernel_rm;
 mod kernel_show;
 mod select;
 mod ssh_config;
+mod system_install;
+mod system_restart;
+mod system_status;
+mod system_uninstall;
 mod tip;
 mod version;
 mod vm_cp;
@@ -82,6 +86,8 @@ enum Command {
     Image(Image),
     #[command(subcommand)]
     Kernel(Kernel),
+    #[command(subcommand)]
+    System(System),
     #[command(subcommand)]
     Daemon(Daemon),
     Doctor(doctor::Args),
@@ -198,6 +204,21 @@ enum Daemon {
     Stop(daemon_stop::Args),
 }
 
+/// banger for the whole machine: two services, addresses and names of guests on the host.
+///
+///     sudo banger system install
+///
+/// installs it for you, and `banger system status` says how it is. Without it
+/// banger works as well, as your own user alone.
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true, verbatim_doc_comment)]
+enum System {
+    Install(system_install::Args),
+    Status(system_status::Args),
+    Restart(system_restart::Args),
+    Uninstall(system_uninstall::Args),
+}
+
 /// What other programs call.
 #[derive(Debug, Subcommand)]
 enum Internal {
@@ -256,6 +277,12 @@ impl Cli {
                 Kernel::Show(args) => args.run(),
                 Kernel::Pull(args) => args.run(),
                 Kernel::Rm(args) => args.run(),
+            },
+            Command::System(system) => match system {
+                System::Install(args) => args.run(),
+                System::Status(args) => args.run(),
+                System::Restart(args) => args.run(),
+                System::Uninstall(args) => args.run(),
             },
             Command::Daemon(daemon) => match daemon {
                 Daemon::Status(args) => args.run(),
