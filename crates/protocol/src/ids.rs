@@ -95,6 +95,12 @@ impl VmId {
     pub fn tap_name(&self) -> String {
         format!("bt{}", self.0)
     }
+
+    /// The name of this VM's block device: `banger-` and the id, far below the device mapper's 127 bytes.
+    #[must_use]
+    pub fn device_name(&self) -> String {
+        format!("banger-{}", self.0)
+    }
 }
 
 #[cfg(test)]

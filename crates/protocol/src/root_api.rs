@@ -52,6 +52,11 @@ requests! {
         "tap.create" => TapCreate(TapCreate) -> Changed,
         /// Removes a VM's tap with what was let through it, if it is there.
         "tap.delete" => TapDelete(TapDelete) -> Changed,
+        /// Makes the device on which a VM's root disk is its image's with the VM's own changes over it, unless it is
+        /// there. Two descriptors: the image's file, open for reading, and the file of the changes, open for both.
+        "snapshot.create" => SnapshotCreate(SnapshotCreate) -> Changed,
+        /// Removes that device, if it is there. Its files stay, and nothing has them open any more.
+        "snapshot.delete" => SnapshotDelete(SnapshotDelete) -> Changed,
         /// Starts one of a VM's processes in the VM's folder. Descriptors: the folder, then those that the program names.
         "process.start" => ProcessStart(ProcessStart) -> ProcessIdentity,
         /// Sends a signal to one of a VM's processes, after proving that it is one.
@@ -149,6 +154,28 @@ pub struct TapDelete {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
+pub struct SnapshotCreate {
+    pub vm: VmId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotDelete {
+    pub vm: VmId,
+}
+
+/// Bytes of a file that can hold every block of its base changed: base, its table of exceptions, and some.
+///
+/// One that is only as large as its base overflows and takes the root file system with it.
+#[must_use]
+pub const fn changes_size(base: u64) -> u64 {
+    let size = base + base / 100 + (16 << 20);
+    // A disk is made of whole sectors.
+    size.div_ceil(512) * 512
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProcessStart {
     pub vm: VmId,
     pub program: Program,
@@ -207,35 +234,51 @@ pub struct QemuSpec {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FirecrackerSpec {
+    /// By which the host is kept from what the process could take beyond them.
+    pub vcpu: u32,
+    pub memory: ByteSize,
     /// In the order the guest sees them.
     pub disks: Vec<Disk>,
 }
 
-/// Under which names Firecracker opens what it was given.
+/// Under which names Firecracker opens what it was given: the same for every VM, and whatever confines it.
 #[derive(Clone, Copy, Debug)]
 pub struct FirecrackerFiles;
 
 impl FirecrackerFiles {
     pub const KERNEL: u32 = 3;
     pub const INITRD: u32 = 4;
-    const FIRST_DISK: u32 = 5;
+    pub const FIRST_DISK: u32 = 5;
+    /// The folder in which what was given is found by its number.
+    pub const SHARED: &str = "/shared";
+    /// The VM's own device.
+    pub const SNAPSHOT: &str = "/root.disk";
+    /// The VM's folder.
+    pub const FOLDER: &str = "/vm";
 
     /// The name of a descriptor with this number; the same for every VM.
     #[must_use]
     pub fn descriptor(number: u32) -> String {
-        format!("/proc/self/fd/{number}")
+        format!("{}/{number}", Self::SHARED)
     }
 
-    /// The name of each disk, in their order: relative to the VM's folder, or a descriptor.
+    /// The name of a file of the VM's folder.
+    #[must_use]
+    pub fn in_folder(name: &str) -> String {
+        format!("{}/{name}", Self::FOLDER)
+    }
+
+    /// The name of each disk, in their order.
     #[must_use]
     pub fn of_disks(disks: &[Disk]) -> Vec<String> {
         let mut next = Self::FIRST_DISK;
         let name = |disk: &Disk| match disk.source {
-            DiskSource::Folder => disk.role.file_name().to_owned(),
+            DiskSource::Folder => Self::in_folder(disk.role.file_name()),
             DiskSource::Descriptor => {
                 next += 1;
                 Self::descriptor(next - 1)
             }
+            DiskSource::Snapshot => Self::SNAPSHOT.to_owned(),
         };
         disks.iter().map(name).collect()
     }
@@ -331,6 +374,8 @@ pub enum DiskSource {
     Folder,
     /// The next descriptor of the request, open for reading: an image's or a kernel's, shared.
     Descriptor,
+    /// The VM's own device, which `snapshot.create` has made.
+    Snapshot,
 }
 
 /// Six bytes of Ethernet address.
@@ -408,6 +453,22 @@ pub struct Inventory {
     /// Whether there is an [`EGRESS_LINK`].
     pub egress: bool,
     pub processes: Vec<OwnedProcess>,
+    /// VMs that have a device of their own for a root disk, or the beginning of one.
+    #[serde(default)]
+    pub snapshots: Vec<VmId>,
+    /// Loop devices of ours.
+    #[serde(default)]
+    pub loops: Vec<OwnedLoop>,
+}
+
+/// A loop device that the helper has set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnedLoop {
+    /// `/dev/loop<number>`.
+    pub number: u32,
+    /// Whose changes it holds; absent where it is an image's file, which VMs share.
+    pub vm: Option<VmId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,13 +1,14 @@
-//! Taking the installed helper's things off the host, when it is uninstalled: VMs' processes, taps, the bridge, the firewall.
+//! Taking the installed helper's things off the host, when it is uninstalled: VMs' processes, disks, taps, the bridge, the firewall.
 //!
 //! Everything is found by its name, and what is absent is gone already. The daemon has stopped its VMs before; what is
 //! found here of them is what it could not stop.
 
 use crate::firewall::{self, Firewall, FirewallError};
-use crate::inventory::{self, LookError};
+use crate::inventory::{self, KnownBy, LookError};
 use crate::link::{Kind, Netlink};
 use crate::process::{self, SignalError};
 use crate::settings::carrier_name;
+use crate::snapshot::{self, SnapshotError};
 use crate::tap::{self, TapError};
 use banger_protocol::root_api::Settings;
 use std::io;
@@ -18,6 +19,8 @@ pub(crate) enum ClearError {
     Look(#[source] LookError),
     #[error("a VM's processes were not ended")]
     Process(#[source] SignalError),
+    #[error("a VM's disk was not removed")]
+    Disk(#[source] SnapshotError),
     #[error("a VM's tap was not removed")]
     Tap(#[source] TapError),
     #[error("the firewall was not removed")]
@@ -31,9 +34,12 @@ pub(crate) enum ClearError {
 }
 
 pub(crate) fn clear(settings: &Settings) -> Result<(), ClearError> {
-    let left = inventory::inventory().map_err(ClearError::Look)?;
+    let left = inventory::inventory(KnownBy::Scope).map_err(ClearError::Look)?;
     for found in &left.processes {
-        process::kill_all(&found.vm).map_err(ClearError::Process)?;
+        process::kill_all(&found.vm, KnownBy::Scope).map_err(ClearError::Process)?;
+    }
+    for vm in &left.snapshots {
+        snapshot::delete(vm).map_err(ClearError::Disk)?;
     }
     let mut firewall = Firewall::default();
     for vm in &left.taps {

@@ -13,19 +13,24 @@ mod bridge;
 mod clear;
 mod command_line;
 mod confine;
+mod deadline;
 mod disks;
 mod dns;
 mod firecracker;
 mod firewall;
 mod inventory;
 mod link;
+mod loop_device;
 mod namespace;
+mod owned_file;
 mod proc;
 mod process;
 mod qemu;
 mod route;
+mod scope;
 mod serve;
 mod settings;
+mod snapshot;
 mod socket;
 mod station;
 mod sys;
@@ -48,9 +53,16 @@ struct Helper {
     network: Mutex<firewall::Firewall>,
     /// Taken while a VM's processes are looked for and started.
     turns: process::Turns,
+    /// Held while loop devices and what is made of them are looked at and changed.
+    disks: Mutex<()>,
 }
 
 impl Helper {
+    fn new(settings: banger_protocol::root_api::Settings, station: station::Station, own_uids: bool) -> Self {
+        let (network, turns) = (Mutex::default(), process::Turns::default());
+        Self { settings, station, own_uids, network, turns, disks: Mutex::default() }
+    }
+
     /// The user id of a VM's processes, where it is not the helper's own.
     fn uid_of(&self, vm: &VmId) -> Option<u32> {
         self.own_uids.then(|| confine::vm_uid(vm))
@@ -122,22 +134,18 @@ fn run() -> Result<(), StartupError> {
     let own_uids = namespace::maps_vm_uids();
     let listener = claim.listen()?;
     tracing::info!(socket = %socket, own_uids, joined = ?join, "serving");
-    let (network, turns) = (Mutex::default(), process::Turns::default());
-    let station = station::Station::Local { socket };
-    serve::serve(&listener, Helper { settings, station, own_uids, network, turns })
+    serve::serve(&listener, Helper::new(settings, station::Station::Local { socket }, own_uids))
 }
 
 /// The installed helper: root's, and started by systemd, who holds its socket.
 fn serve_system() -> Result<(), StartupError> {
-    let station::System { listener, settings, owner } = station::System::take()?;
+    let station::System { listener, settings, owner, jailer } = station::System::take()?;
     namespace::keep_mounts_apart()?;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
     sys::signals::outlive_the_terminal();
-    let (network, turns) = (Mutex::default(), process::Turns::default());
-    let station = station::Station::System { owner };
     tracing::info!(owner = owner.uid, "serving");
     station::tell_ready();
-    serve::serve(&listener, Helper { settings, station, own_uids: true, network, turns })
+    serve::serve(&listener, Helper::new(settings, station::Station::System { owner, jailer }, true))
 }
 
 /// The one place that prints an error's chain.

@@ -8,6 +8,7 @@
 //! | a VM's process is kept out by | living inside the namespaces | its uid, which is not the owner's |
 //! | the socket is | the helper's | systemd's, and outlives the helper |
 
+use crate::inventory::KnownBy;
 use crate::settings::{self, SettingsError};
 use crate::socket::Place;
 use banger_protocol::root_api::Settings;
@@ -39,8 +40,14 @@ impl Owner {
 
 #[derive(Debug)]
 pub(crate) enum Station {
-    Local { socket: Place },
-    System { owner: Owner },
+    Local {
+        socket: Place,
+    },
+    System {
+        owner: Owner,
+        /// Absolute path of Firecracker's jailer, where Firecracker shall run under it.
+        jailer: Option<String>,
+    },
 }
 
 /// Why the installed helper did not start.
@@ -81,6 +88,8 @@ pub(crate) struct System {
     pub(crate) listener: UnixListener,
     pub(crate) settings: Settings,
     pub(crate) owner: Owner,
+    /// Absolute path of Firecracker's jailer, where Firecracker shall run under it.
+    pub(crate) jailer: Option<String>,
 }
 
 impl System {
@@ -94,7 +103,8 @@ impl System {
         }
         let listener = service::listener().map_err(SystemError::Socket)?;
         let owner = Owner { uid: install.owner.uid, gid: install.owner.gid };
-        Ok(Self { listener, settings, owner })
+        let jailer = install.jailer.filter(|_| install.jailed);
+        Ok(Self { listener, settings, owner, jailer })
     }
 
     /// What the installed helper goes by, for those who end with it.
@@ -123,7 +133,22 @@ impl Station {
     pub(crate) fn owner(&self) -> Owner {
         match self {
             Self::Local { .. } => Owner { uid: 0, gid: 0 },
-            Self::System { owner } => *owner,
+            Self::System { owner, .. } => *owner,
+        }
+    }
+
+    pub(crate) fn jailer(&self) -> Option<&str> {
+        match self {
+            Self::Local { .. } => None,
+            Self::System { jailer, .. } => jailer.as_deref(),
+        }
+    }
+
+    /// By what VMs' processes are known to be theirs.
+    pub(crate) fn known_by(&self) -> KnownBy {
+        match self {
+            Self::Local { .. } => KnownBy::Environment,
+            Self::System { .. } => KnownBy::Scope,
         }
     }
 
