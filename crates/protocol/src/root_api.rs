@@ -159,6 +159,7 @@ pub struct SnapshotCreate {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotDelete {
     pub vm: VmId,
@@ -175,6 +176,7 @@ pub const fn changes_size(base: u64) -> u64 {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProcessStart {
     pub vm: VmId,
@@ -463,6 +465,7 @@ pub struct Inventory {
 
 /// A loop device that the helper has set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OwnedLoop {
     /// `/dev/loop<number>`.

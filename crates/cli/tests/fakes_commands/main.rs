@@ -2,6 +2,7 @@
 
 mod copies;
 mod fake;
+mod workspace;
 
 use fake::{Finished, Start, World, in_background, signal};
 use rustix::process::Signal;

@@ -24,7 +24,7 @@ pub(super) async fn launch(
     let Parts { disks, shared, own_initrd } = parts;
     let folder = File::open(services.state.vm(&vm.id)).map(OwnedFd::from).map_err(DriverError::Folder)?;
     let machine = machine(vm, &disks, own_initrd);
-    let program = Program::Firecracker(FirecrackerSpec { disks });
+    let program = Program::Firecracker(FirecrackerSpec { vcpu: vm.spec.vcpu, memory: vm.spec.memory, disks });
     let descriptors = std::iter::once(folder).chain(shared).collect();
     let vmm = perform(services, &vm.id, Effect::StartProcess { program, descriptors }).await?;
     let vmm = vmm.expect("starting a process tells which one it is");
