@@ -79,6 +79,8 @@ requests! {
         "image.show" => ImageShow(image::Show) -> image::ImageView,
         /// Makes an image of its layers; the request carries a descriptor for each. Result: [`image::ImageView`].
         "image.ingest" => ImageIngest(image::Ingest) -> OperationStarted,
+        /// Makes an image of a bundle; the request carries its descriptor. Result: [`image::ImageView`].
+        "image.unbundle" => ImageUnbundle(image::Unbundle) -> OperationStarted,
         /// Makes known a root file system that stays where it is. Result: [`image::ImageView`].
         "image.register" => ImageRegister(image::Register) -> OperationStarted,
         /// Copies a registered image's files, which become banger's own. Result: [`image::ImageView`].
@@ -92,6 +94,8 @@ requests! {
         "kernel.show" => KernelShow(kernel::Show) -> kernel::KernelView,
         /// Makes a kernel entry of an archive of its package's files; the request carries its descriptor, and that of an initrd. Result: [`kernel::KernelView`].
         "kernel.ingest" => KernelIngest(kernel::Ingest) -> OperationStarted,
+        /// Makes a kernel entry of a bundle; the request carries its descriptor. Result: [`kernel::KernelView`].
+        "kernel.unbundle" => KernelUnbundle(kernel::Unbundle) -> OperationStarted,
         /// Removes a kernel entry that neither an image nor a VM needs.
         "kernel.delete" => KernelDelete(kernel::Delete) -> kernel::Deleted,
     }
