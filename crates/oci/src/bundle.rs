@@ -35,7 +35,8 @@ impl Location {
     pub fn parse(text: &str, base: &Path) -> Option<Self> {
         match text.split_once("://") {
             Some(("https", rest)) if !rest.is_empty() => Some(Self::Web(text.to_owned())),
-            Some(("http", rest)) if is_loopback(rest.split('/').next().unwrap_or_default()) => {
+            // With a user in it, the name before the `@` is not the machine's.
+            Some(("http", rest)) if !rest.contains('@') && is_loopback(rest.split('/').next().unwrap_or_default()) => {
                 Some(Self::Web(text.to_owned()))
             }
             Some(("file", path)) if path.starts_with('/') => Some(Self::File(path.into())),
@@ -399,6 +400,7 @@ mod tests {
             ("http://127.0.0.1:1/x", Some(Location::Web("http://127.0.0.1:1/x".to_owned()))),
             ("http://example.test/x", None),
             ("http://127.0.0.1.example.test/x", None),
+            ("http://localhost:1@example.test/x", None),
             ("ftp://localhost/x", None),
             ("https://", None),
             ("file:///x", Some(Location::File("/x".into()))),
