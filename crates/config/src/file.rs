@@ -162,7 +162,8 @@ impl File<'_> {
 }
 
 /// Shortens serde's list of everything that would have been known to the one that was probably meant.
-fn name_the_nearest(message: &str) -> String {
+#[must_use]
+pub fn name_the_nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let (true, Some(unknown)) = (message.starts_with("unknown "), quoted.next()) else {
         return message.to_owned();

@@ -15,6 +15,7 @@ mod listing;
 mod machine;
 mod nearest;
 
+pub use file::name_the_nearest;
 pub use choice::{LogLevel, RootDiskChoice, VmmChoice};
 pub use interval::{Interval, ParseIntervalError};
 pub use listing::Entry;

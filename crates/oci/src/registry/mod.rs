@@ -30,9 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Layers that come at once.
 const PARALLEL: usize = 4;
-const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 /// A connection that says nothing for this long is dead.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// An image was not pulled.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,15 @@ impl std::fmt::Debug for Watch<'_> {
 pub struct Cancel(CancellationToken);
 
 impl Cancel {
+    /// Ends when somebody cancels.
+    pub(crate) async fn cancelled(&self) {
+        self.0.cancelled().await;
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     pub fn cancel(&self) {
         self.0.cancel();
     }
@@ -249,8 +258,7 @@ impl Registry<'_> {
 }
 
 fn client(registry: &str) -> Result<Client, PullError> {
-    // One that was installed before does as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    use_ring();
     let mut config = ClientConfig {
         protocol: ClientProtocol::Https,
         connect_timeout: Some(CONNECT_WITHIN),
@@ -267,8 +275,13 @@ fn client(registry: &str) -> Result<Client, PullError> {
     Client::try_from(config).map_err(|error| PullError::Client(error.into()))
 }
 
+/// What TLS computes with; one that was installed before does as well.
+pub(crate) fn use_ring() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Whether a registry is on this machine by its very name, without asking anybody what the name means.
-fn is_loopback(registry: &str) -> bool {
+pub(crate) fn is_loopback(registry: &str) -> bool {
     let host = match registry.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => registry.split(':').next().unwrap_or_default(),
