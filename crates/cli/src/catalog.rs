@@ -92,4 +92,17 @@ mod tests {
         let kernel = &catalog.kernel("debian-bookworm-cloud").unwrap().recipe;
         assert_eq!(kernel.source(), "debian bookworm linux-image-cloud-amd64");
     }
+
+    mod fuzz {
+        use super::*;
+
+        #[test]
+        fn any_text_is_a_catalogue_or_an_error() {
+            banger_fuzz::feed(&[include_bytes!("../catalog.toml")], |bytes| {
+                if let Ok(text) = std::str::from_utf8(bytes) {
+                    drop(toml::from_str::<Catalog>(text));
+                }
+            });
+        }
+    }
 }

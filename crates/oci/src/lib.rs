@@ -19,6 +19,8 @@
 pub mod cache;
 mod config;
 pub mod disk;
+#[cfg(test)]
+mod fuzz;
 mod manifest;
 mod metadata;
 mod platform;

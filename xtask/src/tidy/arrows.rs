@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/root-helper", &["crates/protocol"]),
     ("crates/cli", &["crates/protocol", "crates/config", "crates/copy", "crates/oci"]),
     ("crates/firecracker", &[]),
+    ("crates/fuzz", &[]),
     ("crates/daemon", &["crates/protocol", "crates/config", "crates/image", "crates/firecracker"]),
     ("crates/fakes", &["crates/protocol", "crates/copy", "crates/guest-agent"]),
     ("bench", &["crates/protocol", "crates/image", "e2e"]),
