@@ -3,3 +3,5 @@
 mod from_disk;
 mod from_registry;
 mod registry;
+mod tokens;
+mod trust;
