@@ -119,7 +119,7 @@ fn a_registry_that_sends_us_on_to_plain_http_is_not_followed() {
     authority.trust(&sandbox, &registry);
     let refused = pull(&sandbox, &format!("{registry}/app:v1")).expect_code(1);
     let text = refused.stderr_text();
-    assert!(text.contains("sends us to http://127.0.0.1") && text.contains("plain http"), "{text}");
+    assert!(text.contains("sent us on to plain http"), "{text}");
     drop(server);
     // It would have been there.
     let _ = pull(&sandbox, &format!("{}/app:v1", plain.address())).expect_success();

@@ -124,9 +124,6 @@ impl Download<'_> {
                 partial.clear()?;
                 whole.stream
             }
-            Err(error) if self.registry.sent_to_plain_http(&error).is_some() => {
-                return Err(Interruption::Final(self.registry.explain(&self.what, error)));
-            }
             Err(OciDistributionError::RequestError(error)) if !error.is_builder() => {
                 return Err(Interruption::Broken(io::Error::other(error)));
             }

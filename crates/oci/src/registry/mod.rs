@@ -103,6 +103,11 @@ impl PullError {
             Self::Unauthorized { registry, .. } => {
                 Some(format!("`docker login {registry}` or `skopeo login` leaves credentials that are used"))
             }
+            Self::Registry { source, .. } if is_no_connection(source) => Some(
+                "either it is not there, or it sent us on to plain http, which is spoken to this machine's own \
+                 registries alone"
+                    .to_owned(),
+            ),
             Self::BrokeOff { .. } => Some("what came is kept: the same command continues it".to_owned()),
             Self::Damaged { .. } => Some("the registry's copy is broken, or somebody changed it".to_owned()),
             Self::Manifest(ManifestError::NoPlatform { .. })
@@ -166,8 +171,7 @@ async fn pull_on(
     let credentials = credentials::of(&reference.registry);
     let auth = credentials
         .map_err(|source| PullError::Credentials { registry: reference.registry.clone(), source })?;
-    let (client, is_secure) = client(&reference.registry)?;
-    let registry = Registry { client, is_secure, reference };
+    let registry = Registry { client: client(&reference.registry)?, reference };
     let (digest, manifest) = manifests::find(&registry, &auth, platform).await?;
 
     let total = manifest.layers.iter().map(|layer| layer.size).sum();
@@ -212,8 +216,6 @@ async fn pull_on(
 /// One repository of a registry.
 struct Registry<'a> {
     client: Client,
-    /// It is asked over HTTPS.
-    is_secure: bool,
     reference: &'a RegistryReference,
 }
 
@@ -231,19 +233,9 @@ impl Registry<'_> {
         }
     }
 
-    /// Where a registry that is asked over HTTPS led without it.
-    fn sent_to_plain_http(&self, error: &OciDistributionError) -> Option<String> {
-        let OciDistributionError::RequestError(error) = error else { return None };
-        let to = error.url().filter(|url| self.is_secure && url.scheme() == "http")?;
-        Some(format!("http://{}", to.host_str().unwrap_or_default()))
-    }
-
     /// What the client's error means to a user.
     fn explain(&self, what: &str, source: OciDistributionError) -> PullError {
         let (registry, what) = (self.reference.registry.clone(), what.to_owned());
-        if let Some(to) = self.sent_to_plain_http(&source) {
-            return PullError::PlainHttp { registry, what, to };
-        }
         let not_found = match &source {
             OciDistributionError::ImageManifestNotFoundError(_) => true,
             OciDistributionError::ServerError { code, .. } => *code == 404,
@@ -273,11 +265,16 @@ impl Registry<'_> {
     }
 }
 
+/// The client does not tell whose connection it was: the registry's, or one that it was sent on to.
+fn is_no_connection(error: &OciDistributionError) -> bool {
+    matches!(error, OciDistributionError::RequestError(error) if error.is_connect())
+}
+
 /// A proxy that is never there.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-/// Speaks HTTPS, and to this machine's own registries plain HTTP where nothing says how to trust them. True for HTTPS.
-fn client(registry: &str) -> Result<(Client, bool), PullError> {
+/// Speaks HTTPS, and to this machine's own registries plain HTTP where nothing says how to trust them.
+fn client(registry: &str) -> Result<Client, PullError> {
     // One that was installed before does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let failed = |source| PullError::Certificates { registry: registry.to_owned(), source };
@@ -305,9 +302,7 @@ fn client(registry: &str) -> Result<(Client, bool), PullError> {
         }
     }
     config.extra_root_certificates = certificates.unwrap_or_default();
-    let is_secure = matches!(config.protocol, ClientProtocol::Https);
-    let client = Client::try_from(config).map_err(|error| PullError::Client(error.into()))?;
-    Ok((client, is_secure))
+    Client::try_from(config).map_err(|error| PullError::Client(error.into()))
 }
 
 fn first_set(variables: &[&str]) -> Option<String> {
