@@ -284,4 +284,20 @@ pub(crate) mod tests {
             let _ = read(&text);
         }
     }
+
+    mod fuzz {
+        use super::*;
+
+        #[test]
+        fn any_text_is_settings_or_an_error_with_a_hint() {
+            let example = "vmm = \"qemu\"\n[vm_defaults]\nmemory = \"4G\"\n[[file_sync]]\nhost = \"~/x\"\nguest = \"~/x\"\n";
+            banger_fuzz::feed(&[example.as_bytes()], |bytes| {
+                if let Ok(text) = std::str::from_utf8(bytes)
+                    && let Err(error) = read(text)
+                {
+                    assert!(!error.hint().is_empty());
+                }
+            });
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub mod bundle;
 pub mod cache;
 mod config;
 pub mod disk;
+#[cfg(test)]
+mod fuzz;
 mod manifest;
 mod metadata;
 mod platform;

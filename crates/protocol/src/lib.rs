@@ -22,6 +22,9 @@ pub mod root_api;
 pub mod size;
 pub mod wire;
 
+#[cfg(test)]
+mod fuzz;
+
 /// Version of the two Unix-socket protocols. Raised whenever an old and a new end would misunderstand each other.
 pub const PROTOCOL_VERSION: u32 = 1;
 

@@ -108,3 +108,27 @@ fn refuse(stream: &UnixStream, id: u64, error: &RpcError) {
     // Who does not listen to the refusal has it all the same.
     let _ = send(stream, &encode_response::<()>(id, &Err(error.clone())), &[]);
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+
+    #[test]
+    fn any_line_is_a_call_or_a_refusal() {
+        let examples: [&[u8]; 5] = [
+            br#"{"jsonrpc":"2.0","id":1,"method":"version","params":{"protocol":1}}"#,
+            br#"{"jsonrpc":"2.0","id":2,"method":"tap.create","params":{"vm":"0123456789ab","address":"172.16.0.2","nat":false}}"#,
+            br#"{"jsonrpc":"2.0","id":3,"method":"tap.release","params":{"vm":"0123456789ab"}}"#,
+            br#"{"jsonrpc":"2.0","id":4,"method":"process.start","params":{"vm":"0123456789ab","role":"vmm","arguments":["-x"]}}"#,
+            br#"{"jsonrpc":"2.0","id":5,"method":"inventory","params":{}}"#,
+        ];
+        banger_fuzz::feed(&examples, |bytes| {
+            let line = Line { bytes: bytes.to_vec(), descriptors: Vec::new() };
+            for greeted in [false, true] {
+                if let Err((_, error)) = parse(&line, greeted) {
+                    assert!(!error.message.is_empty());
+                }
+            }
+        });
+    }
+}

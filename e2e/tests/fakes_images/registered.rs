@@ -61,9 +61,17 @@ fn a_seed_beside_the_root_file_system_is_used_and_another_size_is_prepared_elsew
     assert_eq!(show(&sandbox, "mine")["work_seed_path"], text(&beside));
     let made = run(&sandbox, &["vm", "create", "--image", "mine", "--name", "dev", "--disk-size", "300M"]);
     let _ = made.expect_success();
-    assert_eq!(fs::read_dir(sandbox.home()).expect("the home").filter_map(Result::ok).filter(|entry| {
-        entry.file_name().to_string_lossy().starts_with("work-") && entry.path() != beside
-    }).count(), 0, "banger wrote beside the user's files");
+    assert_eq!(
+        fs::read_dir(sandbox.home())
+            .expect("the home")
+            .filter_map(Result::ok)
+            .filter(|entry| {
+                entry.file_name().to_string_lossy().starts_with("work-") && entry.path() != beside
+            })
+            .count(),
+        0,
+        "banger wrote beside the user's files"
+    );
     let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
 
     let other = sandbox.home().join("other-seed.ext4");
