@@ -269,8 +269,16 @@ fn is_laid(inside: &mut Inside<'_>) -> Result<bool, PrepareError> {
 fn unless_occupied(inside: &mut Inside<'_>, options: &Options) -> Result<(), PrepareError> {
     let place = inside.place.clone();
     let listed = inside.run(&["ls", "-A", "--", &place], &[], Input::None)?;
-    let is_empty = listed.exit != Exit::Code(0) || listed.stdout.is_empty();
-    if is_empty || options.force || inside.find(&["config", "--get", lay::UNFINISHED])?.is_some() {
+    if listed.exit != Exit::Code(0) || listed.stdout.is_empty() {
+        return Ok(());
+    }
+    // A repository that says nothing at all was begun and did not get to say that it is not finished.
+    let is_bare_beginning =
+        listed.stdout == b".git\n" && inside.find(&["rev-parse", "--quiet", "--verify", "HEAD"])?.is_none();
+    if is_bare_beginning || inside.find(&["config", "--get", lay::UNFINISHED])?.is_some() {
+        return lay::take_over(inside);
+    }
+    if options.force {
         return Ok(());
     }
     Err(PrepareError::Occupied { place })
