@@ -430,7 +430,7 @@ fn killed_in_the_middle_it_is_made_whole_by_the_next() {
     }
     scene.prepared(&[]);
     scene.assert_same_status();
-    assert_eq!(scene.guest_git(&["fsck"]), "");
+    assert_eq!(scene.guest_git(&["fsck", "--no-dangling"]), "");
 }
 
 #[test]
@@ -479,5 +479,37 @@ fn readonly_takes_the_right_to_write() {
     scene.prepared(&["--readonly"]);
     let mode = scene.guest().join("file").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o222, 0);
+    scene.assert_same_status();
+}
+
+#[test]
+fn tools_that_a_repository_names_are_installed_and_found_or_it_is_said_why_not() {
+    let scene = Scene::with_files();
+    scene.daemon.has_default_image();
+    scene.write(".tool-versions", "node 22\n");
+    scene.commit("tools");
+    let (host, guest) = (scene.host(), scene.guest());
+    let (path, place) = (host.to_str().unwrap(), guest.to_str().unwrap());
+    let run = |words: &[&str]| {
+        scene.world.run(&[&["vm", "run", path, "--rm", "--guest-path", place, "--force"][..], words].concat())
+    };
+    let refused = run(&["--", "true"]);
+    assert!(refused.code == Some(125) && refused.err.contains("--no-bootstrap"), "{}", refused.err);
+    assert!(!guest.exists(), "a VM was made for it");
+    let without = run(&["--no-bootstrap", "--", "true"]);
+    assert_eq!((without.code, without.err.as_str()), (Some(0), ""));
+
+    let lacking = run(&["--nat", "--", "true"]);
+    assert!(lacking.code == Some(0) && lacking.err.contains("no mise"), "{}", lacking.err);
+    let bin = scene.daemon.guest_home().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let script = "[ $1 = -C ] && shift 2; case $1 in install) echo half; echo no such version >&2; exit 3;; exec) shift 2; echo by mise; exec \"$@\";; esac\n";
+    std::fs::write(bin.join("mise"), format!("#!/bin/sh\n{script}")).unwrap();
+    std::fs::set_permissions(bin.join("mise"), PermissionsExt::from_mode(0o755)).unwrap();
+    let failed = run(&["--nat", "--", "echo", "ran"]);
+    assert_eq!((failed.code, failed.out.as_slice()), (Some(0), &b"by mise\nran\n"[..]), "{}", failed.err);
+    assert!(failed.err.contains("banger-bootstrap.log"), "{}", failed.err);
+    let log = read(guest.join(".git/banger-bootstrap.log"));
+    assert!(log.contains("half") && log.contains("no such version"), "{log}");
     scene.assert_same_status();
 }

@@ -85,6 +85,7 @@ fn execute(mut stream: UnixStream, exec: Exec, home: &Path) {
     let spawned = Command::new(if lacks_it { "/none/such" } else { program })
         .args(arguments)
         .env("HOME", home)
+        .env("PATH", format!("{}/bin:/usr/bin:/bin", home.display()))
         .current_dir(exec.cwd.as_deref().unwrap_or("."))
         .envs(&exec.env)
         .stdin(if exec.stdin { Stdio::piped() } else { Stdio::null() })
