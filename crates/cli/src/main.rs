@@ -21,6 +21,7 @@ mod marked_block;
 mod places;
 mod printer;
 mod signals;
+mod system;
 mod tool;
 mod workspace;
 

@@ -414,7 +414,7 @@ fn of_a_tree_only_what_was_named_arrives_and_nothing_behind_a_link() {
     let mut receiver = Receiver::new(Destination { path: to.clone(), name: None }, MODES_FROM_HOST);
     let wanted = [&b"a/b/wanted"[..], b"-\n", b"link", b"link/secret", b"gone", b"-\n/below"];
     let sent = send_some(&from, wanted, |kind, payload| {
-        receiver.take(kind, payload).map(drop).map_err(io::Error::other)
+        receiver.take(kind, payload).map(drop).map_err(std::io::Error::other)
     });
     // The root, two folders, two files and the link.
     assert_eq!(sent.unwrap().entries, 6);

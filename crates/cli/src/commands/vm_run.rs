@@ -227,7 +227,7 @@ mod tests {
         let own = |has_init: bool, cmd: &[&str]| {
             own_command(&serde_json::from_value(json!({
                 "name": "x", "source": "", "kernel": "k", "digest": "", "size": 1, "disk_usage": 1, "entries": 1,
-                "has_init": has_init, "has_sshd": false, "created": "", "rootfs_path": "", "work_seed_path": "",
+                "has_init": has_init, "has_sshd": false, "has_agent": true, "managed": true, "created": "", "rootfs_path": "", "work_seed_path": "",
                 "config": {"cmd": cmd},
             })).unwrap())
         };

@@ -1,9 +1,6 @@
 //! Repositories on their way into a guest: real git on both sides, in two folders of this host.
 
-#[expect(dead_code, unused_imports, reason = "what these tests need of it is not all there is")]
-mod fake;
-
-use fake::{FakeDaemon, Finished, World, in_background, signal};
+use super::fake::{FakeDaemon, Finished, World, in_background, signal};
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

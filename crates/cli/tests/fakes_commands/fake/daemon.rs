@@ -359,7 +359,7 @@ fn vm(id: VmId, name: VmName) -> VmView {
 fn image(name: &str) -> ImageView {
     serde_json::from_value(json!({
         "name": name, "source": "debian bookworm", "kernel": "debian-bookworm-cloud", "digest": "00", "size": 1,
-        "disk_usage": 1, "entries": 1, "has_init": true, "has_sshd": true, "created": "2026-01-01T00:00:00Z",
+        "disk_usage": 1, "entries": 1, "has_init": true, "has_sshd": true, "has_agent": true, "managed": true, "created": "2026-01-01T00:00:00Z",
         "rootfs_path": "/r", "work_seed_path": "/w"
     }))
     .unwrap()
@@ -368,7 +368,7 @@ fn image(name: &str) -> ImageView {
 fn kernel(name: &str) -> KernelView {
     serde_json::from_value(json!({
         "name": name, "source": "debian", "version": "6.1", "arch": "x86_64", "sha256": "00", "disk_usage": 1,
-        "created": "2026-01-01T00:00:00Z"
+        "own_initrd": false, "created": "2026-01-01T00:00:00Z"
     }))
     .unwrap()
 }
