@@ -510,3 +510,26 @@ fn tools_that_a_repository_names_are_installed_and_found_or_it_is_said_why_not()
     assert!(log.contains("half") && log.contains("no such version"), "{log}");
     scene.assert_same_status();
 }
+
+#[test]
+fn files_that_every_guest_gets_are_there_with_their_mode_and_what_leads_out_is_not() {
+    let scene = Scene::with_files();
+    scene.daemon.has_default_image();
+    let home = scene.world.home();
+    let config = home.join(".config/banger/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(home.join("settings"), "mine\n").unwrap();
+    symlink("/etc/hostname", home.join("elsewhere")).unwrap();
+    let inside = "/root/sub";
+    let one =
+        |host: &str, name: &str| format!("[[file_sync]]\nhost = \"~/{host}\"\nguest = \"{inside}/{name}\"\n");
+    let text = [one("settings", "a"), one("gone", "b"), one("elsewhere", "c")].concat();
+    std::fs::write(&config, text).unwrap();
+    let finished = scene.world.run(&["vm", "run", "--rm", "--", "stat", "-c", "%a", &format!("{inside}/a")]);
+    let found = std::fs::read_dir(scene.daemon.guest_home().join("sub")).map(|entries| entries.count());
+    assert_eq!((finished.code, finished.out.as_slice()), (Some(0), &b"600\n"[..]), "{}", finished.err);
+    assert_eq!(found.unwrap(), 1);
+    for words in ["gone is not there", "elsewhere was not brought along: it leads out of your home"] {
+        assert!(finished.err.contains(words), "{}", finished.err);
+    }
+}
