@@ -15,6 +15,7 @@ mod commands;
 mod complete;
 mod daemon;
 mod failure;
+mod file_sync;
 mod git;
 mod guest;
 mod marked_block;

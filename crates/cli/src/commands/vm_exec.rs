@@ -4,9 +4,11 @@ use crate::failure::{Failure, Outcome};
 use crate::guest::{self, Command, ExecError};
 use crate::printer;
 use crate::signals::Signals;
-use crate::workspace::{Interrupt, Options, PrepareError, Source, guest_path, has_moved_on, prepare};
+use crate::workspace::{
+    Interrupt, Options, PrepareError, Source, guest_path, has_moved_on, prepare, through_mise,
+};
 use banger_protocol::daemon_api::vm::{Connect, Show};
-use banger_protocol::daemon_api::workspace::Status;
+use banger_protocol::daemon_api::workspace::{Status, Workspace};
 use banger_protocol::names::VmRef;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
@@ -128,8 +130,14 @@ pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, mut command: Command, sign
     let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
     let (connected, agent) = connected.map_err(|error| Failure::from(error).before_the_command())?;
     let mut looking = None;
-    if let (Some(workspace), None) = (connected.workspace, &command.cwd) {
-        command.cwd = Some(workspace.guest_path.clone());
+    if let Some(workspace) = connected.workspace
+        && is_inside(&command, &workspace)
+    {
+        command.cwd.get_or_insert_with(|| workspace.guest_path.clone());
+        let ask = || {
+            daemon.call_receiving(&Connect { vm: vm.clone() }).ok().map(|(_, agent)| UnixStream::from(agent))
+        };
+        through_mise(&mut command, &workspace, ask);
         let name = vm.clone();
         // Git is asked while the command runs.
         looking = Some(std::thread::spawn(move || {
@@ -157,6 +165,11 @@ pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, mut command: Command, sign
             | ExecError::Output(_) => failure,
         }
     })
+}
+
+/// Whether a command runs in the workspace: where nothing else is said it does.
+fn is_inside(command: &Command, workspace: &Workspace) -> bool {
+    command.cwd.as_ref().is_none_or(|cwd| Path::new(cwd).starts_with(&workspace.guest_path))
 }
 
 /// What the daemon knows about a VM whose connection broke off; nothing when it cannot be asked.

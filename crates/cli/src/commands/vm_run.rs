@@ -42,6 +42,12 @@ pub(crate) struct Args {
     /// Print what of PATH would travel, a line for each file, and do nothing.
     #[arg(short = 'n', long, requires = "path")]
     dry_run: bool,
+    /// Lay over what is in the image at that place already.
+    #[arg(long, requires = "path")]
+    force: bool,
+    /// Do not install the tools that PATH names in .mise.toml or .tool-versions.
+    #[arg(long, requires = "path")]
+    no_bootstrap: bool,
     /// Remove the VM when the command ends, however it ends.
     #[arg(long)]
     rm: bool,
@@ -69,7 +75,8 @@ impl Args {
             return Err(Failure::usage("no folder is named that could be brought along")
                 .with_hint("it goes before the options: `banger vm run ./repo --branch fix`"));
         }
-        let options = self.travel.into_options();
+        let (force, bootstrap) = (self.force, !self.no_bootstrap);
+        let options = Options { force, bootstrap, ..self.travel.into_options() };
         // Before minutes are spent on a VM for a folder that cannot go in.
         let source =
             self.path.map(|path| Source::look(&path, &options).map_err(|error| looked_at(error, &path)));
@@ -79,6 +86,16 @@ impl Args {
                 source.map(|source| source.list()).transpose().map_err(PrepareError::before_the_command)?;
             printer::data(&list.unwrap_or_default())?;
             return Ok(0);
+        }
+        if let Some(names) = source.as_ref().and_then(Source::names_tools)
+            && options.bootstrap
+            && !self.machine.reaches_the_world()
+        {
+            return Err(Failure::message(format!(
+                "the tools that {names} names cannot be installed without a network"
+            ))
+            .with_hint("`--nat` lets the VM reach it; `--no-bootstrap` does without the tools")
+            .before_the_command());
         }
         if self.detach {
             return bring_up(self.machine, source.as_ref(), &options);
@@ -147,6 +164,7 @@ fn bring_along(
     let _caught = interrupt.catch(signals);
     let prepared =
         prepare(daemon, vm, source, options, &interrupt).map_err(PrepareError::before_the_command)?;
+    prepared.warnings.iter().for_each(printer::warning);
     Ok(Some(prepared.folder))
 }
 

@@ -67,10 +67,6 @@ impl Git {
         Self { folder: folder.to_owned(), ..self.clone() }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// What it prints, whatever that is.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
         self.run_with(arguments, &[])

@@ -1,7 +1,7 @@
 //! Why a folder is not in a VM, and what can be done about it.
 
 use super::shown;
-use crate::failure::{Failure, NO_COMMAND};
+use crate::failure::Failure;
 use crate::git::GitError;
 use crate::git::inspect::InspectError;
 use crate::guest::{CopyError, ExecError};
@@ -110,8 +110,6 @@ impl From<PrepareError> for Failure {
 impl PrepareError {
     /// As a failure of a command that was to run afterwards.
     pub(crate) fn before_the_command(self) -> Failure {
-        let failure = Failure::from(self).before_the_command();
-        debug_assert!(failure.code == NO_COMMAND || failure.report.is_none());
-        failure
+        Failure::from(self).before_the_command()
     }
 }

@@ -46,6 +46,15 @@ pub(crate) fn lay(
     Ok(tree)
 }
 
+/// Makes room after an attempt that was killed. Its last command may not have noticed yet: without its lock it fails.
+pub(crate) fn take_over(inside: &mut Inside<'_>) -> Result<(), PrepareError> {
+    let locks = ["config", "HEAD", "index", "banger-index", "shallow"];
+    let locks = locks.map(|name| format!("{}/.git/{name}.lock", inside.place));
+    let argv: Vec<&str> = ["rm", "-f", "--"].into_iter().chain(locks.iter().map(String::as_str)).collect();
+    let done = inside.run(&argv, &[], Input::None)?;
+    super::inside::succeeded(&["rm"], done).map(drop)
+}
+
 /// The branch that the guest is on; `None` for none.
 pub(crate) fn branch<'a>(repository: &'a Repository, options: &'a Options) -> Option<&'a str> {
     options.branch.as_deref().or(repository.branch.as_deref())

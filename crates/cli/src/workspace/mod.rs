@@ -21,10 +21,12 @@ mod failure;
 mod host;
 mod inside;
 mod lay;
+mod tools;
 mod update;
 
 pub(crate) use failure::PrepareError;
 pub(crate) use inside::Interrupt;
+pub(crate) use tools::{through_mise, wants_tools};
 
 use crate::daemon::Daemon;
 use crate::git::inspect::{Found, Repository, inspect};
@@ -51,6 +53,8 @@ pub(crate) struct Options {
     pub readonly: bool,
     pub force: bool,
     pub guest_path: Option<String>,
+    /// Install the tools that the repository names.
+    pub bootstrap: bool,
 }
 
 /// A folder of the host that was looked at.
@@ -68,6 +72,8 @@ pub(crate) struct Prepared {
     pub workspace: Workspace,
     /// Where in the guest the user pointed.
     pub folder: String,
+    /// What went wrong beside it.
+    pub warnings: Vec<String>,
 }
 
 impl Source {
@@ -106,6 +112,11 @@ impl Source {
             None => host::every_file(&self.root, true)?,
         };
         Ok(files.iter().map(|path| format!("A {}\n", shown(path))).collect())
+    }
+
+    /// The file in it that names the tools it is worked on with.
+    pub(crate) fn names_tools(&self) -> Option<&'static str> {
+        wants_tools(&self.root)
     }
 
     fn place(&self) -> String {
@@ -169,6 +180,10 @@ pub(crate) fn prepare(
             blank(source, &inside.place, Mode::FullCopy)
         }
     };
+    let warnings = match source.names_tools() {
+        Some(names) if options.bootstrap => tools::install(&mut inside, names)?.into_iter().collect(),
+        _ => Vec::new(),
+    };
     if options.readonly {
         let place = inside.place.clone();
         let done = inside.run(&["chmod", "-R", "a-w", "--", &place], &[], Input::None)?;
@@ -181,7 +196,7 @@ pub(crate) fn prepare(
     } else {
         format!("{}/{below}", workspace.guest_path)
     };
-    Ok(Prepared { workspace, folder })
+    Ok(Prepared { workspace, folder, warnings })
 }
 
 /// What a prepare would do in a VM, a line for each file; nothing is changed.
@@ -269,8 +284,16 @@ fn is_laid(inside: &mut Inside<'_>) -> Result<bool, PrepareError> {
 fn unless_occupied(inside: &mut Inside<'_>, options: &Options) -> Result<(), PrepareError> {
     let place = inside.place.clone();
     let listed = inside.run(&["ls", "-A", "--", &place], &[], Input::None)?;
-    let is_empty = listed.exit != Exit::Code(0) || listed.stdout.is_empty();
-    if is_empty || options.force || inside.find(&["config", "--get", lay::UNFINISHED])?.is_some() {
+    if listed.exit != Exit::Code(0) || listed.stdout.is_empty() {
+        return Ok(());
+    }
+    // A repository that says nothing at all was begun and did not get to say that it is not finished.
+    let is_bare_beginning =
+        listed.stdout == b".git\n" && inside.find(&["rev-parse", "--quiet", "--verify", "HEAD"])?.is_none();
+    if is_bare_beginning || inside.find(&["config", "--get", lay::UNFINISHED])?.is_some() {
+        return lay::take_over(inside);
+    }
+    if options.force {
         return Ok(());
     }
     Err(PrepareError::Occupied { place })

@@ -338,7 +338,7 @@ fn a_list_is_a_table_ids_or_json() {
     world.daemon().has_vm(ONE, "one");
     let table = String::from_utf8(world.run(&["ps"]).out).unwrap();
     let heads: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(heads, ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "DISK", "CREATED"]);
+    assert_eq!(heads, ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "DISK", "WORKSPACE", "CREATED"]);
     assert_eq!(world.run(&["vm", "list", "-q"]).out, format!("{ONE}\n").into_bytes());
     let json: serde_json::Value = serde_json::from_slice(&world.run(&["vm", "ps", "--json"]).out).unwrap();
     assert_eq!(json[0]["name"], "one");
@@ -381,13 +381,6 @@ fn a_daemon_of_another_protocol_is_refused_with_a_way_out() {
         "{}",
         finished.err
     );
-}
-
-#[test]
-fn a_path_is_a_usage_error_until_repositories_can_come_along() {
-    let finished = World::new().run(&["vm", "run", "./repo"]);
-    assert_eq!(finished.code, Some(2));
-    assert!(finished.err.starts_with("banger: `./repo` cannot be brought into a VM"), "{}", finished.err);
 }
 
 #[test]

@@ -335,7 +335,7 @@ fn files_are_written_as_the_attributes_say_and_pointers_stay_pointers() {
     scene.write("large.bin", "version https://git-lfs.github.com/spec/v1\n");
     scene.commit("first");
     scene.git(&["config", "filter.lfs.smudge", "false"]);
-    scene.git(&["config", "filter.lfs.required", "true"]);
+    scene.git(&["config", "filter.lfs.clean", "cat"]);
     scene.prepared(&[]);
     scene.assert_same_status();
     assert_eq!(read(scene.guest().join("run.bat")), "one\r\ntwo\r\n");
@@ -413,20 +413,21 @@ fn killed_in_the_middle_it_is_made_whole_by_the_next() {
         guest.to_str().unwrap(),
     ];
     for (round, kind) in [Signal::KILL, Signal::INT, Signal::KILL, Signal::KILL].into_iter().enumerate() {
-        let child = in_background(&mut scene.world.banger(&line));
+        let mut child = in_background(&mut scene.world.banger(&line));
         // Later each time.
         let far = [".git/config", ".git/banger-index", "many/200", ".git/index"][round];
         let there = guest.join(far);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !there.exists() && std::time::Instant::now() < deadline {
+        while !there.exists() && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
-        signal(&child, kind);
+        if child.try_wait().unwrap().is_none() {
+            signal(&child, kind);
+        }
         let _ = Finished::from(child);
     }
     scene.prepared(&[]);
     scene.assert_same_status();
-    assert_eq!(scene.guest_git(&["fsck"]), "");
+    assert_eq!(scene.guest_git(&["fsck", "--no-dangling"]), "");
 }
 
 #[test]
@@ -437,7 +438,7 @@ fn commands_run_in_the_workspace_and_whoever_moved_on_is_told() {
     let finished = exec(&["--", "git", "rev-parse", "--show-toplevel"]);
     assert_eq!(finished.out, format!("{}\n", scene.guest().display()).into_bytes());
     assert_eq!(finished.err, "");
-    assert_eq!(exec(&["--guest-path", "/", "--", "pwd"]).out, b"/\n");
+    assert_eq!(exec(&["--guest-path", "/usr", "--", "pwd"]).out, b"/usr\n");
     scene.write("file", "second\n");
     scene.commit("second");
     let finished = exec(&["--", "cat", "file"]);
@@ -476,4 +477,59 @@ fn readonly_takes_the_right_to_write() {
     let mode = scene.guest().join("file").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o222, 0);
     scene.assert_same_status();
+}
+
+#[test]
+fn tools_that_a_repository_names_are_installed_and_found_or_it_is_said_why_not() {
+    let scene = Scene::with_files();
+    scene.daemon.has_default_image();
+    scene.write(".tool-versions", "node 22\n");
+    scene.commit("tools");
+    let (host, guest) = (scene.host(), scene.guest());
+    let (path, place) = (host.to_str().unwrap(), guest.to_str().unwrap());
+    let run = |words: &[&str]| {
+        scene.world.run(&[&["vm", "run", path, "--rm", "--guest-path", place, "--force"][..], words].concat())
+    };
+    let refused = run(&["--", "true"]);
+    assert!(refused.code == Some(125) && refused.err.contains("--no-bootstrap"), "{}", refused.err);
+    assert!(!guest.exists(), "a VM was made for it");
+    let without = run(&["--no-bootstrap", "--", "true"]);
+    assert_eq!((without.code, without.err.as_str()), (Some(0), ""));
+
+    let lacking = run(&["--nat", "--", "true"]);
+    assert!(lacking.code == Some(0) && lacking.err.contains("no mise"), "{}", lacking.err);
+    let bin = scene.daemon.guest_home().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let script = "[ $1 = -C ] && shift 2; case $1 in install) echo half; echo no such version >&2; exit 3;; exec) shift 2; echo by mise; exec \"$@\";; esac\n";
+    std::fs::write(bin.join("mise"), format!("#!/bin/sh\n{script}")).unwrap();
+    std::fs::set_permissions(bin.join("mise"), PermissionsExt::from_mode(0o755)).unwrap();
+    let failed = run(&["--nat", "--", "echo", "ran"]);
+    assert_eq!((failed.code, failed.out.as_slice()), (Some(0), &b"by mise\nran\n"[..]), "{}", failed.err);
+    assert!(failed.err.contains("banger-bootstrap.log"), "{}", failed.err);
+    let log = read(guest.join(".git/banger-bootstrap.log"));
+    assert!(log.contains("half") && log.contains("no such version"), "{log}");
+    scene.assert_same_status();
+}
+
+#[test]
+fn files_that_every_guest_gets_are_there_with_their_mode_and_what_leads_out_is_not() {
+    let scene = Scene::with_files();
+    scene.daemon.has_default_image();
+    let home = scene.world.home();
+    let config = home.join(".config/banger/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(home.join("settings"), "mine\n").unwrap();
+    symlink("/etc/hostname", home.join("elsewhere")).unwrap();
+    let inside = "/root/sub";
+    let one =
+        |host: &str, name: &str| format!("[[file_sync]]\nhost = \"~/{host}\"\nguest = \"{inside}/{name}\"\n");
+    let text = [one("settings", "a"), one("gone", "b"), one("elsewhere", "c")].concat();
+    std::fs::write(&config, text).unwrap();
+    let finished = scene.world.run(&["vm", "run", "--rm", "--", "stat", "-c", "%a", &format!("{inside}/a")]);
+    let found = std::fs::read_dir(scene.daemon.guest_home().join("sub")).map(|entries| entries.count());
+    assert_eq!((finished.code, finished.out.as_slice()), (Some(0), &b"600\n"[..]), "{}", finished.err);
+    assert_eq!(found.unwrap(), 1);
+    for words in ["gone is not there", "elsewhere was not brought along: it leads out of your home"] {
+        assert!(finished.err.contains(words), "{}", finished.err);
+    }
 }
