@@ -13,6 +13,7 @@ mod catalog;
 mod commands;
 mod complete;
 mod daemon;
+mod export;
 mod failure;
 mod git;
 mod guest;

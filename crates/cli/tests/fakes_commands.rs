@@ -1,6 +1,7 @@
 //! What a user meets, with a daemon and guests that are not real.
 
 mod fake;
+mod workspace;
 
 use fake::{Finished, Start, World, in_background, signal};
 use rustix::process::Signal;

@@ -45,6 +45,7 @@ mod vm_ssh;
 mod vm_start;
 mod vm_stats;
 mod vm_stop;
+mod vm_workspace;
 
 use crate::failure::{Failure, Outcome};
 use clap::{Parser, Subcommand};
@@ -131,6 +132,8 @@ enum Vm {
     Session(vm_session::Session),
     Ssh(vm_ssh::Args),
     Cp(vm_cp::Args),
+    #[command(subcommand)]
+    Workspace(vm_workspace::Workspace),
     Logs(vm_logs::Args),
 }
 
@@ -241,6 +244,7 @@ impl Cli {
                 Vm::Session(session) => session.run(),
                 Vm::Ssh(args) => args.run(),
                 Vm::Cp(args) => args.run(),
+                Vm::Workspace(workspace) => workspace.run(),
                 Vm::Logs(args) => args.run(),
             },
             Command::Ps(args) => args.run(),

@@ -2,6 +2,7 @@
 
 use super::agent;
 use banger_protocol::daemon_api::operation::{Event, OperationStarted, OperationState, OperationView};
+use banger_protocol::daemon_api::workspace::{Workspace, WorkspaceStatus};
 use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmHealth, VmView};
 use banger_protocol::daemon_api::{DaemonCall, image::ImageView, kernel::KernelView, system::VersionReply};
 use banger_protocol::guest_api::Health;
@@ -128,6 +129,12 @@ impl FakeDaemon {
         self.known().vms.push(vm(id.parse().unwrap(), name.parse().unwrap()));
     }
 
+    /// A VM with a repository in it.
+    pub(crate) fn has_workspace(&self, id: &str, name: &str, workspace: Workspace) {
+        let workspace = Some(workspace);
+        self.known().vms.push(VmView { workspace, ..vm(id.parse().unwrap(), name.parse().unwrap()) });
+    }
+
     pub(crate) fn vm_names(&self) -> Vec<String> {
         self.known().vms.iter().map(|vm| vm.name.to_string()).collect()
     }
@@ -248,6 +255,10 @@ impl FakeDaemon {
                 let name = known.vm(&ssh.vm.0)?.name;
                 let host_key = "ssh-ed25519 AAAA".to_owned();
                 value(SshAccess { name, host_key, identity_file: "/key".to_owned(), has_sshd: false })
+            }
+            DaemonCall::VmWorkspaceStatus(status) => {
+                let VmView { id, name, workspace, .. } = known.vm(&status.vm.0)?;
+                value(WorkspaceStatus { id, name, workspace, busy: false })
             }
             DaemonCall::VmConnect(connect) => {
                 let id = known.vm(&connect.vm.0)?.id;

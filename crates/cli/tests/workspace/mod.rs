@@ -1,0 +1,3 @@
+//! Repositories that go into a guest and work that comes out of it.
+
+mod export;
