@@ -57,7 +57,8 @@ head=$(git rev-parse -q --verify 'HEAD^{commit}') || head=-
     echo "$tree"
     if [ "$head" != - ]; then echo "$head"; fi
     if [ "$3" != - ] && git cat-file -e "$3" 2>/dev/null; then echo "$3"; fi
-    if [ "$2" != - ] && git cat-file -e "$2" 2>/dev/null; then echo "^$2"; fi
+    # Without its tree git sends all of that again where there is no new commit.
+    if [ "$2" != - ] && git cat-file -e "$2" 2>/dev/null; then echo "^$2"; echo "^$2^{tree}"; fi
 } > "$tmp/wanted"
 printf 'banger-export 1\nhead %s\ntree %s\n\n' "$head" "$tree"
 git pack-objects --revs --stdout --thin --delta-base-offset -q < "$tmp/wanted"

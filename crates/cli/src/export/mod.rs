@@ -213,6 +213,8 @@ impl Work {
         vm: &str,
         identity: (String, String),
     ) -> Result<Option<Oid>, LandWorkError> {
+        // What could not be a patch is no branch either.
+        self.patch(&self.base.commit_tree).map_err(LandWorkError::Show)?;
         let base = self.base.commit.as_ref();
         let author = Author { name: identity.0, email: identity.1 };
         let tip = land::commit(&self.quarantine, &self.base, &self.claim, vm, &author)
@@ -250,6 +252,8 @@ pub(crate) enum ChangedError {
 pub(crate) enum LandWorkError {
     #[error("the work was refused, and nothing of it was kept")]
     Judge(#[source] VerifyError),
+    #[error(transparent)]
+    Show(ShowError),
     #[error(transparent)]
     Land(LandError),
 }

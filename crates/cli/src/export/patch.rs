@@ -16,7 +16,8 @@ pub(crate) enum PatchError {
     Run(#[source] RunError),
     #[error("the patch could not be kept")]
     Keep(#[source] io::Error),
-    #[error("the patch would not give the guest's tree")]
+    /// Whatever the tree has that the patch does not say, git would not have written.
+    #[error("git makes another tree of what is in the guest's")]
     Wrong,
 }
 

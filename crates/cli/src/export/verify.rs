@@ -4,7 +4,7 @@
 //! received ── index-pack, git's own fsck ──▶ objects in the quarantine
 //!          ── are they all there, and how many and how large ──▶ sizes
 //!          ── git's rules for paths ──▶ an index with the whole tree in it
-//!          ── what changed ──▶ no submodule, no mode that git does not make
+//!          ── what changed ──▶ no submodule but those that go
 //! ```
 //!
 //! The guest named a commit and a tree; everything else is worked out here, from objects whose names are their
@@ -53,8 +53,6 @@ pub(crate) enum Refused {
     Submodules(String),
     #[error("\"{path}\" is another spelling of .gitmodules")]
     Spelling { path: String },
-    #[error("\"{path}\" has the mode {mode}, which git never gives")]
-    Mode { path: String, mode: String },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +146,7 @@ fn path_of(quarantine: &Quarantine, claim: &Claim, object: &str) -> Option<Strin
 fn listed(claim: &Claim, base: Option<&Oid>, laid: Option<&Oid>) -> String {
     let wanted = [Some(&claim.tree), claim.head.as_ref(), laid].into_iter().flatten();
     let wanted: String = wanted.map(|oid| format!("{oid}\n")).collect();
-    wanted + &base.map(|base| format!("^{base}\n")).unwrap_or_default()
+    wanted + &base.map(|base| format!("^{base}\n^{base}^{{tree}}\n")).unwrap_or_default()
 }
 
 /// Every new object with a path to it.
@@ -255,7 +253,6 @@ fn judge(quarantine: &Quarantine, changes: Run<'_>) -> Result<(), VerifyError> {
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
     mode: String,
-    old_modes: Vec<String>,
     from: Vec<Oid>,
     to: Oid,
 }
@@ -268,12 +265,10 @@ impl Change {
         if parents == 0 || words.len() != 2 * (parents + 1) + 1 {
             return None;
         }
-        let modes = &words[..=parents];
         let ids = words[parents + 1..2 * (parents + 1)].iter().map(|id| Oid::parse(id));
         let mut ids = ids.collect::<Option<Vec<Oid>>>()?;
         Some(Self {
-            mode: (*modes.last()?).to_owned(),
-            old_modes: modes[..parents].iter().map(|&mode| mode.to_owned()).collect(),
+            mode: words[parents].to_owned(),
             to: ids.pop()?,
             from: ids,
         })
@@ -284,16 +279,12 @@ impl Change {
         if path != b".gitmodules" && path.eq_ignore_ascii_case(b".gitmodules") && self.mode != GONE {
             return Err(Refused::Spelling { path: told() });
         }
-        match self.mode.as_str() {
-            GONE | "100644" | "100755" | "120000" => Ok(()),
-            "160000" => Err(Refused::Submodule { path: told() }),
-            mode if self.old_modes.iter().any(|old| old == mode) => Ok(()),
-            mode => Err(Refused::Mode { path: told(), mode: mode.to_owned() }),
-        }
+        if self.mode == SUBMODULE { Err(Refused::Submodule { path: told() }) } else { Ok(()) }
     }
 }
 
 const GONE: &str = "000000";
+const SUBMODULE: &str = "160000";
 
 fn told(error: &RunError) -> String {
     error.to_string()
@@ -316,24 +307,20 @@ mod tests {
     }
 
     #[test]
-    fn submodules_odd_modes_and_other_spellings_are_refused() {
-        let change = |mode: &str, old: &str| Change {
+    fn submodules_and_other_spellings_are_refused_and_may_go() {
+        let change = |mode: &str| Change {
             mode: mode.into(),
-            old_modes: vec![old.into()],
             from: Vec::new(),
             to: Oid::parse(&"a".repeat(40)).unwrap(),
         };
-        for (mode, old, path, taken) in [
-            ("100644", "000000", &b"a"[..], true),
-            ("000000", "160000", b"sub", true),
-            ("160000", "160000", b"sub", false),
-            ("160000", "000000", b"sub", false),
-            ("100664", "100664", b"old", true),
-            ("100664", "100644", b"old", false),
-            ("100644", "000000", b".GitModules", false),
-            ("000000", "100644", b".GitModules", true),
+        for (mode, path, taken) in [
+            ("100644", &b"a"[..], true),
+            ("000000", b"sub", true),
+            ("160000", b"sub", false),
+            ("100644", b".GitModules", false),
+            ("000000", b".GitModules", true),
         ] {
-            assert_eq!(change(mode, old).judge(path).is_ok(), taken, "{mode} {old} {path:?}");
+            assert_eq!(change(mode).judge(path).is_ok(), taken, "{mode} {path:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::{Opened, interruptible};
-use crate::export::{LandError, LandWorkError, Stop, VerifyError};
+use crate::export::{LandError, LandWorkError, ShowError, Stop, VerifyError};
 use crate::failure::{Failure, Outcome, READER_GONE};
 use crate::git::Git;
 use crate::git::inspect::global_identity;
@@ -129,12 +129,15 @@ fn may_be_made(git: &Git, branch: &str) -> Result<(), Failure> {
 fn not_landed(opened: &Opened, branch: &str, error: &LandWorkError) -> Failure {
     let failure = Failure::of(error).reason_for(format!("branch {branch} was not made"));
     match error {
-        LandWorkError::Judge(VerifyError::Refused(refused)) => failure.with_hint(opened.way_out(refused)),
+        LandWorkError::Judge(VerifyError::Refused(refused))
+        | LandWorkError::Show(ShowError::Judge(VerifyError::Refused(refused))) => {
+            failure.with_hint(opened.way_out(refused))
+        }
         LandWorkError::Land(LandError::Branch(_)) => failure.with_hint(format!(
             "choose another name; `git branch --list` shows those that are there, and `{branch}` cannot be \
              beside `{branch}/…`"
         )),
-        LandWorkError::Judge(_) | LandWorkError::Land(_) => failure,
+        LandWorkError::Judge(_) | LandWorkError::Show(_) | LandWorkError::Land(_) => failure,
     }
 }
 

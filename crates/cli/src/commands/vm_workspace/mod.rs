@@ -140,8 +140,7 @@ impl Opened {
             Refused::NotAPack(_)
             | Refused::Object(_)
             | Refused::Path { .. }
-            | Refused::Incomplete(_)
-            | Refused::Mode { .. } => {
+            | Refused::Incomplete(_) => {
                 format!("no honest git sends this; `banger vm delete {vm}` if you do not know where it is from")
             }
         }

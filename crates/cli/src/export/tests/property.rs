@@ -30,13 +30,14 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
         1 => Just("ü\u{301}".as_bytes().to_vec()),
         1 => Just(b".gitattributes".to_vec()),
         1 => Just(b".gitignore".to_vec()),
-        1 => Just(b"dev/null\0".to_vec()),
     ]
 }
 
 fn path() -> impl Strategy<Value = Vec<u8>> {
-    proptest::collection::vec(name(), 1..4).prop_map(|names| {
-        let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.into_iter().filter(|b| *b != 0).collect()).collect();
+    proptest::collection::vec(name(), 1..4).prop_map(|mut names| {
+        // git refuses folders of these names.
+        let last = names.len() - 1;
+        names[..last].iter_mut().filter(|name| name.starts_with(b".git")).for_each(|name| *name = b"d".to_vec());
         names.join(&b'/')
     })
 }
@@ -49,7 +50,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
         "[ab\r\n]{0,12}".prop_map(String::into_bytes),
         proptest::collection::vec(any::<u8>(), 0..40),
         Just(b"no end of line".to_vec()),
-        Just(vec![b'z'; 3000]),
+        Just(vec![b'z'; 1900]),
         Just((0..400_u32).flat_map(|n| format!("line {n}\n").into_bytes()).collect()),
     ]
 }
@@ -108,7 +109,8 @@ fn take(root: &Path, step: &Step) {
         Step::Remove { path } => remove_below(root, path),
         Step::Move { from, to } => {
             let from = below(root, from);
-            let is_plain = is_reached_plainly(root, &from) && from.symlink_metadata().is_ok();
+            let may_be_folder = !to.windows(4).any(|part| part == b".git");
+            let is_plain = may_be_folder && is_reached_plainly(root, &from) && from.symlink_metadata().is_ok();
             let to = below(root, to);
             if is_plain && !to.starts_with(&from) && !from.starts_with(&to) {
                 let aside = root.join(".git/aside");
@@ -222,5 +224,6 @@ fn whatever_is_done_in_a_guest_comes_out_as_it_is_and_nothing_else_changes() {
             whole_way(&before, &work);
             Ok(())
         })
+        .map_err(|error| error.to_string().chars().take(4000).collect::<String>())
         .unwrap();
 }
