@@ -66,6 +66,42 @@ impl LayerTar {
         self
     }
 
+    /// An entry with extended records, which override what its header says.
+    ///
+    /// # Panics
+    /// Never: it is written to memory.
+    #[must_use]
+    pub fn with(
+        mut self,
+        records: &[(&str, &[u8])],
+        kind: tar::EntryType,
+        path: &str,
+        target: &str,
+        mode: u32,
+        content: &[u8],
+    ) -> Self {
+        self.0.append_pax_extensions(records.iter().copied()).expect("writing to memory");
+        self.entry(kind, path, target, mode, content)
+    }
+
+    /// A device for root alone.
+    ///
+    /// # Panics
+    /// When the path is longer than a header has room for.
+    #[must_use]
+    pub fn device(mut self, kind: tar::EntryType, path: &str, major: u32, minor: u32) -> Self {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(6);
+        header.set_mtime(1_700_000_000);
+        header.set_size(0);
+        header.set_device_major(major).and_then(|()| header.set_device_minor(minor)).expect("a ustar header");
+        self.0.append_data(&mut header, path, std::io::empty()).expect("writing to memory");
+        self
+    }
+
     #[must_use]
     pub fn bytes(self) -> Vec<u8> {
         self.0.into_inner().expect("writing to memory")
@@ -100,7 +136,7 @@ impl Layout {
     pub fn add(&mut self, tag: &str, architecture: &str, config: &Value, layers: &[Vec<u8>]) -> Vec<String> {
         let (mut diff_ids, mut stored) = (Vec::new(), Vec::new());
         for (index, layer) in layers.iter().enumerate() {
-            diff_ids.push(format!("sha256:{}", hash(layer)));
+            diff_ids.push(format!("sha256:{}", sha256(layer)));
             let kind = "application/vnd.oci.image.layer.v1.tar";
             stored.push(match index % 2 {
                 0 => self.blob(kind, layer),
@@ -135,7 +171,7 @@ impl Layout {
     }
 
     fn blob(&self, kind: &str, bytes: &[u8]) -> Value {
-        let digest = format!("sha256:{}", hash(bytes));
+        let digest = format!("sha256:{}", sha256(bytes));
         write(&self.path_of(&digest), bytes);
         json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
     }
@@ -151,13 +187,13 @@ impl Layout {
 /// # Panics
 /// When the file cannot be written.
 pub fn docker_archive(file: &Path, name: &str, config: &Value, layers: &[Vec<u8>]) {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", hash(layer))).collect();
+    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", sha256(layer))).collect();
     let config = config_document("amd64", config, &diff_ids);
-    let config_name = format!("{}.json", hash(&config));
+    let config_name = format!("{}.json", sha256(&config));
     let mut archive = LayerTar::new().file(&config_name, &config);
     let mut names = Vec::new();
     for layer in layers {
-        names.push(format!("{}/layer.tar", hash(layer)));
+        names.push(format!("{}/layer.tar", sha256(layer)));
         archive = archive.file(names.last().expect("just pushed"), layer);
     }
     let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": names}]);
@@ -175,7 +211,9 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory")
 }
 
-fn hash(bytes: &[u8]) -> String {
+/// The SHA-256 of these bytes, in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 

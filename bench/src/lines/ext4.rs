@@ -82,7 +82,7 @@ fn unpack_and_make(sandbox: &Sandbox, archive: &Path, folder: &Path) -> Result<D
 }
 
 /// Of everything in the file that is no hole, and where it is (FNV-1a).
-fn fingerprint(path: &Path, mut hash: u64) -> Result<u64> {
+pub(super) fn fingerprint(path: &Path, mut hash: u64) -> Result<u64> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut add = |bytes: &[u8]| {

@@ -27,17 +27,30 @@ pub(super) fn measure() -> Result<Vec<Line>> {
     ])
 }
 
+/// What a program that runs in a sandbox has.
 fn resident(sandbox: &Sandbox, program: &str) -> Result<Value> {
+    of_status(&status(sandbox, program)?).context("its status does not tell its memory")
+}
+
+/// The most it ever had.
+pub(super) fn peak(sandbox: &Sandbox, program: &str) -> Result<Value> {
+    field("VmHWM:", &status(sandbox, program)?).context("its status does not tell its memory")
+}
+
+fn status(sandbox: &Sandbox, program: &str) -> Result<String> {
     let processes = sandbox.running(program);
     let process = processes.first().with_context(|| format!("no {program} is running"))?;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid))
-        .with_context(|| format!("reading the status of {program}"))?;
-    of_status(&status).context("its status does not tell its memory")
+    std::fs::read_to_string(format!("/proc/{}/status", process.pid))
+        .with_context(|| format!("reading the status of {program}"))
 }
 
 /// `VmRSS` of a `/proc/<pid>/status` (proc_pid_status(5)).
 pub(super) fn of_status(status: &str) -> Option<Value> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    field("VmRSS:", status)
+}
+
+fn field(name: &str, status: &str) -> Option<Value> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: f64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(Value::Mebibytes(kib / 1024.0))
 }

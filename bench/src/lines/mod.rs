@@ -6,6 +6,7 @@ mod disks;
 mod dns;
 mod ext4;
 mod guest;
+mod layers;
 mod memory;
 mod parallel;
 mod rows;
@@ -59,6 +60,7 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { name: "tap", group: Group::Fakes, measure: tap::measure },
     Entry { name: "stop", group: Group::Fakes, measure: stop::with_fakes },
     Entry { name: "image", group: Group::Fakes, measure: ext4::measure },
+    Entry { name: "layers", group: Group::Fakes, measure: layers::measure },
     Entry { name: "guest", group: Group::Guest, measure: guest::measure },
     Entry { name: "boot", group: Group::Guest, measure: boot::measure },
 ];

@@ -2,6 +2,7 @@
 //!
 //! Everything that is known about VMs, images and kernels is the daemon's ([`daemon`]); this program keeps no
 //! state. It builds packages into archives ([`build`]) because that needs the user's own privileges, and it
+//! brings the user's repositories into guests ([`git`], [`workspace`]), and it
 //! speaks to the agent inside a guest itself ([`guest`]), over a connection the daemon hands it, so that no
 //! byte of a command's input or output passes through anybody else.
 //!
@@ -21,7 +22,9 @@ mod marked_block;
 mod places;
 mod printer;
 mod signals;
+mod system;
 mod tool;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -60,10 +60,10 @@ pub enum MalformedEntry {
 }
 
 impl Entry {
-    /// The path, fit to be printed.
+    /// The path, fit to be printed; the root is `.`.
     #[must_use]
     pub fn shown(&self) -> String {
-        shown(&self.path)
+        if self.path.is_empty() { ".".to_owned() } else { shown(&self.path) }
     }
 
     #[must_use]

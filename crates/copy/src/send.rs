@@ -8,6 +8,7 @@ use banger_protocol::guest_api::frame::{Kind, MAX_PAYLOAD};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat};
 use rustix::io::Errno;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -53,6 +54,30 @@ pub fn send(source: &Path, mut to: impl FnMut(Kind, &[u8]) -> io::Result<()>) ->
     Ok(sent)
 }
 
+/// Sends the folder at `root` with these paths below it and none but these, as [`send`] does. The folders on the way to
+/// them go along; what is not there, or lies behind a link, does not.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_some<'p>(
+    root: &Path,
+    paths: impl IntoIterator<Item = &'p [u8]>,
+    mut to: impl FnMut(Kind, &[u8]) -> io::Result<()>,
+) -> Result<Sent, SendError> {
+    let mut sending =
+        Sending { source: root, to: &mut to, sent: Sent::default(), buffer: vec![0; MAX_PAYLOAD] };
+    let folder = sending.open_root()?;
+    let about = rustix::fs::fstat(&folder).map_err(|errno| sending.unreadable(b"", errno.into()))?;
+    sending.tell(b"", &about, What::Folder)?;
+    let mut told = HashSet::new();
+    for path in paths {
+        unless_gone(sending.below(&folder, path, &mut told))?;
+    }
+    let sent = sending.sent;
+    to(Kind::Done, &[]).map_err(SendError::Connection)?;
+    Ok(sent)
+}
+
 struct Sending<'a, T> {
     source: &'a Path,
     to: &'a mut T,
@@ -69,13 +94,41 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
             FileType::RegularFile | FileType::Symlink => return Ok(()),
             _ => return Err(SendError::Special(self.source.to_owned())),
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, &root, flags, Mode::empty())
-            .map_err(|errno| self.unreadable(b"", errno.into()))?;
+        let root = self.open_root()?;
         let mut waiting = Vec::new();
         self.folder(&root, b"", &mut waiting)?;
         while let Some(path) = waiting.pop() {
             unless_gone(self.folder(&root, &path, &mut waiting))?;
+        }
+        Ok(())
+    }
+
+    fn open_root(&self) -> Result<OwnedFd, SendError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(self.source, flags, Mode::empty());
+        root.map_err(|errno| self.unreadable(b"", errno.into()))
+    }
+
+    /// Sends one path below the root, after those folders on its way that were not told yet.
+    fn below(&mut self, root: &OwnedFd, path: &[u8], told: &mut HashSet<Vec<u8>>) -> Result<(), SendError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut folder = None;
+        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let way = &path[..at];
+            let unreadable = |errno: Errno| self.unreadable(way, behind_a_link(errno).into());
+            let entered =
+                rustix::fs::openat2(root, way, flags, Mode::empty(), beneath()).map_err(unreadable)?;
+            if told.insert(way.to_vec()) {
+                let about = rustix::fs::fstat(&entered).map_err(unreadable)?;
+                self.tell(way, &about, What::Folder)?;
+            }
+            folder = Some(entered);
+        }
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let name = CString::new(name).map_err(|error| self.unreadable(path, error.into()))?;
+        match self.one(folder.as_ref().unwrap_or(root).as_fd(), &name, path)? {
+            FileType::Directory | FileType::RegularFile | FileType::Symlink => {}
+            _ => self.sent.skipped.push(self.shown(path)),
         }
         Ok(())
     }
@@ -191,6 +244,11 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
     fn unreadable(&self, path: &[u8], source: io::Error) -> SendError {
         SendError::Read { path: self.shown(path), source }
     }
+}
+
+/// What lies behind a link, or behind what is no folder, is not there.
+fn behind_a_link(errno: Errno) -> Errno {
+    if matches!(errno, Errno::LOOP | Errno::NOTDIR | Errno::XDEV) { Errno::NOENT } else { errno }
 }
 
 /// What vanished since it was listed is not missed.

@@ -399,3 +399,26 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn of_a_tree_only_what_was_named_arrives_and_nothing_behind_a_link() {
+    let place = tempfile::tempdir().unwrap();
+    let (from, to) = (place.path().join("from"), place.path().join("to"));
+    std::fs::create_dir_all(from.join("a/b")).unwrap();
+    std::fs::create_dir(place.path().join("outside")).unwrap();
+    std::fs::write(place.path().join("outside/secret"), "secret").unwrap();
+    for name in ["a/b/wanted", "a/unwanted", "-\n"] {
+        std::fs::write(from.join(name), name).unwrap();
+    }
+    std::os::unix::fs::symlink("../outside", from.join("link")).unwrap();
+    let mut receiver = Receiver::new(Destination { path: to.clone(), name: None }, MODES_FROM_HOST);
+    let wanted = [&b"a/b/wanted"[..], b"-\n", b"link", b"link/secret", b"gone", b"-\n/below"];
+    let sent = send_some(&from, wanted, |kind, payload| {
+        receiver.take(kind, payload).map(drop).map_err(std::io::Error::other)
+    });
+    // The root, two folders, two files and the link.
+    assert_eq!(sent.unwrap().entries, 6);
+    assert_eq!(std::fs::read_to_string(to.join("a/b/wanted")).unwrap(), "a/b/wanted");
+    assert!(to.join("-\n").is_file() && to.join("link").is_symlink());
+    assert!(!to.join("a/unwanted").exists() && !to.join("gone").exists());
+}

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! images/.tmp-<operation>/   being made; whatever of this a new daemon finds is nobody's
-//!        │ rename            fails when the name has been taken meanwhile
-//! images/<name>/             complete, manifest.json included
-//!        │ row
+//!        │ seal              manifest.json, and everything on the disk: slow, and under no lock
+//!        │ rename            under the lock of a moment; the name is looked at again
+//! images/<name>/             complete
+//!        │ row               under the same
 //! ```
 //!
 //! A crash between rename and row costs nothing: rows are made anew from the manifests at every start. A folder
 //! whose manifest cannot be read is left alone and told by the doctor.
 
+use crate::Services;
 use crate::operation::{Ended, Handle};
 use crate::store::{Artefact, Store, StoreError};
+use crate::vm::{Faults, Planted};
 use banger_image::{Progress, Watch};
 use banger_protocol::ids::OperationId;
 use banger_protocol::size::ByteSize;
@@ -21,8 +24,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const MANIFEST: &str = "manifest.json";
 const TEMPORARY: &str = ".tmp-";
@@ -36,6 +39,19 @@ pub(crate) enum PublishError {
     File { path: String, action: &'static str, source: io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Planted(#[from] Planted),
+}
+
+/// The moment in which names are given and taken, one at a time: a rename and a row, nothing that waits.
+#[derive(Debug)]
+pub(crate) struct Window(#[expect(dead_code, reason = "held, never looked at")] MutexGuard<'static, ()>);
+
+impl Window {
+    pub(crate) fn open() -> Self {
+        static ONE: Mutex<()> = Mutex::new(());
+        Self(ONE.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A folder that is being filled. Dropped unpublished, it is removed.
@@ -47,9 +63,11 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// A new empty folder inside `parent`, private to the owner.
-    pub(crate) fn begin(parent: &Path, handle: &Handle) -> Result<Self, PublishError> {
+    pub(crate) fn begin(services: &Services, parent: &Path, handle: &Handle) -> Result<Self, PublishError> {
         let path = parent.join(format!("{TEMPORARY}{}", handle.id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path, "made"))?;
+        services
+            .faults
+            .around(|| std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path, "made")))?;
         Ok(Self { path, published: false })
     }
 
@@ -57,38 +75,55 @@ impl Draft {
         &self.path
     }
 
-    /// Gives the folder its manifest, its name and its row, in that order.
+    /// Gives the folder its manifest and has all of it written to the disk: after a crash of the host as well, what
+    /// has a name is whole.
+    pub(crate) fn seal<A: Artefact>(&self, services: &Services, artefact: &A) -> Result<(), PublishError> {
+        services.faults.around(|| {
+            let manifest = self.path.join(MANIFEST);
+            let text = serde_json::to_vec_pretty(artefact).expect("a manifest serialises");
+            std::fs::write(&manifest, text).map_err(failed(&manifest, "written"))?;
+            let entries = std::fs::read_dir(&self.path).map_err(failed(&self.path, "read"))?;
+            for entry in entries.filter_map(Result::ok) {
+                // Readable for a VMM that runs as another user and gets it as a descriptor; the folder is the owner's.
+                let readable = std::fs::Permissions::from_mode(0o644);
+                let synced = File::open(entry.path())
+                    .and_then(|file| file.set_permissions(readable).and_then(|()| file.sync_all()));
+                synced.map_err(failed(&entry.path(), "written to disk"))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives a sealed folder its name and its row, in that order. What has the name already is replaced if
+    /// `may_replace` says so of its manifest, as it is now.
     pub(crate) fn publish<A: Artefact>(
         mut self,
+        services: &Services,
+        _window: &Window,
         artefact: &A,
-        store: &Store,
-        replace: bool,
+        may_replace: impl FnOnce(&A) -> bool,
     ) -> Result<(), PublishError> {
-        let manifest = self.path.join(MANIFEST);
-        let text = serde_json::to_vec_pretty(artefact).expect("a manifest serialises");
-        std::fs::write(&manifest, text).map_err(failed(&manifest, "written"))?;
-        for entry in std::fs::read_dir(&self.path).map_err(failed(&self.path, "read"))?.filter_map(Result::ok)
-        {
-            // Readable for a VMM that runs as another user and gets it as a descriptor; the folder is the owner's.
-            let readable = std::fs::Permissions::from_mode(0o644);
-            let synced = File::open(entry.path())
-                .and_then(|file| file.set_permissions(readable).and_then(|()| file.sync_all()));
-            synced.map_err(failed(&entry.path(), "written to disk"))?;
-        }
         let name = self.path.with_file_name(artefact.name());
-        if replace && name.exists() {
-            // At no moment is there none: what is replaced has the draft's name afterwards and goes with it.
-            rename(&self.path, &name, RenameFlags::EXCHANGE)
-                .map_err(|errno| failed(&name, "replaced")(errno.into()))?;
-        } else {
-            // Atomic, and refuses a target that exists: two pulls of one name have one winner.
+        let replaces = match read_manifest::<A>(&name) {
+            Some(present) if may_replace(&present) => true,
+            Some(_) => return Err(PublishError::NameTaken(artefact.name().to_owned())),
+            None => false,
+        };
+        services.faults.around(|| {
+            if replaces {
+                // At no moment is there none: what is replaced has the draft's name afterwards and goes with it.
+                return rename(&self.path, &name, RenameFlags::EXCHANGE)
+                    .map_err(|errno| failed(&name, "replaced")(errno.into()));
+            }
+            // A folder without a manifest may be there, which is somebody's.
             rename(&self.path, &name, RenameFlags::NOREPLACE).map_err(|errno| match errno {
                 rustix::io::Errno::EXIST => PublishError::NameTaken(artefact.name().to_owned()),
                 errno => failed(&name, "published")(errno.into()),
             })?;
             self.published = true;
-        }
-        store.put(artefact).map_err(Into::into)
+            Ok(())
+        })?;
+        services.faults.around(|| services.store.put(artefact).map_err(PublishError::from))
     }
 }
 
@@ -162,25 +197,61 @@ pub(crate) fn read_manifest<A: Artefact>(folder: &Path) -> Option<A> {
 ///
 /// Its row goes first, which is the moment from which no VM can be made of it. A crash before the folder has another
 /// name gives it back its row at the next start; after that, it is a draft of nobody's.
-pub(crate) fn remove<A: Artefact>(parent: &Path, name: &str, store: &Store) -> Result<(), RpcError> {
+pub(crate) fn remove<A: Artefact>(services: &Services, parent: &Path, name: &str) -> Result<(), RpcError> {
+    let doomed = forget::<A>(services, &Window::open(), parent, name)?;
+    discard(&services.faults, &doomed)
+        .map_err(|error| explain(format!("the {} `{name}` was not removed", A::KIND), &error))
+}
+
+/// The part of [`remove`] that takes a moment. What it returns has no name any more and is to be discarded.
+pub(crate) fn forget<A: Artefact>(
+    services: &Services,
+    _window: &Window,
+    parent: &Path,
+    name: &str,
+) -> Result<PathBuf, RpcError> {
+    let store = &services.store;
+    let message = || format!("the {} `{name}` was not removed", A::KIND);
+    let planted = |error: ForgetError| explain(message(), &error);
     let Some(artefact) = store.find::<A>(name)? else { return Err(absent::<A>(parent, name)) };
-    let users = store.remove_unused::<A>(name)?;
+    let users = services
+        .faults
+        .around(|| store.remove_unused::<A>(name).map_err(ForgetError::Store))
+        .map_err(planted)?;
     if let Some((_, first)) = users.first() {
         let others = users.len() - 1;
         let and_more = if others == 0 { String::new() } else { format!(" and {others} more") };
-        let message =
-            format!("the {} `{name}` was not removed: it is used by VM `{first}`{and_more}", A::KIND);
+        let message = format!("{}: it is used by VM `{first}`{and_more}", message());
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete it first: `banger vm delete {first}`")));
     }
     let folder = parent.join(name);
     let doomed = parent.join(format!("{TEMPORARY}{}", OperationId::random()));
-    let message = || format!("the {} `{name}` was not removed", A::KIND);
-    if let Err(source) = std::fs::rename(&folder, &doomed) {
-        store.put(&artefact)?;
-        return Err(explain(message(), &failed(&folder, "renamed")(source)));
+    let renamed = services.faults.around(|| std::fs::rename(&folder, &doomed).map_err(ForgetError::Rename));
+    if let Err(error) = renamed {
+        // It may have another name by now: then it is gone all the same.
+        if folder.exists() {
+            store.put(&artefact)?;
+        }
+        return Err(planted(error));
     }
-    std::fs::remove_dir_all(&doomed).map_err(|source| explain(message(), &failed(&doomed, "removed")(source)))
+    Ok(doomed)
+}
+
+/// Removes a folder that has no name any more. Of one that cannot be removed, the next daemon removes what is left.
+pub(crate) fn discard(faults: &Faults, doomed: &Path) -> Result<(), PublishError> {
+    faults.around(|| std::fs::remove_dir_all(doomed).map_err(failed(doomed, "removed")))
+}
+
+/// Why something is still there, row or folder.
+#[derive(Debug, thiserror::Error)]
+enum ForgetError {
+    #[error(transparent)]
+    Store(StoreError),
+    #[error("its folder could not be renamed")]
+    Rename(#[source] io::Error),
+    #[error(transparent)]
+    Planted(#[from] Planted),
 }
 
 /// Why there is none of this name: nobody made it, or its manifest is damaged.

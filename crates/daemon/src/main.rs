@@ -20,19 +20,21 @@ mod process;
 mod route;
 mod serve;
 mod sockets;
+mod station;
 mod store;
 mod vm;
 mod workspace;
 
 use anyhow::{Context, bail};
 use banger_config::{Config, ConfigError, LogLevel};
-use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
-use banger_protocol::root_api::Settings;
+use banger_protocol::local_paths::LocalPaths;
+use banger_system::InstallError;
 use client::helper::Helper;
 use network::Range;
 use network::dns::Dns;
 use operation::Operations;
 use paths::StateFolder;
+use station::Station;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,8 +44,6 @@ use store::{ImageRecord, KernelRecord, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The helper's bridge, inside its own network namespace.
-const BRIDGE: &str = "br-banger";
 const AGENT: &str = "banger-vsock-agent";
 /// How long a daemon that does not serve any more may take to end; the command that starts us waits longer.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(20);
@@ -77,6 +77,7 @@ pub(crate) struct Services {
     pub agent: PathBuf,
     pub ssh_key: PathBuf,
     pub socket: PathBuf,
+    pub station: Station,
     pub owner_uid: u32,
     pub started: Instant,
     /// Cancelled when the daemon shall end.
@@ -107,16 +108,20 @@ fn hint_for(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<ConfigError>() {
         return Some(error.hint());
     }
+    if let Some(error) = cause.downcast_ref::<InstallError>() {
+        return Some(error.hint().to_owned());
+    }
     let file = cause.downcast_ref().and_then(clone::hint_for);
     file.or_else(|| cause.downcast_ref().and_then(store::hint_for))
 }
 
 fn run() -> anyhow::Result<()> {
     let mut arguments = lexopt::Parser::from_env();
-    let (mut local, mut doctor) = (false, false);
+    let (mut local, mut system, mut doctor) = (false, false, false);
     while let Some(argument) = arguments.next().context("the command line cannot be read")? {
         match argument {
             lexopt::Arg::Long("local") => local = true,
+            lexopt::Arg::Long("system") => system = true,
             lexopt::Arg::Long("doctor") => doctor = true,
             lexopt::Arg::Long("version") => {
                 let version = format!("bangerd {}\n", banger_protocol::VERSION);
@@ -125,27 +130,27 @@ fn run() -> anyhow::Result<()> {
             other => return Err(other.unexpected()).context("the command line cannot be understood"),
         }
     }
-    if !local {
-        bail!("only local mode can be started by hand: `bangerd --local`");
-    }
+    let uid = rustix::process::geteuid().as_raw();
+    let (station, paths) = match (local, system) {
+        (true, false) => Station::local(uid)?,
+        (false, true) => Station::system(uid)?,
+        _ => bail!("one of --local and --system is needed; `banger vm run` starts what it needs by itself"),
+    };
     if doctor {
-        let report = doctor::run_alone(&local_paths(rustix::process::geteuid().as_raw())?);
-        return Ok(serde_json::to_writer(std::io::stdout(), &report)?);
+        return Ok(serde_json::to_writer(std::io::stdout(), &doctor::run_alone(&station, &paths))?);
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     allow_many_descriptors();
-    let uid = rustix::process::geteuid().as_raw();
-    let paths = local_paths(uid)?;
     let config = Config::read(&paths)?;
-    start_log(config.log_level.value)?;
-    make_private_folder(&paths.runtime, uid)?;
+    start_log(config.log_level.value, &station)?;
+    station.make_runtime_folder(&paths, uid)?;
     let state = StateFolder::make(paths.state.clone())
         .with_context(|| format!("the state folder {} cannot be used", paths.state.display()))?;
-    let Some(_alone) = lock(&state, &paths.socket)? else {
+    let Some(_alone) = lock(&state, &paths.socket, &station)? else {
         bail!("another daemon already serves {}", paths.state.display());
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(serve_until_told(state, &paths, config, uid));
+    let outcome = runtime.block_on(serve_until_told(state, station, &paths, config, uid));
     // What still blocks was given its time: the next daemon takes up what it leaves.
     runtime.shutdown_background();
     outcome
@@ -159,34 +164,24 @@ fn allow_many_descriptors() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-fn local_paths(uid: u32) -> anyhow::Result<LocalPaths> {
-    let value = std::env::var_os;
-    let (home, state, cache) = (value("HOME"), value("XDG_STATE_HOME"), value("XDG_CACHE_HOME"));
-    let (config, runtime, tmpdir) = (value("XDG_CONFIG_HOME"), value("XDG_RUNTIME_DIR"), value("TMPDIR"));
-    Ok(LocalPaths::find(&Environment {
-        home: home.as_deref(),
-        xdg_state_home: state.as_deref(),
-        xdg_cache_home: cache.as_deref(),
-        xdg_config_home: config.as_deref(),
-        xdg_runtime_dir: runtime.as_deref(),
-        tmpdir: tmpdir.as_deref(),
-        uid,
-    })?)
-}
-
 /// `BANGER_LOG` goes before the settings.
-fn start_log(level: LogLevel) -> anyhow::Result<()> {
+fn start_log(level: LogLevel, station: &Station) -> anyhow::Result<()> {
     let wanted = std::env::var("BANGER_LOG").ok();
     let wanted = wanted.as_deref().unwrap_or(level.as_str());
     let filter = tracing_subscriber::EnvFilter::try_new(wanted)
         .with_context(|| format!("`{wanted}` is not a log level"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    match station {
+        Station::Local => log.init(),
+        // The journal has the time of each line.
+        Station::System(_) => log.without_time().init(),
+    }
     Ok(())
 }
 
 /// Two daemons on one state folder would undo each other; the second gets `None`. One that has been told to end, or
 /// was killed, answers no more and holds the lock a while longer: it is waited for.
-fn lock(state: &StateFolder, socket: &Path) -> anyhow::Result<Option<File>> {
+fn lock(state: &StateFolder, socket: &Path, station: &Station) -> anyhow::Result<Option<File>> {
     let path = state.path().join("daemon.lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| format!("{} cannot be opened", path.display()))?;
@@ -197,7 +192,10 @@ fn lock(state: &StateFolder, socket: &Path) -> anyhow::Result<Option<File>> {
             Err(rustix::io::Errno::WOULDBLOCK) => {}
             Err(errno) => return Err(errno).with_context(|| format!("{} cannot be locked", path.display())),
         }
-        if std::os::unix::net::UnixStream::connect(socket).is_ok() || Instant::now() > deadline {
+        // Behind systemd's socket somebody always seems to be.
+        let answers =
+            || matches!(station, Station::Local) && std::os::unix::net::UnixStream::connect(socket).is_ok();
+        if answers() || Instant::now() > deadline {
             return Ok(None);
         }
         #[expect(
@@ -210,36 +208,33 @@ fn lock(state: &StateFolder, socket: &Path) -> anyhow::Result<Option<File>> {
 
 async fn serve_until_told(
     state: StateFolder,
+    station: Station,
     paths: &LocalPaths,
     config: Config,
     uid: u32,
 ) -> anyhow::Result<()> {
-    let idle_limit = idle::limit(std::env::var("BANGER_IDLE_EXIT").ok().as_deref())?;
+    let idle_limit = match station {
+        Station::Local => idle::limit(std::env::var("BANGER_IDLE_EXIT").ok().as_deref())?,
+        // It ends when systemd says so.
+        Station::System(_) => None,
+    };
     let store = Store::open(&state.database())?;
     artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     artefact::load_all::<KernelRecord>(&state.kernels(), &store)?;
-    let host = vm::vmm::Host::look(&config);
-    let network_tools = vm::NetworkTools::look();
-    let text = |program: &vm::program::Program| program.path().map(|path| path.display().to_string());
-    let settings = Settings {
-        qemu: text(&host.qemu),
-        vsock_backend: text(&host.vsock_backend),
-        firecracker: text(&host.firecracker),
-        nft: network_tools.nft().ok().map(|path| path.display().to_string()),
-        bridge: BRIDGE.to_owned(),
-        address: Range::LOCAL.bridge,
-        prefix: Range::LOCAL.prefix,
-    };
+    let host = station.look_at_host(&config);
+    let network_tools = station.network_tools();
+    let settings = station.settings(&host, &network_tools);
+    let range = Range { bridge: settings.address, prefix: settings.prefix };
     let services = Arc::new(Services {
-        helper: Helper::new(paths.runtime.join("bangerd-root.sock"), state.clone(), settings),
+        helper: station.helper(paths, &state, settings),
         operations: Operations::default(),
         locks: vm::Locks::default(),
         doors: vm::Doors::default(),
         workspace_turns: vm::Locks::default(),
         activity: vm::Activity::default(),
         clients: Arc::default(),
-        range: Range::LOCAL,
-        dns: Dns::new(Range::LOCAL),
+        range,
+        dns: Dns::new(range),
         egress: vm::egress::Egress::new(state.egress()),
         network_tools,
         reflink: clone::can_reflink(&state.vms()),
@@ -248,6 +243,7 @@ async fn serve_until_told(
         ssh_key: config.ssh_key_path.value.clone(),
         socket: paths.socket.clone(),
         owner_uid: uid,
+        station,
         started: Instant::now(),
         stopping: CancellationToken::new(),
         starting: vm::Starting::default(),
@@ -260,10 +256,16 @@ async fn serve_until_told(
     kernel::refresh_initrds(&services);
     vm::egress::adopt(&services).await;
     vm::adopt::adopt(&services).await;
+    // Every VM has its row again, and keeps what it starts with.
+    kernel::remove_orphans(&services);
     tokio::spawn(vm::egress::keep(services.clone()));
-    let listener = listen(&paths.socket)?;
+    let listener = match &services.station {
+        Station::Local => listen(&paths.socket)?,
+        Station::System(_) => station::take_socket()?,
+    };
     tracing::info!(version = banger_protocol::VERSION, socket = %paths.socket.display(), "serving");
     tokio::spawn(serve::serve(listener, services.clone()));
+    services.station.tell_ready();
     tokio::spawn(vm::look_after::look_after(services.clone()));
     if let Some(limit) = idle_limit {
         tokio::spawn(idle::end_when_idle(services.clone(), limit));
@@ -275,8 +277,10 @@ async fn serve_until_told(
         () = services.stopping.cancelled() => {}
     }
     services.stopping.cancel();
-    // The lock is held: this is our own socket.
-    let _ = std::fs::remove_file(&paths.socket);
+    if matches!(services.station, Station::Local) {
+        // The lock is held: this is our own socket.
+        let _ = std::fs::remove_file(&paths.socket);
+    }
     if tokio::time::timeout(OPERATIONS_END, services.operations.end_all()).await.is_err() {
         tracing::warn!("ending in the middle of operations: the next daemon takes up what they leave");
     }

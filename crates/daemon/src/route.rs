@@ -5,6 +5,7 @@
 
 use crate::operation::{Ended, Handle};
 use crate::serve::Client;
+use crate::station::Station;
 use crate::store::VmRecord;
 use crate::vm::{
     connect, create, delete, health, kill, logs, pause, ports, restart, set, start, stats, stop, view,
@@ -121,7 +122,10 @@ pub(crate) async fn route(
         DaemonCall::VmPorts(request) => reply(client, id, ports::ports(s, &request.vm).await).await,
         DaemonCall::VmLogs(request) => reply(client, id, block_in_place(|| logs::logs(s, &request))).await,
         DaemonCall::VmConnect(request) => match connect::connect(s, &request.vm).await {
-            Ok((vm, stream)) => client.reply(id, &Ok(Connected { id: vm }), &[stream.as_fd()]).await,
+            Ok((vm, stream)) => {
+                let connected = Connected { id: vm.id, workspace: vm.workspace };
+                client.reply(id, &Ok(connected), &[stream.as_fd()]).await
+            }
             Err(error) => client.reply::<()>(id, &Err(error), &[]).await,
         },
         DaemonCall::VmSsh(request) => reply(client, id, block_in_place(|| ssh_access(s, &request.vm))).await,
@@ -148,6 +152,23 @@ pub(crate) async fn route(
             });
             reply(client, id, outcome).await
         }
+        DaemonCall::ImageRegister(request) => {
+            let files = descriptors.into_iter().map(File::from).collect();
+            let subject = request.name.to_string();
+            let outcome = block_in_place(|| image::check_register(request, files)).map(|checked| {
+                let services = s.clone();
+                let work = |handle| async move { image::register(&services, checked, &handle).await };
+                OperationStarted { operation: s.operations.start("image.register", subject, work) }
+            });
+            reply(client, id, outcome).await
+        }
+        DaemonCall::ImagePromote(request) => {
+            let services = s.clone();
+            let subject = request.image.to_string();
+            let work = |handle| async move { image::promote(&services, request.image, &handle).await };
+            let operation = s.operations.start("image.promote", subject, work);
+            reply(client, id, Ok(OperationStarted { operation })).await
+        }
         DaemonCall::ImageDelete(request) => {
             reply(client, id, block_in_place(|| image::delete(s, request.image))).await
         }
@@ -157,10 +178,11 @@ pub(crate) async fn route(
             reply(client, id, block_in_place(|| kernel::show(s, &request.kernel))).await
         }
         DaemonCall::KernelIngest(request) => {
-            let outcome = archive(descriptors).map(|archive| {
+            let files = descriptors.into_iter().map(File::from).collect();
+            let outcome = kernel::Parts::of_request(request.own_initrd, files).map(|parts| {
                 let services = s.clone();
                 let subject = request.name.to_string();
-                let work = |handle| async move { kernel::ingest(&services, request, archive, &handle).await };
+                let work = |handle| async move { kernel::ingest(&services, request, parts, &handle).await };
                 OperationStarted { operation: s.operations.start("kernel.ingest", subject, work) }
             });
             reply(client, id, outcome).await
@@ -193,14 +215,6 @@ async fn reply<R: Serialize>(client: &Client, id: u64, outcome: Result<R, RpcErr
     client.reply(id, &outcome, &[]).await
 }
 
-/// The one file that must come with the request.
-fn archive(mut descriptors: Vec<OwnedFd>) -> Result<File, RpcError> {
-    match (descriptors.pop(), descriptors.is_empty()) {
-        (Some(only), true) => Ok(File::from(only)),
-        _ => Err(RpcError::new(ErrorKind::BadRequest, "the request must carry exactly one descriptor")),
-    }
-}
-
 fn running_count(services: &Services) -> Result<u64, RpcError> {
     Ok(view::all(services)?.iter().filter(|vm| vm.state.name() == State::Running).count() as u64)
 }
@@ -209,7 +223,10 @@ fn status(services: &Services) -> Result<DaemonStatus, RpcError> {
     Ok(DaemonStatus {
         pid: std::process::id(),
         version: banger_protocol::VERSION.to_owned(),
-        mode: Mode::Local,
+        mode: match services.station {
+            Station::Local => Mode::Local,
+            Station::System(_) => Mode::System,
+        },
         socket: services.socket.display().to_string(),
         state_folder: services.state.path().display().to_string(),
         uptime_ms: u64::try_from(services.started.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -7,6 +7,7 @@
 use crate::Services;
 use crate::idle::Visit;
 use crate::route;
+use crate::station::Station;
 use crate::vm::lease;
 use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::daemon_api::DaemonCall;
@@ -97,7 +98,7 @@ pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
 
 async fn connection(stream: UnixStream, services: Arc<Services>, _visit: Visit) {
     let peer = match stream.peer_cred() {
-        Ok(peer) if peer.uid() == services.owner_uid && shares_our_user_namespace(&peer) => peer,
+        Ok(peer) if may_speak(&peer, &services) => peer,
         Ok(peer) => {
             tracing::warn!(uid = peer.uid(), pid = peer.pid(), "a connection from a stranger was closed");
             let message = "this daemon serves its owner only";
@@ -135,6 +136,16 @@ async fn connection(stream: UnixStream, services: Arc<Services>, _visit: Visit) 
     let leases = client.leases.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (vm, starting) in leases {
         lease::end(&services, vm, Some(&starting)).await;
+    }
+}
+
+/// The owner may; where VMs run as users of their own, that is all there is to tell. Root, who could be the owner
+/// whenever it liked, uninstalls.
+fn may_speak(peer: &tokio::net::unix::UCred, services: &Services) -> bool {
+    let is_owner = peer.uid() == services.owner_uid;
+    match services.station {
+        Station::Local => is_owner && shares_our_user_namespace(peer),
+        Station::System(_) => is_owner || peer.uid() == 0,
     }
 }
 
@@ -202,7 +213,8 @@ async fn answer(
     };
     if let DaemonCall::Version(version) = &call {
         if version.protocol != PROTOCOL_VERSION {
-            let _ = client.reply::<()>(id, &Err(bad_version(version.protocol)), &[]).await;
+            let refusal = bad_version(version.protocol, &services.station);
+            let _ = client.reply::<()>(id, &Err(refusal), &[]).await;
             return false;
         }
         *greeted = true;
@@ -219,10 +231,14 @@ async fn answer(
     route::route(call, id, descriptors, client, services).await.is_ok()
 }
 
-fn bad_version(theirs: u32) -> RpcError {
+fn bad_version(theirs: u32, station: &Station) -> RpcError {
     let message = format!("this daemon speaks protocol {PROTOCOL_VERSION}, the caller {theirs}");
-    RpcError::new(ErrorKind::BadVersion, message)
-        .with_hint("stop the daemon with `banger daemon stop`; the next command starts the matching one, and running VMs stay")
+    RpcError::new(ErrorKind::BadVersion, message).with_hint(match station {
+        Station::Local => {
+            "stop the daemon with `banger daemon stop`; the next command starts the matching one, and running VMs stay"
+        }
+        Station::System(_) => "upgrade both together: `sudo banger system install`; running VMs stay",
+    })
 }
 
 async fn send_all(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -1,5 +1,5 @@
 //! What a fake machine does, as it stands at the beginning of its work disk: a JSON object, everything not named being
-//! proper. The disk may hold a file system as well, ext4 leaving its first bytes to whoever boots from it.
+//! proper, and so is everything where nothing stands. The disk may hold a file system as well, ext4 leaving its first bytes to whoever boots from it.
 
 use serde::Deserialize;
 use std::fs::File;
@@ -84,6 +84,9 @@ impl Behaviour {
         let disk = File::open(work_disk).map_err(BehaviourError::Read)?;
         disk.take(BOOT_BLOCK).read_to_end(&mut text).map_err(BehaviourError::Read)?;
         let length = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+        if length == 0 {
+            return Ok(Self::default());
+        }
         serde_json::from_slice(&text[..length]).map_err(BehaviourError::Parse)
     }
 }

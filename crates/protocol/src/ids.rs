@@ -22,6 +22,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("pattern" = "^[0-9a-f]{12}$")))]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -93,6 +94,12 @@ impl VmId {
     #[must_use]
     pub fn tap_name(&self) -> String {
         format!("bt{}", self.0)
+    }
+
+    /// The name of this VM's block device: `banger-` and the id, far below the device mapper's 127 bytes.
+    #[must_use]
+    pub fn device_name(&self) -> String {
+        format!("banger-{}", self.0)
     }
 }
 

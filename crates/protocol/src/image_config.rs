@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 /// Everything is optional; an image made of packages says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageConfig {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -16,6 +16,8 @@ pub mod image_config;
 #[cfg(feature = "local-paths")]
 pub mod local_paths;
 pub mod names;
+#[cfg(feature = "schema")]
+pub mod openrpc;
 pub mod root_api;
 pub mod size;
 pub mod wire;

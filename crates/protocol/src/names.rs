@@ -36,9 +36,10 @@ fn is_stored_name(name: &str) -> bool {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:ident, $check:ident) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:ident, $check:ident, $pattern:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("pattern" = $pattern)))]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -85,25 +86,26 @@ macro_rules! name {
 
 name! {
     /// A VM's name; one DNS label, unique on this host.
-    VmName, "VM", VM_RULE, is_vm_name
+    VmName, "VM", VM_RULE, is_vm_name, "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 }
 name! {
     /// An image's name; also the name of its folder.
-    ImageName, "image", STORED_RULE, is_stored_name
+    ImageName, "image", STORED_RULE, is_stored_name, "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9_-])?$"
 }
 name! {
     /// A kernel entry's name; also the name of its folder.
-    KernelName, "kernel", STORED_RULE, is_stored_name
+    KernelName, "kernel", STORED_RULE, is_stored_name, "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9_-])?$"
 }
 name! {
     /// The name of a session in a guest; unique in its VM.
-    SessionName, "session", VM_RULE, is_vm_name
+    SessionName, "session", VM_RULE, is_vm_name, "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 }
 
 /// A VM as a user refers to it: by name, id, or a unique prefix of an id.
 ///
 /// Which of the three it is depends on what exists, so only the daemon can say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct VmRef(pub String);
 

@@ -52,6 +52,11 @@ requests! {
         "tap.create" => TapCreate(TapCreate) -> Changed,
         /// Removes a VM's tap with what was let through it, if it is there.
         "tap.delete" => TapDelete(TapDelete) -> Changed,
+        /// Makes the device on which a VM's root disk is its image's with the VM's own changes over it, unless it is
+        /// there. Two descriptors: the image's file, open for reading, and the file of the changes, open for both.
+        "snapshot.create" => SnapshotCreate(SnapshotCreate) -> Changed,
+        /// Removes that device, if it is there. Its files stay, and nothing has them open any more.
+        "snapshot.delete" => SnapshotDelete(SnapshotDelete) -> Changed,
         /// Starts one of a VM's processes in the VM's folder. Descriptors: the folder, then those that the program names.
         "process.start" => ProcessStart(ProcessStart) -> ProcessIdentity,
         /// Sends a signal to one of a VM's processes, after proving that it is one.
@@ -67,12 +72,14 @@ requests! {
 
 /// Whether a request found something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Changed {
     pub changed: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Version {
     pub protocol: u32,
@@ -82,6 +89,7 @@ pub struct Version {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VersionReply {
     pub protocol: u32,
@@ -94,6 +102,7 @@ pub struct VersionReply {
 /// What the helper acts on that is not in a request: its own command line in local mode, the install file in
 /// system mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Absolute path of `qemu-system-x86_64`, when there is one.
@@ -111,6 +120,7 @@ pub struct Settings {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NetworkEnsure {
     /// Addresses that no guest reaches though they are public: the host's own, which what carries the guests' traffic
@@ -119,10 +129,12 @@ pub struct NetworkEnsure {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DnsListen {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TapCreate {
     pub vm: VmId,
@@ -133,12 +145,38 @@ pub struct TapCreate {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TapDelete {
     pub vm: VmId,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotCreate {
+    pub vm: VmId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotDelete {
+    pub vm: VmId,
+}
+
+/// Bytes of a file that can hold every block of its base changed: base, its table of exceptions, and some.
+///
+/// One that is only as large as its base overflows and takes the root file system with it.
+#[must_use]
+pub const fn changes_size(base: u64) -> u64 {
+    let size = base + base / 100 + (16 << 20);
+    // A disk is made of whole sectors.
+    size.div_ceil(512) * 512
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProcessStart {
     pub vm: VmId,
@@ -147,6 +185,7 @@ pub struct ProcessStart {
 
 /// The programs a VM consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Program {
     /// `vhost-device-vsock`, one for each QEMU. Started first; listens on [`VHOST_SOCKET`] and [`VSOCK_SOCKET`].
@@ -170,6 +209,7 @@ impl Program {
 
 /// What a process is to its VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Vmm,
@@ -178,6 +218,7 @@ pub enum Role {
 
 /// A machine as QEMU shall make it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QemuSpec {
     pub acceleration: Acceleration,
@@ -192,43 +233,61 @@ pub struct QemuSpec {
 
 /// What a Firecracker is started with; the machine itself is described to it over its API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FirecrackerSpec {
+    /// By which the host is kept from what the process could take beyond them.
+    pub vcpu: u32,
+    pub memory: ByteSize,
     /// In the order the guest sees them.
     pub disks: Vec<Disk>,
 }
 
-/// Under which names Firecracker opens what it was given.
+/// Under which names Firecracker opens what it was given: the same for every VM, and whatever confines it.
 #[derive(Clone, Copy, Debug)]
 pub struct FirecrackerFiles;
 
 impl FirecrackerFiles {
     pub const KERNEL: u32 = 3;
     pub const INITRD: u32 = 4;
-    const FIRST_DISK: u32 = 5;
+    pub const FIRST_DISK: u32 = 5;
+    /// The folder in which what was given is found by its number.
+    pub const SHARED: &str = "/shared";
+    /// The VM's own device.
+    pub const SNAPSHOT: &str = "/root.disk";
+    /// The VM's folder.
+    pub const FOLDER: &str = "/vm";
 
     /// The name of a descriptor with this number; the same for every VM.
     #[must_use]
     pub fn descriptor(number: u32) -> String {
-        format!("/proc/self/fd/{number}")
+        format!("{}/{number}", Self::SHARED)
     }
 
-    /// The name of each disk, in their order: relative to the VM's folder, or a descriptor.
+    /// The name of a file of the VM's folder.
+    #[must_use]
+    pub fn in_folder(name: &str) -> String {
+        format!("{}/{name}", Self::FOLDER)
+    }
+
+    /// The name of each disk, in their order.
     #[must_use]
     pub fn of_disks(disks: &[Disk]) -> Vec<String> {
         let mut next = Self::FIRST_DISK;
         let name = |disk: &Disk| match disk.source {
-            DiskSource::Folder => disk.role.file_name().to_owned(),
+            DiskSource::Folder => Self::in_folder(disk.role.file_name()),
             DiskSource::Descriptor => {
                 next += 1;
                 Self::descriptor(next - 1)
             }
+            DiskSource::Snapshot => Self::SNAPSHOT.to_owned(),
         };
         disks.iter().map(name).collect()
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Acceleration {
     Kvm,
@@ -237,6 +296,7 @@ pub enum Acceleration {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     pub role: DiskRole,
@@ -255,6 +315,7 @@ impl Disk {
 
 /// What a disk is to the guest. The guest is told the order on its kernel command line as `banger.disks=…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DiskRole {
     /// A root file system of the VM's own.
@@ -308,16 +369,20 @@ impl DiskRole {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DiskSource {
     /// The role's file in the VM's folder.
     Folder,
     /// The next descriptor of the request, open for reading: an image's or a kernel's, shared.
     Descriptor,
+    /// The VM's own device, which `snapshot.create` has made.
+    Snapshot,
 }
 
 /// Six bytes of Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct MacAddress(pub [u8; 6]);
 
@@ -340,6 +405,7 @@ impl std::fmt::Display for MacAddress {
 
 /// A process that cannot be mistaken for another one that got its number later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProcessIdentity {
     pub pid: u32,
@@ -348,6 +414,7 @@ pub struct ProcessIdentity {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProcessSignal {
     pub vm: VmId,
@@ -357,6 +424,7 @@ pub struct ProcessSignal {
 
 /// The signals a VM's processes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessSignalKind {
     Stop,
@@ -366,16 +434,19 @@ pub enum ProcessSignalKind {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProcessKillAll {
     pub vm: VmId,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InventoryRequest {}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Inventory {
     pub taps: Vec<VmId>,
@@ -384,9 +455,27 @@ pub struct Inventory {
     /// Whether there is an [`EGRESS_LINK`].
     pub egress: bool,
     pub processes: Vec<OwnedProcess>,
+    /// VMs that have a device of their own for a root disk, or the beginning of one.
+    #[serde(default)]
+    pub snapshots: Vec<VmId>,
+    /// Loop devices of ours.
+    #[serde(default)]
+    pub loops: Vec<OwnedLoop>,
+}
+
+/// A loop device that the helper has set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OwnedLoop {
+    /// `/dev/loop<number>`.
+    pub number: u32,
+    /// Whose changes it holds; absent where it is an image's file, which VMs share.
+    pub vm: Option<VmId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OwnedProcess {
     pub vm: VmId,
@@ -395,5 +484,6 @@ pub struct OwnedProcess {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {}

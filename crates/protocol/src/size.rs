@@ -9,6 +9,7 @@ const MIB: u64 = 1 << 20;
 /// A number of bytes. On the wire it is that number; typed by a user it is `512M`, `4G`, `4GiB`, or a bare
 /// number of MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct ByteSize(u64);
 

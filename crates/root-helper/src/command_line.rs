@@ -9,13 +9,20 @@ const USAGE: &str = "bangerd-root --local --socket PATH --bridge NAME --address 
              [--nft PATH] [--qemu PATH] [--vsock-backend PATH] [--firecracker PATH]
              [--join-pid PID --join-start-time TICKS]
 bangerd-root --local --probe
+bangerd-root --system
+bangerd-root --system --clear
 
-The part of banger that makes bridges, taps and VM processes. bangerd starts it; there is no need to do so by hand.";
+The part of banger that makes bridges, taps and VM processes. bangerd starts it, or systemd does where banger is
+installed; there is no need to do so by hand.";
 
 /// What was asked for on the command line.
 #[derive(Debug)]
 pub(crate) enum Asked {
     Serve(CommandLine),
+    /// To serve the owner of the installed system.
+    ServeSystem,
+    /// To remove what the installed helper has made of the host's network.
+    ClearSystem,
     /// To try whether namespaces can be made here, and nothing else.
     Probe,
     /// Help or the version.
@@ -34,8 +41,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum CommandLineError {
     #[error("the command line was not understood")]
     Syntax(#[source] lexopt::Error),
-    #[error("nothing was started: system mode is not part of this build")]
-    SystemMode,
+    #[error("nothing was started: one of --local and --system is needed")]
+    Mode,
     #[error("nothing was started: {0} is missing")]
     Missing(&'static str),
     #[error("nothing was started: --join-pid and --join-start-time go together")]
@@ -47,9 +54,7 @@ pub(crate) enum CommandLineError {
 impl CommandLineError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
-            Self::SystemMode => {
-                "banger runs without it: `banger vm run` starts what it needs as your own user"
-            }
+            Self::Mode => "it is started by others: `banger vm run` does what you probably want",
             _ => "bangerd-root --help",
         }
     }
@@ -61,7 +66,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_iter(arguments);
-    let (mut local, mut probe) = (false, false);
+    let (mut local, mut system, mut probe, mut clear) = (false, false, false, false);
     let (mut socket, mut bridge, mut address) = (None, None, None);
     let (mut qemu, mut vsock_backend, mut firecracker, mut nft) = (None, None, None, None);
     let (mut join_pid, mut join_start_time) = (None, None);
@@ -71,7 +76,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
                 Long("help") | Short('h') => return Ok(Some(USAGE.to_owned())),
                 Long("version") => return Ok(Some(format!("bangerd-root {}", banger_protocol::VERSION))),
                 Long("local") => local = true,
+                Long("system") => system = true,
                 Long("probe") => probe = true,
+                Long("clear") => clear = true,
                 Long("socket") => socket = Some(parser.value()?),
                 Long("bridge") => bridge = Some(parser.value()?.string()?),
                 Long("address") => address = Some(parser.value()?.string()?),
@@ -89,8 +96,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     if let Some(text) = read().map_err(Error::Syntax)? {
         return Ok(Asked::Print(text));
     }
-    if !local {
-        return Err(Error::SystemMode);
+    if local == system {
+        return Err(Error::Mode);
+    }
+    if system {
+        return Ok(if clear { Asked::ClearSystem } else { Asked::ServeSystem });
     }
     if probe {
         return Ok(Asked::Probe);
@@ -137,9 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn without_local_it_says_that_system_mode_is_not_there() {
-        let error = parse_words("--socket /run/b.sock").unwrap_err();
-        assert!(matches!(error, CommandLineError::SystemMode), "{error}");
+    fn it_serves_the_system_or_whoever_started_it_and_not_both() {
+        assert!(matches!(parse_words("--system"), Ok(Asked::ServeSystem)));
+        for words in ["--socket /run/b.sock", "--local --system", ""] {
+            let error = parse_words(words).unwrap_err();
+            assert!(matches!(error, CommandLineError::Mode), "{words}: {error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which disks a machine can have, whatever makes it; pure.
 
-use banger_protocol::root_api::{Disk, DiskSource};
+use banger_protocol::root_api::{Disk, DiskRole, DiskSource};
 
 /// Disks that are none.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub(crate) enum DiskError {
     Twice(&'static str),
     #[error("the disk `{0}` is written to and cannot be a shared file")]
     SharedWritable(&'static str),
+    #[error("the disk `{0}` is no root disk and cannot be the VM's device")]
+    NotRoot(&'static str),
 }
 
 pub(crate) fn check(disks: &[Disk]) -> Result<(), DiskError> {
@@ -19,6 +21,9 @@ pub(crate) fn check(disks: &[Disk]) -> Result<(), DiskError> {
         }
         if disk.source == DiskSource::Descriptor && !disk.read_only() {
             return Err(DiskError::SharedWritable(word));
+        }
+        if disk.source == DiskSource::Snapshot && disk.role != DiskRole::Root {
+            return Err(DiskError::NotRoot(word));
         }
     }
     Ok(())
@@ -32,7 +37,6 @@ pub(crate) fn descriptors(disks: &[Disk]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banger_protocol::root_api::DiskRole;
 
     #[test]
     fn a_disk_is_there_once_and_a_shared_one_is_only_read() {
@@ -44,5 +48,7 @@ mod tests {
         assert_eq!(check(&[base, cow.clone(), cow]), Err(DiskError::Twice("cow")));
         let shared_root = disk(DiskRole::Root, DiskSource::Descriptor);
         assert_eq!(check(&[shared_root]), Err(DiskError::SharedWritable("root")));
+        assert_eq!(check(&[disk(DiskRole::Root, DiskSource::Snapshot)]), Ok(()));
+        assert_eq!(check(&[disk(DiskRole::Work, DiskSource::Snapshot)]), Err(DiskError::NotRoot("work")));
     }
 }

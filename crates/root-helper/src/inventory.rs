@@ -1,12 +1,14 @@
 //! Everything the helper holds, found by looking.
 //!
-//! A process is a VM's when it lives in the helper's own network namespace, which nothing else enters, and its
-//! environment, which the helper gave it, says of which VM.
+//! In local mode a process is a VM's when it lives in the helper's own network namespace, which nothing else enters, and
+//! its environment, which the helper gave it, says of which VM. The installed helper shares its network namespace with
+//! the whole host, where an environment proves nothing; there a process is a VM's by the scope that it is in
+//! ([`crate::scope`]), into which only root puts anybody.
 
 use crate::firewall::Guest;
-use crate::{link, proc, settings};
+use crate::{link, loop_device, proc, scope, settings, snapshot};
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{EGRESS_LINK, Inventory, OwnedProcess, ProcessIdentity};
+use banger_protocol::root_api::{EGRESS_LINK, Inventory, OwnedProcess, ProcessIdentity, Role};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -22,6 +24,15 @@ pub(crate) enum LookError {
     Processes(#[source] io::Error),
     #[error("the network links were not listed")]
     Links(#[source] io::Error),
+    #[error("the disks were not listed")]
+    Disks(#[source] io::Error),
+}
+
+/// By what a VM's processes are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KnownBy {
+    Environment,
+    Scope,
 }
 
 impl LookError {
@@ -30,7 +41,7 @@ impl LookError {
     }
 }
 
-pub(crate) fn inventory() -> Result<Inventory, LookError> {
+pub(crate) fn inventory(known_by: KnownBy) -> Result<Inventory, LookError> {
     let links = link::Netlink::open().and_then(|mut netlink| netlink.links()).map_err(LookError::Links)?;
     let taps = || links.iter().filter(|link| link.kind == link::Kind::Tap);
     let with_nat = taps().filter(|link| Guest::of(link).is_some_and(|guest| guest.nat));
@@ -38,12 +49,26 @@ pub(crate) fn inventory() -> Result<Inventory, LookError> {
         taps: taps().filter_map(|link| settings::vm_of_tap(&link.name)).collect(),
         nat: with_nat.filter_map(|link| settings::vm_of_tap(&link.name)).collect(),
         egress: links.iter().any(|link| link.name == EGRESS_LINK),
-        processes: processes()?,
+        processes: processes(known_by)?,
+        snapshots: disks(known_by, snapshot::all)?,
+        loops: disks(known_by, loop_device::ours)?,
     })
 }
 
+/// Block devices are the host's own, of which a helper in namespaces has none.
+fn disks<T>(known_by: KnownBy, look: impl Fn() -> io::Result<Vec<T>>) -> Result<Vec<T>, LookError> {
+    match known_by {
+        KnownBy::Environment => Ok(Vec::new()),
+        KnownBy::Scope => look().map_err(LookError::Disks),
+    }
+}
+
 /// Every living process of every VM.
-pub(crate) fn processes() -> Result<Vec<OwnedProcess>, LookError> {
+pub(crate) fn processes(known_by: KnownBy) -> Result<Vec<OwnedProcess>, LookError> {
+    if known_by == KnownBy::Scope {
+        let found = scope::processes().map_err(LookError::Processes)?;
+        return Ok(found.into_iter().filter_map(|(vm, role, pid)| living(vm, role, pid)).collect());
+    }
     let own = network_namespace("self").map_err(LookError::Processes)?;
     let entries = std::fs::read_dir("/proc").map_err(LookError::Processes)?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -51,14 +76,23 @@ pub(crate) fn processes() -> Result<Vec<OwnedProcess>, LookError> {
 }
 
 /// Every living process of one VM.
-pub(crate) fn processes_of(vm: &VmId) -> Result<Vec<OwnedProcess>, LookError> {
-    Ok(processes()?.into_iter().filter(|process| process.vm == *vm).collect())
+pub(crate) fn processes_of(vm: &VmId, known_by: KnownBy) -> Result<Vec<OwnedProcess>, LookError> {
+    Ok(processes(known_by)?.into_iter().filter(|process| process.vm == *vm).collect())
 }
 
 /// The process with this number, if it is a VM's.
-pub(crate) fn process(pid: u32) -> Result<Option<OwnedProcess>, LookError> {
+pub(crate) fn process(pid: u32, known_by: KnownBy) -> Result<Option<OwnedProcess>, LookError> {
+    if known_by == KnownBy::Scope {
+        let found = scope::of(pid).map_err(LookError::Processes)?;
+        return Ok(found.and_then(|(vm, role)| living(vm, role, pid)));
+    }
     let own = network_namespace("self").map_err(LookError::Processes)?;
     Ok(look_at(pid, own))
+}
+
+fn living(vm: VmId, role: Role, pid: u32) -> Option<OwnedProcess> {
+    let start_time = proc::start_time(pid)?;
+    Some(OwnedProcess { vm, role, process: ProcessIdentity { pid, start_time } })
 }
 
 /// What a process is to us, looked at again while it is in the middle of an exec.

@@ -10,22 +10,29 @@
 //! makes, or enters again through a VM that is still alive, before it does anything else.
 
 mod bridge;
+mod clear;
 mod command_line;
 mod confine;
+mod deadline;
 mod disks;
 mod dns;
 mod firecracker;
 mod firewall;
 mod inventory;
 mod link;
+mod loop_device;
 mod namespace;
+mod owned_file;
 mod proc;
 mod process;
 mod qemu;
 mod route;
+mod scope;
 mod serve;
 mod settings;
+mod snapshot;
 mod socket;
+mod station;
 mod sys;
 mod tap;
 
@@ -39,16 +46,23 @@ use std::sync::Mutex;
 #[derive(Debug)]
 struct Helper {
     settings: banger_protocol::root_api::Settings,
-    socket: socket::Place,
+    station: station::Station,
     /// Whether VMs can be given user ids of their own, which takes real root.
     own_uids: bool,
     /// Held while links and the firewall are looked at and changed.
     network: Mutex<firewall::Firewall>,
     /// Taken while a VM's processes are looked for and started.
     turns: process::Turns,
+    /// Held while loop devices and what is made of them are looked at and changed.
+    disks: Mutex<()>,
 }
 
 impl Helper {
+    fn new(settings: banger_protocol::root_api::Settings, station: station::Station, own_uids: bool) -> Self {
+        let (network, turns) = (Mutex::default(), process::Turns::default());
+        Self { settings, station, own_uids, network, turns, disks: Mutex::default() }
+    }
+
     /// The user id of a VM's processes, where it is not the helper's own.
     fn uid_of(&self, vm: &VmId) -> Option<u32> {
         self.own_uids.then(|| confine::vm_uid(vm))
@@ -64,6 +78,10 @@ enum StartupError {
     Socket(#[from] socket::SocketError),
     #[error(transparent)]
     Namespace(#[from] namespace::NamespaceError),
+    #[error(transparent)]
+    System(#[from] station::SystemError),
+    #[error(transparent)]
+    Clear(#[from] clear::ClearError),
     #[error("the loopback interface was not brought up")]
     Loopback(#[source] std::io::Error),
 }
@@ -74,7 +92,8 @@ impl StartupError {
             Self::CommandLine(error) => Some(error.hint().to_owned()),
             Self::Socket(error) => error.hint(),
             Self::Namespace(error) => error.hint(),
-            Self::Loopback(_) => None,
+            Self::System(error) => Some(error.hint()),
+            Self::Loopback(_) | Self::Clear(_) => None,
         }
     }
 }
@@ -93,6 +112,8 @@ fn run() -> Result<(), StartupError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let CommandLine { settings, socket, join } = match command_line::parse(std::env::args_os())? {
         Asked::Serve(command_line) => command_line,
+        Asked::ServeSystem => return serve_system(),
+        Asked::ClearSystem => return Ok(clear::clear(&station::System::settings()?)?),
         // What it makes goes with this process.
         Asked::Probe => return Ok(namespace::enter(None)?),
         Asked::Print(text) => {
@@ -113,8 +134,18 @@ fn run() -> Result<(), StartupError> {
     let own_uids = namespace::maps_vm_uids();
     let listener = claim.listen()?;
     tracing::info!(socket = %socket, own_uids, joined = ?join, "serving");
-    let (network, turns) = (Mutex::default(), process::Turns::default());
-    serve::serve(&listener, Helper { settings, socket, own_uids, network, turns })
+    serve::serve(&listener, Helper::new(settings, station::Station::Local { socket }, own_uids))
+}
+
+/// The installed helper: root's, and started by systemd, who holds its socket.
+fn serve_system() -> Result<(), StartupError> {
+    let station::System { listener, settings, owner, jailer } = station::System::take()?;
+    namespace::keep_mounts_apart()?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
+    sys::signals::outlive_the_terminal();
+    tracing::info!(owner = owner.uid, "serving");
+    station::tell_ready();
+    serve::serve(&listener, Helper::new(settings, station::Station::System { owner, jailer }, true))
 }
 
 /// The one place that prints an error's chain.

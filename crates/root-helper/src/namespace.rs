@@ -63,7 +63,17 @@ pub(crate) fn enter(join: Option<ProcessIdentity>) -> Result<(), NamespaceError>
     if !held.effective.contains(CapabilitySet::NET_ADMIN) {
         return Err(NamespaceError::Withheld);
     }
-    // What is mounted here is nobody else's business; what the host mounts later is seen here too.
+    keep_mounts_to_ourselves()
+}
+
+/// For the installed helper, which stays in the host's own namespaces but for this one.
+pub(crate) fn keep_mounts_apart() -> Result<(), NamespaceError> {
+    sys::beside::unshare(UnshareFlags::NEWNS).map_err(NamespaceError::Mounts)?;
+    keep_mounts_to_ourselves()
+}
+
+/// What is mounted here is nobody else's business; what the host mounts later is seen here too.
+fn keep_mounts_to_ourselves() -> Result<(), NamespaceError> {
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(|errno| NamespaceError::Mounts(errno.into()))
 }

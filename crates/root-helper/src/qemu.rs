@@ -126,20 +126,21 @@ impl Line {
 
     fn disk(&mut self, disk: &Disk, next: &mut i32) {
         let word = disk.role.as_str();
-        let file = match disk.source {
-            DiskSource::Folder => disk.role.file_name().to_owned(),
+        let (driver, file) = match disk.source {
+            DiskSource::Folder => ("file", disk.role.file_name().to_owned()),
             // QEMU opens a member of the set by duplicating it: no path is looked up, no permission needed.
-            DiskSource::Descriptor => {
+            DiskSource::Descriptor | DiskSource::Snapshot => {
                 let fd = *next;
                 *next += 1;
                 self.option("-add-fd", format!("fd={fd},set={fd},opaque={word}"));
-                format!("/dev/fdset/{fd}")
+                let driver = if disk.source == DiskSource::Snapshot { "host_device" } else { "file" };
+                (driver, format!("/dev/fdset/{fd}"))
             }
         };
         let writing = if disk.read_only() { "read-only=on" } else { "read-only=off,discard=unmap" };
         self.option(
             "-blockdev",
-            format!("driver=raw,node-name={word},{writing},file.driver=file,file.filename={file}"),
+            format!("driver=raw,node-name={word},{writing},file.driver={driver},file.filename={file}"),
         );
         self.option("-device", format!("virtio-blk-pci,drive={word},serial={word}"));
     }

@@ -3,6 +3,8 @@
 use crate::firewall::Firewall;
 use crate::inventory::{self, LookError};
 use crate::process::{SignalError, StartError};
+use crate::snapshot::{self, SnapshotError};
+use crate::station::Station;
 use crate::{Helper, bridge, dns, process, tap};
 use banger_protocol::root_api::{Changed, NetworkEnsure, RootCall, Version, VersionReply};
 use banger_protocol::wire::{ErrorKind, Method, RpcError, encode_response};
@@ -18,7 +20,7 @@ pub(crate) fn route(
     descriptors: Vec<OwnedFd>,
     carried: &mut Vec<OwnedFd>,
 ) -> Vec<u8> {
-    if !descriptors.is_empty() && !matches!(call, RootCall::ProcessStart(_)) {
+    if !descriptors.is_empty() && !matches!(call, RootCall::ProcessStart(_) | RootCall::SnapshotCreate(_)) {
         let refused = RpcError::new(ErrorKind::BadRequest, format!("{} takes no descriptors", call.method()));
         return encode_response::<()>(id, &Err(refused));
     }
@@ -46,27 +48,30 @@ pub(crate) fn route(
             let mut firewall = network(helper);
             reply(&call, id, tap::delete(&call.vm, &mut firewall).map(changed).map_err(|e| e.answer()))
         }
+        RootCall::SnapshotCreate(call) => {
+            let made = snapshots(helper, |owner| snapshot::create(&call.vm, owner, &descriptors));
+            reply(&call, id, made)
+        }
+        RootCall::SnapshotDelete(call) => reply(&call, id, snapshots(helper, |_| snapshot::delete(&call.vm))),
         RootCall::ProcessStart(call) => {
             let asked = call.clone();
             reply(&asked, id, process::start(helper, call, descriptors).map_err(|e: StartError| e.answer()))
         }
         RootCall::ProcessSignal(call) => {
-            let outcome = process::signal(&call.vm, call.process, call.signal);
+            let outcome = process::signal(&call.vm, call.process, call.signal, helper.station.known_by());
             reply(&call, id, outcome.map(changed).map_err(|e: SignalError| e.answer()))
         }
         RootCall::ProcessKillAll(call) => {
             // One that is being started is found when it has been.
             let _none_starts = helper.turns.take(&call.vm);
-            reply(&call, id, process::kill_all(&call.vm).map_err(|e| e.answer()))
+            reply(&call, id, process::kill_all(&call.vm, helper.station.known_by()).map_err(|e| e.answer()))
         }
-        RootCall::InventoryRequest(call) => {
-            reply(&call, id, inventory::inventory().map_err(|e: LookError| e.answer()))
-        }
-        RootCall::Shutdown(call) => {
-            let removed =
-                helper.socket.remove().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e));
-            reply(&call, id, removed.map(|()| changed(true)))
-        }
+        RootCall::InventoryRequest(call) => reply(
+            &call,
+            id,
+            inventory::inventory(helper.station.known_by()).map_err(|e: LookError| e.answer()),
+        ),
+        RootCall::Shutdown(call) => reply(&call, id, helper.station.leave().map(|()| changed(true))),
     }
 }
 
@@ -95,6 +100,8 @@ pub(crate) fn vm_of(call: &RootCall) -> Option<&str> {
         | RootCall::Shutdown(_) => return None,
         RootCall::TapCreate(call) => &call.vm,
         RootCall::TapDelete(call) => &call.vm,
+        RootCall::SnapshotCreate(call) => &call.vm,
+        RootCall::SnapshotDelete(call) => &call.vm,
         RootCall::ProcessStart(call) => &call.vm,
         RootCall::ProcessSignal(call) => &call.vm,
         RootCall::ProcessKillAll(call) => &call.vm,
@@ -117,6 +124,23 @@ fn reply<M: Method>(_asked: &M, id: u64, outcome: Result<M::Reply, RpcError>) ->
 fn ensure_network(helper: &Helper, firewall: &mut Firewall, call: &NetworkEnsure) -> Result<bool, RpcError> {
     let ruled = firewall.ensure(&helper.settings, &call.barred).map_err(|e| e.answer())?;
     Ok(bridge::ensure(&helper.settings).map_err(|e| e.answer())? | ruled)
+}
+
+/// The host's own block devices: only the installed helper has them.
+fn snapshots(
+    helper: &Helper,
+    act: impl FnOnce(u32) -> Result<bool, SnapshotError>,
+) -> Result<Changed, RpcError> {
+    match &helper.station {
+        Station::Local { .. } => {
+            let message = "block devices are out of reach of a helper that runs as an ordinary user";
+            Err(RpcError::new(ErrorKind::Unavailable, message))
+        }
+        Station::System { owner, .. } => {
+            let _alone = helper.disks.lock().unwrap_or_else(PoisonError::into_inner);
+            act(owner.uid).map(changed).map_err(|e| e.answer())
+        }
+    }
 }
 
 fn network(helper: &Helper) -> MutexGuard<'_, Firewall> {

@@ -1,9 +1,7 @@
 //! Connections: who may speak, in what order, and how many at once.
 //!
-//! Who connects is known from the kernel before a byte is read. Only the owner is answered, who is uid 0 in the
-//! helper's user namespace; everybody else there is, real root included, appears as the overflow id. A process
-//! that lives inside the namespaces is a VM's, also has uid 0 where VMs have no ids of their own, and is
-//! refused too.
+//! Who connects is known from the kernel before a byte is read, and whether they may speak is said by
+//! [`Station::admit`](crate::station::Station::admit).
 
 use crate::Helper;
 use crate::route::{route, vm_of};
@@ -12,7 +10,6 @@ use banger_protocol::root_api::RootCall;
 use banger_protocol::wire::{
     Connection, ConnectionError, ErrorKind, Line, RpcError, encode_response, parse_request, send,
 };
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::exit;
@@ -49,7 +46,7 @@ pub(crate) fn serve(listener: &UnixListener, helper: Helper) -> ! {
 }
 
 fn converse(stream: UnixStream, helper: &Helper) {
-    if let Err(reason) = admit(&stream) {
+    if let Err(reason) = helper.station.admit(&stream) {
         tracing::warn!(reason, "a stranger was refused");
         return refuse(&stream, NO_ID, &RpcError::new(ErrorKind::Unauthorized, reason));
     }
@@ -85,31 +82,13 @@ fn converse(stream: UnixStream, helper: &Helper) {
         let answer = route(helper, id, call, line.descriptors, &mut carried);
         let carried: Vec<_> = carried.iter().map(AsFd::as_fd).collect();
         let sent = send(connection.stream(), &answer, &carried);
-        if ends {
+        if ends && helper.station.ends_when_told() {
             tracing::info!("ending, VMs stay");
             exit(0);
         }
         if let Err(error) = sent {
             return tracing::debug!(%error, "an answer was not taken");
         }
-    }
-}
-
-/// Says why somebody may not speak.
-fn admit(stream: &UnixStream) -> Result<(), &'static str> {
-    let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else {
-        return Err("it is not known who connected");
-    };
-    if !peer.uid.is_root() {
-        return Err("only the owner may speak to bangerd-root");
-    }
-    // proc_pid_ns(5): the links can be read by who has rights over the process. The helper has them over what
-    // is inside its user namespace and over nothing outside. A process that is gone shows neither, and could have
-    // left its connection to a VM's: only what is known to be outside may speak.
-    match std::fs::metadata(format!("/proc/{}/ns/user", peer.pid.as_raw_nonzero())) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        Ok(_) => Err("a VM's process may not speak to bangerd-root"),
-        Err(_) => Err("who connected is gone, and it is not known where it belonged"),
     }
 }
 

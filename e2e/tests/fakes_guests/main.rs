@@ -17,3 +17,4 @@ mod sessions;
 mod socket;
 mod ssh;
 mod verbs;
+mod workspace;

@@ -305,7 +305,7 @@ fn what_was_started_meanwhile_is_not_deleted_unless_running() {
 }
 
 #[test]
-fn processors_and_memory_are_changed_while_a_vm_is_down_and_hold_from_its_next_start() {
+fn processors_memory_and_disk_are_changed_while_a_vm_is_down_and_hold_from_its_next_start() {
     let sandbox = with_a_running_vm();
     let refused = sandbox.banger(["vm", "set", "dev", "--memory", "256M"]).run().expect_code(1);
     let _ = refused.expect_failure(&["running", "cannot be changed", "banger vm stop dev"]);
@@ -319,7 +319,14 @@ fn processors_and_memory_are_changed_while_a_vm_is_down_and_hold_from_its_next_s
     assert_eq!((&dev(&sandbox)["vcpu"], &dev(&sandbox)["memory"]), (&1.into(), &memory));
     ok(&sandbox, &["vm", "set", "dev", "--memory", "256M"]);
     assert_eq!(dev(&sandbox)["memory"], 256 << 20);
+    ok(&sandbox, &["vm", "set", "dev", "--disk-size", "9G"]);
+    assert_eq!(dev(&sandbox)["disk_size"], 9_u64 << 30);
+    let smaller = sandbox.banger(["vm", "set", "dev", "--disk-size", "8G"]).run();
+    let _ = smaller.expect_failure(&["9 GiB", "in use", "hint: --disk-size takes 9 GiB or more"]);
     ok(&sandbox, &["vm", "start", "dev"]);
+    let id = dev(&sandbox)["id"].as_str().expect("an id").to_owned();
+    let disk = sandbox.state().join("vms").join(id).join("work.img");
+    assert_eq!(std::fs::metadata(disk).expect("a work disk").len(), 9 << 30);
     let vmm = &sandbox.running("fake-qemu")[0].command;
     assert!(vmm.contains("-m 256M -smp 1"), "{vmm}");
     delete(&sandbox);

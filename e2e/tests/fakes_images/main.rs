@@ -1,5 +1,9 @@
-//! Images that others published, in the forms they come in, made into images here.
+//! Images and kernels: those that others published, made into images here, and those that users have.
 
+mod faults;
 mod from_disk;
 mod from_registry;
+mod kernels;
+mod registered;
 mod registry;
+mod users_files;

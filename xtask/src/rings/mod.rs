@@ -22,7 +22,7 @@ enum Ring {
     Pure,
     /// The real programs over their real sockets, with fakes in place of what they talk to.
     Fakes,
-    /// The helper's effects on a kernel, in a network namespace of the test's own.
+    /// The helper's effects on a kernel, in a network namespace of the test's own, and images as it mounts them.
     Kernel,
     /// Real guests, through the command line alone.
     Guest,

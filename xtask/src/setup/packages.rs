@@ -53,14 +53,17 @@ const NEEDS: &[Need] = &[
     need(Proof::Program("newuidmap"), "uidmap", "shadow-utils", "shadow"),
     need(Proof::Program("zstd"), "zstd", "zstd", "zstd"),
     need(Proof::Program("e2fsck"), "e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    // Only the tests: what they copy with, what plays the odd process, and what they compare the host by.
+    // Only the tests: what they copy with, what plays the odd process, what makes system calls fail, and what they compare the host by.
     need(Proof::Program("rsync"), "rsync", "rsync", "rsync"),
+    need(Proof::Program("strace"), "strace", "strace", "strace"),
     need(Proof::Program("perl"), "perl", "perl", "perl"),
     need(Proof::Program("python3"), "python3", "python3", "python"),
     need(Proof::Program("ip"), "iproute2", "iproute", "iproute2"),
     // A registry, and what fills it.
     need(Proof::Program("docker-registry"), "docker-registry", "docker-distribution", "docker-registry"),
     need(Proof::Program("skopeo"), "skopeo", "skopeo", "skopeo"),
+    // Makes and unpacks images in layers, which is what ours are compared with.
+    need(Proof::Program("umoci"), "umoci", "umoci", "umoci"),
     // What an image with a single program is made of.
     need(Proof::StaticProgram("busybox"), "busybox-static", "busybox", "busybox"),
 ];

@@ -7,10 +7,12 @@
 mod archive;
 mod debian;
 mod ensure;
+mod kernel_files;
 mod lock;
 mod published;
 
 pub(crate) use ensure::{image as ensure_image, kernel as ensure_kernel, once};
+pub(crate) use kernel_files::KernelFiles;
 pub(crate) use published::{Published, Wish};
 
 use crate::catalog::{ImageEntry, KernelEntry};
@@ -19,12 +21,14 @@ use crate::failure::Failure;
 use crate::printer::Progress;
 use crate::signals::Signals;
 use banger_config::Config;
-use banger_protocol::daemon_api::image::{ImageView, Ingest as IngestImage, LayerSource};
+use banger_protocol::daemon_api::image::{ImageView, Ingest as IngestImage, LayerSource, Register};
 use banger_protocol::daemon_api::kernel::{Ingest as IngestKernel, KernelView};
 use banger_protocol::image_config::ImageConfig;
 use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
+use kernel_files::KernelFilesError;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// What a build works with.
@@ -85,10 +89,66 @@ impl Builder<'_> {
         let archive = archive::build(self, &entry.recipe, debian::Kind::Kernel);
         let archive = archive.map_err(|error| not_built(error.into()))?;
         let _held = self.signals.hold();
-        let request = IngestKernel { name: name.clone(), source: entry.recipe.source(), force };
+        let request = IngestKernel {
+            name: name.clone(),
+            source: entry.recipe.source(),
+            distro: None,
+            own_initrd: false,
+            force,
+        };
         let started =
             daemon.call_sending(&request, &[archive.as_fd()]).map_err(|error| not_built(error.into()))?;
         let made = follow(daemon, started, Some(self.signals), self.progress);
         made.map_err(|error| not_built(error.into()))
+    }
+
+    /// Makes a kernel entry of files that the user has.
+    pub(crate) fn import_kernel(
+        &self,
+        daemon: &mut Daemon,
+        name: &KernelName,
+        source: String,
+        files: &KernelFiles,
+        force: bool,
+    ) -> Result<KernelView, Failure> {
+        let not_made = |failure: Failure| failure.reason_for(format!("kernel `{name}` was not imported"));
+        let parts = self.parts(files).map_err(|error| not_made(error.into()))?;
+        let parts: Vec<_> = parts.iter().map(AsFd::as_fd).collect();
+        let (distro, own_initrd) = (files.distro.clone(), files.initrd.is_some());
+        let request = IngestKernel { name: name.clone(), source, distro, own_initrd, force };
+        let _held = self.signals.hold();
+        let started = daemon.call_sending(&request, &parts).map_err(|error| not_made(error.into()))?;
+        let made = follow(daemon, started, Some(self.signals), self.progress);
+        made.map_err(|error| not_made(error.into()))
+    }
+
+    /// Registers an image, with a kernel of its own if there is one.
+    pub(crate) fn register(
+        &self,
+        daemon: &mut Daemon,
+        request: &Register,
+        own: Option<&KernelFiles>,
+    ) -> Result<ImageView, Failure> {
+        let parts = own.map(|files| self.parts(files)).transpose()?.unwrap_or_default();
+        let parts: Vec<_> = parts.iter().map(AsFd::as_fd).collect();
+        let _held = self.signals.hold();
+        let started = daemon.call_sending(request, &parts)?;
+        Ok(follow(daemon, started, Some(self.signals), self.progress)?)
+    }
+
+    /// The archive of a kernel's files, then its initrd.
+    fn parts(&self, files: &KernelFiles) -> Result<Vec<File>, KernelFilesError> {
+        self.progress.stage("gather the kernel's files");
+        let mut parts = vec![files.archive(&self.paths.cache)?];
+        if let Some(initrd) = &files.initrd {
+            parts.push(kernel_files::open(initrd)?);
+        }
+        Ok(parts)
+    }
+}
+
+impl From<KernelFilesError> for Failure {
+    fn from(error: KernelFilesError) -> Self {
+        error.hint().into_iter().fold(Self::of(&error), Self::with_hint)
     }
 }

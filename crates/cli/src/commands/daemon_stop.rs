@@ -1,6 +1,6 @@
 use crate::daemon::{ConnectError, Daemon, stop_other_version};
 use crate::failure::{Failure, Outcome};
-use crate::printer;
+use crate::{places, printer};
 use banger_protocol::daemon_api::system::Shutdown;
 
 /// Stop the daemon; running VMs stay.
@@ -12,6 +12,12 @@ pub(crate) struct Args {}
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
+        if places::find().map_err(ConnectError::Places)?.is_installed {
+            return Err(Failure::message(
+                "the daemon was not stopped: it is the installed one, which is systemd's",
+            )
+            .with_hint(format!("`{}` starts it anew; running VMs stay", banger_system::RESTART)));
+        }
         match Daemon::connect_if_running() {
             Ok(None) => printer::talk("the daemon does not run"),
             Ok(Some(mut daemon)) => {

@@ -29,11 +29,13 @@ impl Args {
             ("name", image.name.to_string()),
             ("source", image.source),
             ("kernel", image.kernel.to_string()),
-            ("digest", format!("sha256:{}", image.digest)),
+            ("digest", image.digest.map(|digest| format!("sha256:{digest}")).unwrap_or_default()),
+            ("files", if image.managed { "banger's own" } else { "registered, not banger's" }.to_owned()),
             ("size", format!("{} as a guest sees it, {} on disk", image.size, image.disk_usage)),
-            ("entries", image.entries.to_string()),
+            ("entries", image.entries.map(|entries| entries.to_string()).unwrap_or_default()),
             ("init", yes_no(image.has_init)),
             ("sshd", yes_no(image.has_sshd)),
+            ("agent", yes_no(image.has_agent)),
             ("created", format!("{} ({})", image.created, printer::age(&image.created))),
             ("rootfs", image.rootfs_path),
             ("work seed", image.work_seed_path),
@@ -53,10 +55,10 @@ impl Args {
                     .join(" "),
             ),
         ];
-        let runs = runs.into_iter().filter(|(_, value)| !value.is_empty());
         let text: String = lines
             .into_iter()
             .chain(runs)
+            .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| format!("{name:<11}{}\n", printer::harmless(&value)))
             .collect();
         printer::data(&text)?;

@@ -28,11 +28,16 @@ impl Args {
             ("version", kernel.version),
             ("arch", kernel.arch),
             ("source", kernel.source),
+            ("distro", kernel.distro.unwrap_or_default()),
+            ("initrd", if kernel.own_initrd { "its own" } else { "banger's" }.to_owned()),
+            ("of image", kernel.of_image.map(|image| image.to_string()).unwrap_or_default()),
             ("sha256", kernel.sha256),
             ("disk", kernel.disk_usage.to_string()),
             ("created", format!("{} ({})", kernel.created, printer::age(&kernel.created))),
         ];
-        printer::data(&lines.map(|(name, value)| format!("{name:<9}{value}\n")).concat())?;
+        let lines = lines.into_iter().filter(|(_, value)| !value.is_empty());
+        let text = lines.map(|(name, value)| format!("{name:<9}{}\n", printer::harmless(&value)));
+        printer::data(&text.collect::<String>())?;
         Ok(0)
     }
 }

@@ -10,18 +10,25 @@ mod doctor;
 mod image_cache_prune;
 mod image_delete;
 mod image_list;
+mod image_promote;
 mod image_pull;
+mod image_register;
 mod image_show;
 mod internal_build;
 mod internal_connect;
 mod internal_known_hosts;
 mod internal_man;
+mod kernel_import;
 mod kernel_list;
 mod kernel_pull;
 mod kernel_rm;
 mod kernel_show;
 mod select;
 mod ssh_config;
+mod system_install;
+mod system_restart;
+mod system_status;
+mod system_uninstall;
 mod tip;
 mod version;
 mod vm_cp;
@@ -84,6 +91,8 @@ enum Command {
     #[command(subcommand)]
     Kernel(Kernel),
     #[command(subcommand)]
+    System(System),
+    #[command(subcommand)]
     Daemon(Daemon),
     Doctor(doctor::Args),
     SshConfig(ssh_config::Args),
@@ -99,6 +108,7 @@ enum Command {
 ///
 ///     banger vm run --rm -- CMD     run CMD in a fresh VM, gone afterwards
 ///     banger vm run --name dev      a VM to keep, with a shell in it
+///     banger vm run ./repo          the same with that repository inside
 ///     banger vm exec dev -- CMD     run CMD in it
 ///     banger vm session --help      commands in it that go on without you
 ///     banger vm delete dev          remove it with everything it owns
@@ -152,6 +162,8 @@ enum Image {
     List(image_list::Args),
     Show(image_show::Args),
     Pull(image_pull::Args),
+    Register(image_register::Args),
+    Promote(image_promote::Args),
     #[command(visible_alias = "rm")]
     Delete(image_delete::Args),
     #[command(subcommand)]
@@ -183,6 +195,7 @@ enum Kernel {
     List(kernel_list::Args),
     Show(kernel_show::Args),
     Pull(kernel_pull::Args),
+    Import(kernel_import::Args),
     #[command(visible_alias = "delete")]
     Rm(kernel_rm::Args),
 }
@@ -199,6 +212,21 @@ enum Kernel {
 enum Daemon {
     Status(daemon_status::Args),
     Stop(daemon_stop::Args),
+}
+
+/// banger for the whole machine: two services, addresses and names of guests on the host.
+///
+///     sudo banger system install
+///
+/// installs it for you, and `banger system status` says how it is. Without it
+/// banger works as well, as your own user alone.
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true, verbatim_doc_comment)]
+enum System {
+    Install(system_install::Args),
+    Status(system_status::Args),
+    Restart(system_restart::Args),
+    Uninstall(system_uninstall::Args),
 }
 
 /// What other programs call.
@@ -252,6 +280,8 @@ impl Cli {
                 Image::List(args) => args.run(),
                 Image::Show(args) => args.run(),
                 Image::Pull(args) => args.run(),
+                Image::Register(args) => args.run(),
+                Image::Promote(args) => args.run(),
                 Image::Delete(args) => args.run(),
                 Image::Cache(ImageCache::Prune(args)) => args.run(),
             },
@@ -259,7 +289,14 @@ impl Cli {
                 Kernel::List(args) => args.run(),
                 Kernel::Show(args) => args.run(),
                 Kernel::Pull(args) => args.run(),
+                Kernel::Import(args) => args.run(),
                 Kernel::Rm(args) => args.run(),
+            },
+            Command::System(system) => match system {
+                System::Install(args) => args.run(),
+                System::Status(args) => args.run(),
+                System::Restart(args) => args.run(),
+                System::Uninstall(args) => args.run(),
             },
             Command::Daemon(daemon) => match daemon {
                 Daemon::Status(args) => args.run(),

@@ -78,6 +78,10 @@ impl Args {
 }
 
 impl Machine {
+    pub(super) fn reaches_the_world(&self) -> bool {
+        self.nat
+    }
+
     /// Makes the VM, and what it is made of before; it is up when this returns. An interruption leaves nothing.
     pub(super) fn make(
         self,

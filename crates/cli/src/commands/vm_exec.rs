@@ -2,11 +2,17 @@ use super::vm_session;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
 use crate::guest::{self, Command, ExecError};
+use crate::printer;
 use crate::signals::Signals;
+use crate::workspace::{
+    Interrupt, Options, PrepareError, Source, guest_path, has_moved_on, prepare, through_mise,
+};
 use banger_protocol::daemon_api::vm::{Connect, Show};
+use banger_protocol::daemon_api::workspace::{Status, Workspace};
 use banger_protocol::names::VmRef;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// Run a command in a running VM.
 ///
@@ -34,6 +40,12 @@ pub(crate) struct Args {
     /// As which user of the guest, a name or a number, perhaps `:` and a group; the image's own or root if not given.
     #[arg(short, long)]
     user: Option<String>,
+    /// In which folder of the guest; the workspace if there is one and this is not given.
+    #[arg(long, value_name = "PATH", value_parser = guest_path)]
+    guest_path: Option<String>,
+    /// Bring the workspace up to date before.
+    #[arg(long)]
+    auto_prepare: bool,
     #[command(flatten)]
     environment: Environment,
     /// The command and its arguments, exactly as typed; a login shell if not given.
@@ -66,12 +78,17 @@ impl Args {
             argv: self.command,
             env: self.environment.into_map(),
             user: self.user,
+            cwd: self.guest_path,
             stdin: self.interactive || is_shell,
             terminal: self.tty || at_terminal,
         };
         let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
         let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
-        run_in(&mut daemon, &VmRef(self.vm), &command, &signals)
+        let vm = VmRef(self.vm);
+        if self.auto_prepare {
+            bring_up_to_date(&mut daemon, &vm, &signals)?;
+        }
+        run_in(&mut daemon, &vm, command, &signals)
     }
 }
 
@@ -84,16 +101,58 @@ impl Args {
             argv: self.command,
             env: self.environment.into_map(),
             user: self.user,
+            cwd: None,
         };
         vm_session::start(&VmRef(self.vm), None, &command)
     }
 }
 
-/// Runs the command in the VM; the answer is its exit code.
-pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, command: &Command, signals: &Signals) -> Outcome {
+/// Brings the workspace of a VM to what its repository is now.
+fn bring_up_to_date(daemon: &mut Daemon, vm: &VmRef, signals: &Signals) -> Result<(), Failure> {
+    let before = |error| Failure::from(error).before_the_command();
+    let status = daemon.call(&Status { vm: vm.clone() }).map_err(before)?;
+    let workspace = status.workspace.ok_or_else(|| {
+        Failure::message(format!("nothing was brought into VM `{}` yet", status.name))
+            .with_hint(format!("`banger vm workspace prepare {} PATH` does that", status.name))
+            .before_the_command()
+    })?;
+    let options =
+        Options { mode: workspace.mode, guest_path: Some(workspace.guest_path), ..Options::default() };
+    let interrupt = Interrupt::default();
+    let _caught = interrupt.catch(signals);
+    let source = Source::look(Path::new(&workspace.host_path), &options);
+    let prepared = source.and_then(|source| prepare(daemon, vm, &source, &options, &interrupt));
+    prepared.map(drop).map_err(PrepareError::before_the_command)
+}
+
+/// Runs the command in the VM, in its workspace unless it says where; the answer is its exit code.
+pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, mut command: Command, signals: &Signals) -> Outcome {
     let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
-    let (_, agent) = connected.map_err(|error| Failure::from(error).before_the_command())?;
-    guest::run(UnixStream::from(agent), command, signals).map_err(|error| {
+    let (connected, agent) = connected.map_err(|error| Failure::from(error).before_the_command())?;
+    let mut looking = None;
+    if let Some(workspace) = connected.workspace
+        && is_inside(&command, &workspace)
+    {
+        command.cwd.get_or_insert_with(|| workspace.guest_path.clone());
+        let ask = || {
+            daemon.call_receiving(&Connect { vm: vm.clone() }).ok().map(|(_, agent)| UnixStream::from(agent))
+        };
+        through_mise(&mut command, &workspace, ask);
+        let name = vm.clone();
+        // Git is asked while the command runs.
+        looking = Some(std::thread::spawn(move || {
+            if has_moved_on(&workspace) {
+                let path = &workspace.host_path;
+                printer::warning(format_args!(
+                    "{path} moved on since it was brought in: `banger vm workspace prepare {name}` follows"
+                ));
+            }
+        }));
+    }
+    let outcome = guest::run(UnixStream::from(agent), &command, signals);
+    // It says what it has to say, however short the command was.
+    let _ = looking.map(std::thread::JoinHandle::join);
+    outcome.map_err(|error| {
         let failure = Failure::of(&error).before_the_command();
         match error {
             ExecError::Lost(_) | ExecError::Send(_) => match how_it_ended(vm) {
@@ -106,6 +165,11 @@ pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, command: &Command, signals
             | ExecError::Output(_) => failure,
         }
     })
+}
+
+/// Whether a command runs in the workspace: where nothing else is said it does.
+fn is_inside(command: &Command, workspace: &Workspace) -> bool {
+    command.cwd.as_ref().is_none_or(|cwd| Path::new(cwd).starts_with(&workspace.guest_path))
 }
 
 /// What the daemon knows about a VM whose connection broke off; nothing when it cannot be asked.

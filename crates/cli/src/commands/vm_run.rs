@@ -1,15 +1,18 @@
 use super::vm_create::{Machine, Purpose, remove};
 use super::vm_exec::{Environment, run_in};
+use super::vm_workspace::Travel;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, NO_COMMAND, Outcome};
 use crate::guest::{self, Command};
 use crate::printer;
 use crate::signals::Signals;
+use crate::workspace::{Interrupt, Options, PrepareError, Source, prepare};
 use banger_protocol::daemon_api::image::ImageView;
 use banger_protocol::daemon_api::vm::VmView;
 use banger_protocol::names::VmRef;
 use banger_protocol::root_api::Acceleration;
 use banger_protocol::wire::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Make a VM, and run a shell or a command in it.
@@ -18,6 +21,8 @@ use std::time::Instant;
 ///     banger vm run --rm                 a shell, and the VM is gone when you leave it
 ///     banger vm run --name dev           a shell in a VM that stays
 ///     banger vm run -d --name dev        the VM alone, for later
+///     banger vm run ./repo               a shell in that repository, as it is here
+///     banger vm run ./repo --rm -- make  a command in it
 ///
 /// A VM that stays is entered again with `banger vm ssh` or `banger vm exec` and
 /// removed with `banger vm delete`.
@@ -30,8 +35,19 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A git repository to bring along. Not possible yet.
-    path: Option<String>,
+    /// A repository to bring along, or another folder; commands run in it.
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    travel: Travel,
+    /// Print what of PATH would travel, a line for each file, and do nothing.
+    #[arg(short = 'n', long, requires = "path")]
+    dry_run: bool,
+    /// Lay over what is in the image at that place already.
+    #[arg(long, requires = "path")]
+    force: bool,
+    /// Do not install the tools that PATH names in .mise.toml or .tool-versions.
+    #[arg(long, requires = "path")]
+    no_bootstrap: bool,
     /// Remove the VM when the command ends, however it ends.
     #[arg(long)]
     rm: bool,
@@ -55,14 +71,34 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        if let Some(path) = &self.path {
-            return Err(Failure::usage(format!(
-                "`{path}` cannot be brought into a VM: this version copies nothing"
+        if self.path.is_none() && self.travel.is_said() {
+            return Err(Failure::usage("no folder is named that could be brought along")
+                .with_hint("it goes before the options: `banger vm run ./repo --branch fix`"));
+        }
+        let (force, bootstrap) = (self.force, !self.no_bootstrap);
+        let options = Options { force, bootstrap, ..self.travel.into_options() };
+        // Before minutes are spent on a VM for a folder that cannot go in.
+        let source =
+            self.path.map(|path| Source::look(&path, &options).map_err(|error| looked_at(error, &path)));
+        let source = source.transpose()?;
+        if self.dry_run {
+            let list =
+                source.map(|source| source.list()).transpose().map_err(PrepareError::before_the_command)?;
+            printer::data(&list.unwrap_or_default())?;
+            return Ok(0);
+        }
+        if let Some(names) = source.as_ref().and_then(Source::names_tools)
+            && options.bootstrap
+            && !self.machine.reaches_the_world()
+        {
+            return Err(Failure::message(format!(
+                "the tools that {names} names cannot be installed without a network"
             ))
-            .with_hint("a command goes behind `--`: `banger vm run --rm -- CMD`"));
+            .with_hint("`--nat` lets the VM reach it; `--no-bootstrap` does without the tools")
+            .before_the_command());
         }
         if self.detach {
-            return bring_up(self.machine);
+            return bring_up(self.machine, source.as_ref(), &options);
         }
         let begun = Instant::now();
         let is_shell = self.command.is_empty();
@@ -72,6 +108,7 @@ impl Args {
             argv: self.command,
             env: self.environment.into_map(),
             user: None,
+            cwd: None,
         };
         let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
         // The connection is the lease: it must live as long as the command.
@@ -86,7 +123,11 @@ impl Args {
 
         let reference = VmRef(vm.id.to_string());
         let interactive = is_shell && command.terminal;
-        let outcome = run_in(&mut daemon, &reference, &command, &signals);
+        let brought = bring_along(&mut daemon, &reference, source.as_ref(), &options, &signals);
+        let outcome = brought.map_err(|failure| kept(failure, &vm, self.rm)).and_then(|folder| {
+            command.cwd = folder;
+            run_in(&mut daemon, &reference, command, &signals)
+        });
         if self.rm {
             remove_leased(&reference);
         } else if interactive {
@@ -99,6 +140,43 @@ impl Args {
     }
 }
 
+/// A path that is nowhere may have been meant as a command.
+fn looked_at(error: PrepareError, path: &Path) -> Failure {
+    let is_nowhere = !path.exists();
+    let failure = error.before_the_command();
+    if is_nowhere {
+        failure.with_hint("a command goes behind `--`: `banger vm run --rm -- CMD`")
+    } else {
+        failure
+    }
+}
+
+/// Brings the folder into the VM; the answer is where in the guest the user pointed.
+fn bring_along(
+    daemon: &mut Daemon,
+    vm: &VmRef,
+    source: Option<&Source>,
+    options: &Options,
+    signals: &Signals,
+) -> Result<Option<String>, Failure> {
+    let Some(source) = source else { return Ok(None) };
+    let interrupt = Interrupt::default();
+    let _caught = interrupt.catch(signals);
+    let prepared =
+        prepare(daemon, vm, source, options, &interrupt).map_err(PrepareError::before_the_command)?;
+    prepared.warnings.iter().for_each(printer::warning);
+    Ok(Some(prepared.folder))
+}
+
+/// The VM is up without the folder: it is the user's to keep, unless it was not to be kept.
+fn kept(failure: Failure, vm: &VmView, is_leased: bool) -> Failure {
+    let name = &vm.name;
+    if is_leased {
+        return failure;
+    }
+    failure.with_hint(format!("VM `{name}` goes on running: `banger vm delete {name}` removes it"))
+}
+
 /// What an image runs by itself. The init of one that boots is none: it runs already.
 fn own_command(image: &ImageView) -> Vec<String> {
     let command = image.config.command();
@@ -106,12 +184,15 @@ fn own_command(image: &ImageView) -> Vec<String> {
     if image.has_init && matches!(program, Some("init" | "systemd")) { Vec::new() } else { command }
 }
 
-fn bring_up(machine: Machine) -> Outcome {
+fn bring_up(machine: Machine, source: Option<&Source>, options: &Options) -> Outcome {
     let begun = Instant::now();
     let signals = Signals::take().map_err(|error| Failure::of(&error))?;
     let mut daemon = Daemon::connect()?;
     let (vm, _) = machine.make(&mut daemon, &signals, Purpose::Keep)?;
     remark_ready(&vm, begun);
+    let reference = VmRef(vm.id.to_string());
+    bring_along(&mut daemon, &reference, source, options, &signals)
+        .map_err(|failure| kept(failure, &vm, false))?;
     printer::line(&vm.name)?;
     Ok(0)
 }
@@ -146,7 +227,7 @@ mod tests {
         let own = |has_init: bool, cmd: &[&str]| {
             own_command(&serde_json::from_value(json!({
                 "name": "x", "source": "", "kernel": "k", "digest": "", "size": 1, "disk_usage": 1, "entries": 1,
-                "has_init": has_init, "has_sshd": false, "created": "", "rootfs_path": "", "work_seed_path": "",
+                "has_init": has_init, "has_sshd": false, "has_agent": true, "managed": true, "created": "", "rootfs_path": "", "work_seed_path": "",
                 "config": {"cmd": cmd},
             })).unwrap())
         };

@@ -5,9 +5,9 @@ use banger_protocol::daemon_api::vm::Set;
 use banger_protocol::names::VmRef;
 use banger_protocol::size::ByteSize;
 
-/// Change how many processors or how much memory a VM has, and whether it reaches the world.
+/// Change how many processors, how much memory or how large a disk a VM has, and whether it reaches the world.
 ///
-/// `banger vm set dev --memory 4G` while it is stopped; it has that from its next start on:
+/// `banger vm set dev --memory 4G --disk-size 20G` while it is stopped; it has that from its next start on:
 /// `banger vm start dev`.
 /// `banger vm set dev --nat on` at any time.
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// How much memory, as 512M or 4G.
     #[arg(long, value_name = "SIZE", group = "change")]
     memory: Option<ByteSize>,
+    /// How large its disk is, as 20G, which holds /root; it can only grow.
+    #[arg(long, value_name = "SIZE", group = "change")]
+    disk_size: Option<ByteSize>,
     /// Whether it reaches the world: on or off.
     #[arg(long, group = "change")]
     nat: Option<Switch>,
@@ -38,6 +41,7 @@ impl Args {
             vm: VmRef(self.vm),
             vcpu: self.vcpu,
             memory: self.memory,
+            disk_size: self.disk_size,
             nat: self.nat.map(|nat| nat == Switch::On),
         };
         let vm = Daemon::connect()?.call(&set)?;

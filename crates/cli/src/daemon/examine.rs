@@ -2,6 +2,7 @@
 
 use super::{Daemon, start};
 use crate::failure::Failure;
+use crate::places;
 use banger_protocol::daemon_api::system::{Doctor, DoctorReport};
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -32,10 +33,11 @@ pub(crate) fn examine() -> Result<DoctorReport, ExamineError> {
     {
         return Ok(report);
     }
+    let is_installed = places::find().is_ok_and(|places| places.is_installed);
+    let mode = if is_installed { "--system" } else { "--local" };
     let program = start::find_program().ok_or(ExamineError::NoProgram)?;
     let mut command = program.command_of_the_user();
-    let output =
-        command.args(["--local", "--doctor"]).stdin(Stdio::null()).output().map_err(ExamineError::Run)?;
+    let output = command.args([mode, "--doctor"]).stdin(Stdio::null()).output().map_err(ExamineError::Run)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(ExamineError::Ended { status: output.status, said });

@@ -16,9 +16,9 @@ pub(crate) use operation::{FollowError, follow};
 pub(crate) use stop::stop_other_version;
 
 use crate::failure::Failure;
-use crate::places;
+use crate::places::{self, Places, PlacesError};
 use banger_protocol::daemon_api::system::Version;
-use banger_protocol::local_paths::{LocalPaths, LocalPathsError};
+use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method, RpcError};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use rustix::event::{Timespec, poll};
@@ -45,7 +45,9 @@ pub(crate) struct Daemon {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error("there is no place for banger's files")]
-    Places(#[source] LocalPathsError),
+    Places(#[source] PlacesError),
+    #[error("the installed banger does not answer: nobody listens on {}", .0.display())]
+    Down(PathBuf),
     #[error("the daemon's socket {} cannot be used", path.display())]
     Socket {
         path: PathBuf,
@@ -61,15 +63,22 @@ pub(crate) enum ConnectError {
     #[error(
         "the running daemon is version {theirs} and this is {VERSION}: they do not understand each other"
     )]
-    OtherVersion { theirs: String },
+    OtherVersion { theirs: String, is_installed: bool },
 }
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let hint = match &error {
-            ConnectError::OtherVersion { .. } => {
+            ConnectError::OtherVersion { is_installed: true, .. } => {
+                Some("upgrade both together: `sudo banger system install`; running VMs stay".to_owned())
+            }
+            ConnectError::OtherVersion { is_installed: false, .. } => {
                 Some("`banger daemon stop`, then try again; running VMs stay".to_owned())
             }
+            ConnectError::Down(_) => {
+                Some(format!("`{}`; `banger system status` says what is wrong", banger_system::RESTART))
+            }
+            ConnectError::Places(PlacesError::Install(error)) => Some(error.hint().to_owned()),
             ConnectError::Start(error) => error.hint(),
             ConnectError::Stranger { path, .. } => Some(format!(
                 "nothing was sent to it; remove {}, or set XDG_RUNTIME_DIR to a folder of your own",
@@ -97,18 +106,25 @@ impl Daemon {
         Self::connect_or(|_| Ok(None))
     }
 
+    /// Connects to the installed daemon, for its owner or for root; `None` when nobody listens.
+    pub(crate) fn installed() -> Result<Option<Self>, ConnectError> {
+        let stream = connect_to(Path::new(banger_system::SOCKET), true)?;
+        stream.map(|stream| Self::greet(stream, true)).transpose()
+    }
+
     /// Connects; where nobody is, to whom `otherwise` leads. A daemon that is just ending is not taken for one.
     fn connect_or(
         otherwise: impl Fn(&LocalPaths) -> Result<Option<UnixStream>, ConnectError>,
     ) -> Result<Option<Self>, ConnectError> {
-        let paths = places::find().map_err(ConnectError::Places)?;
+        let Places { paths, is_installed } = places::find().map_err(ConnectError::Places)?;
         let deadline = Instant::now() + DAEMON_ENDS;
         loop {
-            let stream = match connect_to(&paths.socket)? {
+            let stream = match connect_to(&paths.socket, is_installed)? {
                 Some(stream) => Some(stream),
+                None if is_installed => return Err(ConnectError::Down(paths.socket)),
                 None => otherwise(&paths)?,
             };
-            match stream.map(Self::greet).transpose() {
+            match stream.map(|stream| Self::greet(stream, is_installed)).transpose() {
                 Err(ConnectError::Handshake(error)) if broke_off(&error) && Instant::now() < deadline => {
                     // Nothing to poll but time.
                     let _ = poll(&mut [], Some(&TRY_AGAIN));
@@ -119,14 +135,14 @@ impl Daemon {
     }
 
     /// The first exchange: both ends must speak the same protocol.
-    fn greet(stream: UnixStream) -> Result<Self, ConnectError> {
+    fn greet(stream: UnixStream, is_installed: bool) -> Result<Self, ConnectError> {
         let mut connection = Connection::new(stream);
         let ours = Version { protocol: PROTOCOL_VERSION, version: VERSION.to_owned() };
         match connection.call(&ours) {
             Ok(theirs) if theirs.protocol == PROTOCOL_VERSION => Ok(Self { connection }),
-            Ok(theirs) => Err(ConnectError::OtherVersion { theirs: theirs.version }),
+            Ok(theirs) => Err(ConnectError::OtherVersion { theirs: theirs.version, is_installed }),
             Err(ConnectionError::Refused(RpcError { kind: ErrorKind::BadVersion, .. })) => {
-                Err(ConnectError::OtherVersion { theirs: "unknown".to_owned() })
+                Err(ConnectError::OtherVersion { theirs: "unknown".to_owned(), is_installed })
             }
             Err(error) => Err(ConnectError::Handshake(error)),
         }
@@ -176,15 +192,16 @@ fn broke_off(error: &ConnectionError) -> bool {
 }
 
 /// A connection, or `None` when nobody listens there. Somebody else's process is not spoken to: without a runtime
-/// folder of the user's own the socket lies below the temporary folder, where anybody could have been first.
-pub(crate) fn connect_to(socket: &Path) -> Result<Option<UnixStream>, ConnectError> {
+/// folder of the user's own the socket lies below the temporary folder, where anybody could have been first. The installed
+/// one is systemd's, who is root.
+pub(crate) fn connect_to(socket: &Path, is_installed: bool) -> Result<Option<UnixStream>, ConnectError> {
     match UnixStream::connect(socket) {
         Ok(stream) => {
             let failed =
                 |errno: Errno| ConnectError::Socket { path: socket.to_owned(), source: errno.into() };
             let theirs = socket_peercred(&stream).map_err(failed)?.uid.as_raw();
             let ours = geteuid().as_raw();
-            if theirs == ours {
+            if theirs == ours || (is_installed && theirs == 0) {
                 Ok(Some(stream))
             } else {
                 Err(ConnectError::Stranger { path: socket.to_owned(), theirs, ours })
@@ -195,7 +212,7 @@ pub(crate) fn connect_to(socket: &Path) -> Result<Option<UnixStream>, ConnectErr
     }
 }
 
-/// The settings, and where this user's banger lives.
+/// Where this user's banger lives.
 pub(crate) fn paths() -> Result<LocalPaths, ConnectError> {
-    places::find().map_err(ConnectError::Places)
+    places::find().map(|places| places.paths).map_err(ConnectError::Places)
 }

@@ -31,7 +31,7 @@ impl Daemon {
 
 /// Ends a daemon that does not understand us: the kernel knows who listens, and SIGTERM has no versions.
 pub(crate) fn stop_other_version() -> Result<(), Failure> {
-    let Some(stream) = connect_to(&paths()?.socket)? else { return Ok(()) };
+    let Some(stream) = connect_to(&paths()?.socket, false)? else { return Ok(()) };
     let end = || -> Result<(), StopError> {
         let listener = socket_peercred(&stream).map_err(|errno| StopError::Find(errno.into()))?;
         let process =

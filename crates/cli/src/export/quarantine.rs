@@ -95,10 +95,6 @@ impl Quarantine {
         &self.limits
     }
 
-    pub(crate) fn stop(&self) -> &Stop {
-        &self.stop
-    }
-
     /// Whether an object is there.
     pub(crate) fn has(&self, object: &Oid) -> bool {
         self.git().args(["cat-file", "-e", object.as_str()]).silently().is_ok()

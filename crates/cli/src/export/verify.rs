@@ -88,6 +88,13 @@ pub(crate) fn objects(
     if let Err(error) = index(quarantine, &["--strict"]) {
         return Err(why(quarantine, claim, error));
     }
+    let named = [(Some(&claim.tree), "tree"), (claim.head.as_ref(), "commit"), (laid, "tree")];
+    for (oid, kind) in named {
+        let Some(oid) = oid.filter(|oid| quarantine.has(oid)) else { continue };
+        if quarantine.git().args(["cat-file", "-t", oid.as_str()]).word()? != kind {
+            return Err(Refused::Object(format!("{oid} is no {kind}")).into());
+        }
+    }
     let laid = laid.filter(|laid| quarantine.has(laid));
     complete_and_bounded(quarantine, &listed(claim, base, laid))?;
     tree(quarantine, &claim.tree)

@@ -1,5 +1,6 @@
 //! What a folder of the host is, and what of it is where: looked at, never changed.
 
+use super::packing::Packing;
 use super::{Git, GitError, parse, path_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -230,6 +231,38 @@ impl Repository {
             &format!("{name}^{{commit}}"),
         ])?;
         found.map(|oid| parse::oid(&oid)).transpose().map_err(malformed("rev-parse"))
+    }
+
+    /// What a file of these bytes would be called as an object.
+    pub(crate) fn hash(&self, bytes: &[u8]) -> Result<String, GitError> {
+        let output = self.git.run_with(&["hash-object", "--no-filters", "--stdin"], bytes)?;
+        parse::oid(&line(output)).map_err(malformed("hash-object"))
+    }
+
+    /// What these files would be called as objects, as they are.
+    pub(crate) fn hash_files(&self, paths: &[&[u8]]) -> Result<Vec<String>, GitError> {
+        let words = ["hash-object", "--no-filters", "--"];
+        let output = self.git.run_about(&words, paths)?;
+        let oids = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(parse::oid);
+        oids.collect::<Result<_, _>>().map_err(malformed("hash-object"))
+    }
+
+    /// A program that writes a pack to its standard output: a commit's history and single objects, without what is
+    /// reachable from commits that the other side has.
+    pub(crate) fn pack(
+        &self,
+        history: &History,
+        wanted: &[&str],
+        had: Option<&str>,
+    ) -> Result<Packing, GitError> {
+        let words =
+            ["--shallow-file", "", "pack-objects", "--revs", "--stdout", "--shallow", "--thin", "--quiet"];
+        let words = [&words[..], &["--delta-base-offset"]].concat();
+        let mut input: String =
+            history.boundary.iter().map(|commit| format!("--shallow {commit}\n")).collect();
+        input.extend(wanted.iter().map(|oid| format!("{oid}\n")));
+        input.extend(had.map(|commit| format!("--not\n{commit}\n")));
+        Packing::start(&self.git, &words, input)
     }
 
     /// A commit and those before it, [`DEPTH`] deep. Where the repository itself has no more, there it ends.

@@ -11,9 +11,11 @@
 
 mod harden;
 pub(crate) mod inspect;
+pub(crate) mod packing;
 mod parse;
 
 pub(crate) use parse::{MalformedOutput, oid};
+pub(crate) use parse::{changes, index, paths};
 
 use crate::tool::{NotInstalled, Tool};
 use std::ffi::{OsStr, OsString};
@@ -65,10 +67,6 @@ impl Git {
         Self { folder: folder.to_owned(), ..self.clone() }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// What it prints, whatever that is.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
         self.run_with(arguments, &[])
@@ -77,6 +75,15 @@ impl Git {
     /// The same, given something to read.
     pub(crate) fn run_with(&self, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
         let output = self.output(arguments, input)?;
+        if output.status.success() { Ok(output.stdout) } else { Err(self.failed(arguments, &output.stderr)) }
+    }
+
+    /// The same about paths, which end the command whatever they look like.
+    pub(crate) fn run_about(&self, arguments: &[&str], paths: &[&[u8]]) -> Result<Vec<u8>, GitError> {
+        let paths = paths.iter().map(|path| OsStr::from_bytes(path));
+        let words = arguments.iter().map(OsStr::new).chain(paths);
+        let output = self.command(words).stdin(Stdio::null()).output();
+        let output = output.map_err(|source| self.not_started(arguments, source))?;
         if output.status.success() { Ok(output.stdout) } else { Err(self.failed(arguments, &output.stderr)) }
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn oid(bytes: &[u8]) -> Result<String, MalformedOutput> {
 }
 
 /// `ls-files --stage -z`: `mode SP oid SP stage TAB path NUL`.
-pub(super) fn index(output: &[u8]) -> Result<Vec<IndexEntry>, MalformedOutput> {
+pub(crate) fn index(output: &[u8]) -> Result<Vec<IndexEntry>, MalformedOutput> {
     records(output)
         .map(|record| index_entry(record).ok_or_else(|| MalformedOutput::IndexEntry(shown(record))))
         .collect()
@@ -44,7 +44,7 @@ fn index_entry(record: &[u8]) -> Option<IndexEntry> {
 }
 
 /// `diff-files --raw -z --no-renames` and its like: `:mode mode oid oid letter NUL path NUL`, as paths with their letters.
-pub(super) fn changes(output: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, MalformedOutput> {
+pub(crate) fn changes(output: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, MalformedOutput> {
     let mut fields = records(output);
     let mut changes = Vec::new();
     while let Some(about) = fields.next() {
@@ -72,7 +72,7 @@ pub(super) fn parents(output: &[u8]) -> Result<Vec<(String, Vec<String>)>, Malfo
 }
 
 /// Paths, each with a NUL behind it.
-pub(super) fn paths(output: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn paths(output: &[u8]) -> Vec<Vec<u8>> {
     records(output).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect()
 }
 

@@ -1,7 +1,9 @@
 //! A copy out of a guest or into it, over a connection to its agent.
 
 use super::said;
-use banger_copy::{Destination, Entry, MODES_FROM_GUEST, ReceiveError, Receiver, SendError, Step};
+use banger_copy::{
+    Destination, Entry, MODES_FROM_GUEST, Modified, ReceiveError, Receiver, SendError, Sent, Step, What,
+};
 use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Frame, Kind, ReadFrameError};
 use banger_protocol::guest_api::{Copied, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -80,13 +82,50 @@ pub(crate) fn copy_in(
     name: Option<String>,
 ) -> Result<Copied, CopyError> {
     frame::write_json(agent, Kind::Request, &Request::CopyIn { path, name }).map_err(CopyError::Ask)?;
-    let sent = banger_copy::send(source, |kind, payload| {
-        // The agent says nothing before the end, unless it cannot go on.
-        if has_answer(agent) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        frame::write(agent, kind, payload)
-    });
+    let sent = banger_copy::send(source, |kind, payload| pass_on(agent, kind, payload));
+    sent_in(agent, sent)
+}
+
+/// Copies these paths below the folder at `root` here, and none but these, to below the folder at `path` in the guest.
+pub(crate) fn copy_some_in<'p>(
+    agent: &mut UnixStream,
+    root: &Path,
+    paths: impl IntoIterator<Item = &'p [u8]>,
+    path: String,
+) -> Result<Copied, CopyError> {
+    frame::write_json(agent, Kind::Request, &Request::CopyIn { path, name: None }).map_err(CopyError::Ask)?;
+    let sent = banger_copy::send_some(root, paths, |kind, payload| pass_on(agent, kind, payload));
+    sent_in(agent, sent)
+}
+
+/// Writes a file of these bytes at `path` in the guest.
+pub(crate) fn write_file(
+    agent: &mut UnixStream,
+    path: String,
+    mode: u32,
+    bytes: &[u8],
+) -> Result<(), CopyError> {
+    frame::write_json(agent, Kind::Request, &Request::CopyIn { path, name: None }).map_err(CopyError::Ask)?;
+    let modified = Modified { seconds: 0, nanoseconds: 0 };
+    let entry = Entry { path: Vec::new(), mode, modified, what: What::File { size: bytes.len() as u64 } };
+    let mut send = |kind, payload: &[u8]| pass_on(agent, kind, payload);
+    let sent = send(Kind::Entry, &entry.encode())
+        .and_then(|()| bytes.chunks(frame::MAX_PAYLOAD).try_for_each(|piece| send(Kind::Data, piece)))
+        .and_then(|()| send(Kind::Done, &[]));
+    let sent = sent.map(|()| Sent::default()).map_err(SendError::Connection);
+    sent_in(agent, sent).map(drop)
+}
+
+/// The agent says nothing before the end, unless it cannot go on.
+fn pass_on(agent: &mut UnixStream, kind: Kind, payload: &[u8]) -> io::Result<()> {
+    if has_answer(agent) {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    frame::write(agent, kind, payload)
+}
+
+/// What the agent makes of what it was sent.
+fn sent_in(agent: &mut UnixStream, sent: Result<Sent, SendError>) -> Result<Copied, CopyError> {
     match sent {
         Ok(sent) => {
             let copied = reply(&next(agent)?)?;

@@ -18,14 +18,16 @@ mod dial;
 mod exec;
 mod input;
 mod session;
+mod task;
 mod terminal;
 
 pub(crate) use collect::{CollectError, collect};
-pub(crate) use copy::{CopyError, copy_in, copy_out, copy_some_out};
+pub(crate) use copy::{CopyError, copy_in, copy_out, copy_some_in, copy_some_out, write_file};
 pub(crate) use detach_keys::DetachKeys;
 pub(crate) use dial::{DialError, dial, pass_both_ways};
 pub(crate) use exec::{ExecError, run};
 pub(crate) use session::{Left, Sent, SessionError, ask, attach, list, logs, send};
+pub(crate) use task::{Done, Input, run_task};
 pub(crate) use terminal::stdin_is_terminal;
 
 use banger_protocol::guest_api::Exec;
@@ -46,6 +48,8 @@ pub(crate) struct Command {
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub user: Option<String>,
+    /// Absolute; where the image says if not given.
+    pub cwd: Option<String>,
     pub stdin: bool,
     pub terminal: bool,
 }
@@ -56,7 +60,7 @@ impl Command {
         Exec {
             argv: self.argv.clone(),
             env: self.env.clone(),
-            cwd: None,
+            cwd: self.cwd.clone(),
             user: self.user.clone(),
             terminal: self.terminal.then(terminal::description),
             stdin: self.stdin,

@@ -2,7 +2,8 @@
 //! the next one, and there are only so many: who wants another waits.
 //!
 //! In local mode the helper is started when it is first needed, and again whenever it is found dead. VMs outlive
-//! it, and so do the namespaces it works in, as long as one VM lives there.
+//! it, and so do the namespaces it works in, as long as one VM lives there. The installed helper is systemd's to start:
+//! one that does not answer is an error.
 
 use super::helper_process::{StartHelperError, start_local};
 use crate::paths::StateFolder;
@@ -35,6 +36,12 @@ pub(crate) enum HelperError {
     Start(#[from] StartHelperError),
     #[error("the helper could not be reached at {socket}")]
     Connect { socket: String, source: io::Error },
+    #[error("the helper is not there: nobody listens on {0}")]
+    Down(String),
+    #[error("the helper goes by other settings than this daemon: one of them was not restarted")]
+    OtherSettings,
+    #[error("the installed helper does not answer")]
+    Stuck,
     #[error("the helper{} does not answer", .pid.map(|pid| format!(", process {pid},")).unwrap_or_default())]
     Silent { pid: Option<i32> },
     #[error("the helper refused {method}")]
@@ -55,6 +62,7 @@ impl HelperError {
                 Some(pid) => format!("end it: `kill -9 {pid}`; running VMs stay"),
                 None => "end the process `bangerd-root`; running VMs stay".to_owned(),
             }),
+            Self::Down(_) | Self::OtherSettings | Self::Stuck => Some(banger_system::RESTART.to_owned()),
             Self::Connect { .. } | Self::NoAnswer { .. } => None,
         }
     }
@@ -101,11 +109,19 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Whose it is to start the helper.
+#[derive(Clone, Debug)]
+pub(crate) enum Keeper {
+    /// Ours, with a VM of this folder telling which namespaces there are already.
+    Daemon(StateFolder),
+    Systemd,
+}
+
 /// How to reach the helper, and how to start it.
 #[derive(Clone, Debug)]
 pub(crate) struct Helper {
     socket: PathBuf,
-    state: StateFolder,
+    keeper: Keeper,
     settings: Settings,
     /// On whose behalf it is asked.
     operation: Option<OperationId>,
@@ -115,8 +131,8 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
-    pub(crate) fn new(socket: PathBuf, state: StateFolder, settings: Settings) -> Self {
-        Self { socket, state, settings, operation: None, starting: Arc::default(), pool: Arc::default() }
+    pub(crate) fn new(socket: PathBuf, keeper: Keeper, settings: Settings) -> Self {
+        Self { socket, keeper, settings, operation: None, starting: Arc::default(), pool: Arc::default() }
     }
 
     /// The same helper, asked on behalf of an operation, which it logs.
@@ -195,7 +211,10 @@ impl Helper {
         let kept = self.pool.idle().and_then(|connection| self.greet_again(connection));
         if let Some(connection) = kept {
             self.pool.keep(connection);
-        } else if self.connect()?.is_none() && self.state.living_vm_process().is_none() {
+        } else if let Keeper::Daemon(state) = &self.keeper
+            && self.connect()?.is_none()
+            && state.living_vm_process().is_none()
+        {
             return Ok(None);
         }
         self.call(params, &[]).map(Some)
@@ -206,8 +225,11 @@ impl Helper {
         self.connect().ok().flatten().map(|(_, version)| version.pid)
     }
 
-    /// Ends the helper if it is there. Running VMs stay.
+    /// Ends the helper if it is there and ours. Running VMs stay.
     pub(crate) fn shut_down(&self) {
+        if let Keeper::Systemd = self.keeper {
+            return;
+        }
         match self.connect() {
             Ok(None) => {}
             Ok(Some((mut connection, _))) => {
@@ -221,7 +243,15 @@ impl Helper {
 
     fn connect_or_start(&self) -> Result<Connection, HelperError> {
         let _one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.connect()? {
+        let found = self.connect()?;
+        let Keeper::Daemon(state) = &self.keeper else {
+            return match found {
+                Some((connection, version)) if version.settings == self.settings => Ok(connection),
+                Some(_) => Err(HelperError::OtherSettings),
+                None => Err(HelperError::Down(self.socket.display().to_string())),
+            };
+        };
+        match found {
             Some((connection, version)) if version.settings == self.settings => return Ok(connection),
             Some((mut connection, _)) => {
                 tracing::info!("replacing a helper that was started with other settings");
@@ -229,7 +259,7 @@ impl Helper {
             }
             None => {}
         }
-        start_local(&self.socket, &self.state, &self.settings)?;
+        start_local(&self.socket, state, &self.settings)?;
         let connected = self.connect()?;
         connected.map(|(connection, _)| connection).ok_or_else(|| HelperError::Connect {
             socket: self.socket.display().to_string(),
@@ -255,7 +285,11 @@ impl Helper {
         match connection.call(&self.greeting()) {
             Ok(version) => Ok(Some((connection, version))),
             Err(ConnectionError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(HelperError::Silent { pid })
+                // systemd made the socket, so its number would be systemd's.
+                Err(match self.keeper {
+                    Keeper::Daemon(_) => HelperError::Silent { pid },
+                    Keeper::Systemd => HelperError::Stuck,
+                })
             }
             Err(ConnectionError::Closed | ConnectionError::Receive(_) | ConnectionError::Send(_)) => Ok(None),
             Err(ConnectionError::Refused(error)) if error.kind != ErrorKind::BadVersion => {

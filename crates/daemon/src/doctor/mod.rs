@@ -13,22 +13,22 @@ mod state;
 pub(crate) use host::{TUN_HINT, tun_opens};
 
 use crate::Services;
-use crate::vm::vmm::Host;
+use crate::station::Station;
 use banger_config::{Config, ConfigError, Machine};
 use banger_protocol::daemon_api::system::{DoctorReport, DoctorRow, Verdict};
 use banger_protocol::local_paths::LocalPaths;
 
 /// With a daemon, by it.
 pub(crate) fn run(services: &Services) -> DoctorReport {
-    look(&services.paths, Some(services))
+    look(&services.station, &services.paths, Some(services))
 }
 
 /// Without a daemon.
-pub(crate) fn run_alone(paths: &LocalPaths) -> DoctorReport {
-    look(paths, None)
+pub(crate) fn run_alone(station: &Station, paths: &LocalPaths) -> DoctorReport {
+    look(station, paths, None)
 }
 
-fn look(paths: &LocalPaths, daemon: Option<&Services>) -> DoctorReport {
+fn look(station: &Station, paths: &LocalPaths, daemon: Option<&Services>) -> DoctorReport {
     let read = Config::read(paths);
     let config = match &read {
         Ok(config) => config.clone(),
@@ -38,7 +38,7 @@ fn look(paths: &LocalPaths, daemon: Option<&Services>) -> DoctorReport {
             None => built_in(paths),
         },
     };
-    let host = Host::look(&config);
+    let host = station.look_at_host(&config);
     let mut rows = vec![settings::file(paths, &read)];
     rows.extend(settings::programs(&host));
     rows.push(

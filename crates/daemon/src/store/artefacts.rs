@@ -7,6 +7,7 @@ use banger_protocol::names::{ImageName, KernelName, VmName};
 use rusqlite::{OptionalExtension, params};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// An image's manifest: everything about it that is not its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,15 +16,37 @@ pub(crate) struct ImageRecord {
     pub name: ImageName,
     pub source: String,
     pub kernel: KernelName,
-    /// SHA-256 over everything a guest can see in it, hexadecimal.
-    pub digest: String,
-    pub entries: u64,
+    /// SHA-256 over everything a guest can see in it, hexadecimal; known of what was built here.
+    pub digest: Option<String>,
+    pub entries: Option<u64>,
     pub has_init: bool,
     pub has_sshd: bool,
+    /// Whether it carries the agent, which it needs where no initrd of banger's brings it.
+    #[serde(default)]
+    pub has_agent: bool,
+    /// Whether it may start without ever being heard of again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_agent: bool,
+    /// Where its files are, unless they are banger's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<Registered>,
     /// RFC 3339, UTC.
     pub created: String,
     #[serde(default, skip_serializing_if = "ImageConfig::is_empty")]
     pub config: ImageConfig,
+}
+
+/// Files of an image that belong to somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Registered {
+    pub rootfs: PathBuf,
+    /// None: in the image's folder, made of the root file system's `/root`.
+    pub work_seed: Option<PathBuf>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A kernel's manifest.
@@ -37,6 +60,14 @@ pub(crate) struct KernelRecord {
     pub arch: String,
     /// SHA-256 of the uncompressed kernel, hexadecimal.
     pub sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distro: Option<String>,
+    /// Its initrd came with it and is left as it is.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub own_initrd: bool,
+    /// The image that it came with and goes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_image: Option<ImageName>,
     /// What the initrd loads, in this order.
     #[serde(default)]
     pub boot_modules: Vec<String>,

@@ -14,7 +14,7 @@ mod migrations;
 mod rescue;
 mod vms;
 
-pub(crate) use artefacts::{Artefact, ImageRecord, KernelRecord};
+pub(crate) use artefacts::{Artefact, ImageRecord, KernelRecord, Registered};
 pub(crate) use rescue::set_aside_in;
 pub(crate) use vms::{LeaseHolder, NewVm, ReserveError, VmRecord, VmSpec};
 

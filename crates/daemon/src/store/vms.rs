@@ -378,22 +378,35 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("banger.db")).unwrap();
         let (name, kernel) = ("image".parse().unwrap(), "kernel".parse().unwrap());
-        let [source, digest, created, version, arch, sha256] = [const { String::new() }; 6];
+        let [source, created, version, arch, sha256] = [const { String::new() }; 5];
         let image = ImageRecord {
             name,
             kernel,
             source: source.clone(),
-            digest,
+            digest: None,
             created: created.clone(),
             config: banger_protocol::image_config::ImageConfig::default(),
-            entries: 0,
+            entries: None,
             has_init: true,
             has_sshd: true,
+            has_agent: true,
+            no_agent: false,
+            registered: None,
         };
         store.put(&image).unwrap();
         let boot_modules = Vec::new();
-        let kernel =
-            KernelRecord { name: image.kernel, source, version, arch, sha256, boot_modules, created };
+        let kernel = KernelRecord {
+            name: image.kernel,
+            source,
+            distro: None,
+            own_initrd: false,
+            of_image: None,
+            version,
+            arch,
+            sha256,
+            boot_modules,
+            created,
+        };
         store.put(&kernel).unwrap();
         (folder, store)
     }

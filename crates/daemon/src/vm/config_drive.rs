@@ -75,6 +75,7 @@ mod tests {
             lease: None,
             host_key: super::super::keys::generate().unwrap(),
             machine_id: "0".repeat(32),
+            workspace: None,
             created: String::new(),
         };
         let image = ImageConfig { user: Some("app".to_owned()), ..ImageConfig::default() };

@@ -15,10 +15,10 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection to the guest's agent. From here on the daemon has no part in what is said on it.
-pub(crate) async fn connect(services: &Services, reference: &VmRef) -> Result<(VmId, OwnedFd), RpcError> {
-    let id = view::find(services, reference)?.id;
-    let stream = ask(services, &id, |folder| agent::connect(folder, LIMIT)).await?;
-    Ok((id, stream.into()))
+pub(crate) async fn connect(services: &Services, reference: &VmRef) -> Result<(VmRecord, OwnedFd), RpcError> {
+    let vm = view::find(services, reference)?;
+    let stream = ask(services, &vm.id, |folder| agent::connect(folder, LIMIT)).await?;
+    Ok((vm, stream.into()))
 }
 
 /// The VM, if connections into it can be made now.

@@ -7,6 +7,7 @@
 use super::network_tools::MissingTool;
 use super::{delete, generated_name, keys, start, view};
 use crate::Services;
+use crate::image::no_agent_inside;
 use crate::operation::Ended;
 use crate::serve::Client;
 use crate::store::{ImageRecord, KernelRecord, LeaseHolder, NewVm, ReserveError, VmRecord, VmSpec};
@@ -85,6 +86,9 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
         RpcError::new(ErrorKind::NotFound, format!("there is no kernel `{kernel_name}`"))
             .with_hint(format!("`banger kernel list` shows the kernels there are; `banger kernel pull {kernel_name}` gets one of the catalogue"))
     })?;
+    if kernel.own_initrd && !image.has_agent && !image.no_agent {
+        return Err(no_agent_inside(format!("no VM was made of the image `{image_name}`")));
+    }
     let &Create { vcpu, memory, disk_size, nat, .. } = request;
     let wanted = Check { name: None, vcpu, memory, disk_size, nat: Some(nat) };
     let spec = decide_spec(&wanted, defaults(services), &Machine::look())?;

@@ -43,7 +43,8 @@ pub(crate) fn root_disk_way(
     kernel: Option<&KernelRecord>,
 ) -> RootDiskWay {
     let kernel_joins = kernel.is_none_or(joins);
-    let here = Circumstances { choice, has_root: false, has_cow: false, reflink, kernel_joins };
+    let here =
+        Circumstances { choice, has_root: false, has_cow: false, reflink, kernel_joins, own_initrd: false };
     match RootDisk::choose(here) {
         RootDisk::Own if reflink => RootDiskWay::Reflink,
         RootDisk::Own => RootDiskWay::Copy,
@@ -64,6 +65,8 @@ pub(super) struct Circumstances {
     pub reflink: bool,
     /// Whether the guest's kernel brings what joins two disks.
     pub kernel_joins: bool,
+    /// Whether it is not banger's initrd that mounts the root: nobody would join two disks then.
+    pub own_initrd: bool,
 }
 
 impl Circumstances {
@@ -75,6 +78,7 @@ impl Circumstances {
             has_cow: folder.join(DiskRole::Cow.file_name()).exists(),
             reflink: services.reflink,
             kernel_joins: kernel.is_some_and(joins),
+            own_initrd: kernel.is_some_and(|kernel| kernel.own_initrd),
         }
     }
 }
@@ -84,6 +88,7 @@ impl RootDisk {
     pub(super) fn choose(here: Circumstances) -> Self {
         match here.choice {
             _ if here.has_root => Self::Own,
+            _ if here.own_initrd => Self::Own,
             _ if here.has_cow => Self::Joined,
             RootDiskChoice::Reflink | RootDiskChoice::Copy => Self::Own,
             RootDiskChoice::GuestSnapshot => Self::Joined,
@@ -129,7 +134,14 @@ mod tests {
     use super::*;
 
     fn here(choice: RootDiskChoice) -> Circumstances {
-        Circumstances { choice, has_root: false, has_cow: false, reflink: false, kernel_joins: true }
+        Circumstances {
+            choice,
+            has_root: false,
+            has_cow: false,
+            reflink: false,
+            kernel_joins: true,
+            own_initrd: false,
+        }
     }
 
     #[test]
@@ -138,6 +150,14 @@ mod tests {
         assert_eq!(RootDisk::choose(Circumstances { reflink: true, ..auto }), RootDisk::Own);
         assert_eq!(RootDisk::choose(auto), RootDisk::Joined);
         assert_eq!(RootDisk::choose(Circumstances { kernel_joins: false, ..auto }), RootDisk::Own);
+    }
+
+    #[test]
+    fn an_initrd_that_is_not_bangers_gets_one_root_disk_whatever_was_chosen() {
+        for choice in [RootDiskChoice::Auto, RootDiskChoice::Copy, RootDiskChoice::GuestSnapshot] {
+            let own_initrd = Circumstances { own_initrd: true, ..here(choice) };
+            assert_eq!(RootDisk::choose(own_initrd), RootDisk::Own);
+        }
     }
 
     #[test]

@@ -45,9 +45,11 @@ pub(crate) enum Effect {
         from: PathBuf,
         name: &'static str,
     },
-    /// Gives the VM a work disk of this size with what is in the image's seed, unless it has one.
+    /// Gives the VM a work disk of this size with what is in the image's seed, or makes the one it has as large.
     MakeWorkDisk {
         seed: PathBuf,
+        /// Where disks of other sizes are kept for the next VM of the image.
+        prepared: PathBuf,
         size: ByteSize,
     },
     /// Gives the VM an empty file for what it changes of `base`, unless it has one.
@@ -152,8 +154,8 @@ enum Cause {
     File { path: String, source: io::Error },
     #[error(transparent)]
     Firecracker(FirecrackerError),
-    #[error("made to fail by BANGER_FAULT")]
-    Planted,
+    #[error(transparent)]
+    Planted(Planted),
     #[error("the task broke off")]
     BrokeOff(#[source] tokio::task::JoinError),
     #[error("waiting for a process to end failed")]
@@ -161,6 +163,11 @@ enum Cause {
     #[error("process {0} did not end after SIGKILL")]
     Unkillable(u32),
 }
+
+/// An effect that a test wanted to go wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("made to fail by BANGER_FAULT")]
+pub(crate) struct Planted;
 
 /// Which effect shall go wrong, and how. For tests of what is left behind.
 #[derive(Debug, Default)]
@@ -193,6 +200,22 @@ impl Faults {
         Self { plan, count: AtomicU64::new(0) }
     }
 
+    /// Performs an effect that is no VM's, such as one of publishing an image; counted with all others.
+    pub(crate) fn around<T, E: From<Planted>>(&self, act: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let fault = self.next();
+        match fault {
+            Some(Fault::Fail) => return Err(Planted.into()),
+            Some(Fault::AbortBefore) => std::process::abort(),
+            Some(Fault::FailAfter | Fault::Abort) | None => {}
+        }
+        let outcome = act()?;
+        match fault {
+            Some(Fault::FailAfter) => Err(Planted.into()),
+            Some(Fault::Abort) => std::process::abort(),
+            Some(Fault::Fail | Fault::AbortBefore) | None => Ok(outcome),
+        }
+    }
+
     fn next(&self) -> Option<Fault> {
         let index = self.count.fetch_add(1, Ordering::SeqCst);
         self.plan.and_then(|(planned, fault)| (planned == index).then_some(fault))
@@ -217,15 +240,17 @@ pub(crate) async fn perform(
             Cause::WorkDisk(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
             Cause::Firecracker(error) => error.hint(services.host.kvm),
-            Cause::Dns(_) | Cause::Planted | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => {
-                None
-            }
+            Cause::Dns(_)
+            | Cause::Planted(_)
+            | Cause::BrokeOff(_)
+            | Cause::Wait(_)
+            | Cause::Unkillable(_) => None,
         };
         EffectError { step, hint, source }
     };
     let fault = services.faults.next();
     match fault {
-        Some(Fault::Fail) => return Err(failed(Cause::Planted)),
+        Some(Fault::Fail) => return Err(failed(Cause::Planted(Planted))),
         Some(Fault::AbortBefore) => std::process::abort(),
         Some(Fault::FailAfter | Fault::Abort) | None => {}
     }
@@ -262,7 +287,7 @@ pub(crate) async fn perform(
     // Read by whoever wants to know where the time of a start goes, the benchmark among them.
     tracing::debug!(%vm, step, took_us = begun.elapsed().as_micros(), "done");
     match fault {
-        Some(Fault::FailAfter) => Err(failed(Cause::Planted)),
+        Some(Fault::FailAfter) => Err(failed(Cause::Planted(Planted))),
         Some(Fault::Abort) => std::process::abort(),
         Some(Fault::Fail | Fault::AbortBefore) | None => Ok(outcome.started),
     }
@@ -301,8 +326,8 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
                 clone_file(&from, &to).map_err(Cause::Clone)?;
             }
         }
-        Effect::MakeWorkDisk { seed, size } => {
-            work_disk::make(&folder, &seed, size).map_err(Cause::WorkDisk)?;
+        Effect::MakeWorkDisk { seed, prepared, size } => {
+            work_disk::make(&folder, &seed, &prepared, size).map_err(Cause::WorkDisk)?;
         }
         Effect::MakeCow { base } => {
             let path = folder.join(DiskRole::Cow.file_name());

@@ -70,6 +70,9 @@ impl Egress {
 
     /// Sees to it that there is one; blocks.
     pub(super) fn open(&self, tools: &NetworkTools, helper: &Helper) -> Result<(), EgressError> {
+        if !tools.needs_pasta() {
+            return Ok(());
+        }
         let _turn = self.turn();
         let lives = self.current.borrow().is_some_and(crate::process::is_alive);
         // One that lives may have been left by a namespace that is gone.
@@ -129,6 +132,9 @@ impl Egress {
 
     /// Makes one if one is needed and none lives; blocks.
     fn mend(&self, tools: &NetworkTools, helper: &Helper) -> Result<(), EgressError> {
+        if !tools.needs_pasta() {
+            return Ok(());
+        }
         let _turn = self.turn();
         let present = *self.current.borrow();
         if present.is_some_and(crate::process::is_alive) || !has_nat(look(helper)?.as_ref()) {

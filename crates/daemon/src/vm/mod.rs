@@ -52,7 +52,7 @@ mod work_disk;
 
 pub(crate) use activity::Activity;
 pub(crate) use disks::{RootDiskWay, root_disk_way};
-pub(crate) use effect::Faults;
+pub(crate) use effect::{Faults, Planted};
 pub(crate) use keys::{own_key, public_of};
 pub(crate) use network_tools::NetworkTools;
 pub(crate) use resolve::resolve;

@@ -7,12 +7,15 @@ use crate::Services;
 use crate::store::VmRecord;
 use banger_config::Machine;
 use banger_protocol::daemon_api::vm::{Check, Set, VmView};
+use banger_protocol::root_api::DiskRole;
+use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::sync::Arc;
 
 /// Changes a VM; the same limits hold as when it was made.
 pub(crate) async fn set(services: &Arc<Services>, request: &Set) -> Result<VmView, RpcError> {
-    let action = match (request.vcpu.is_some() || request.memory.is_some(), request.nat) {
+    let machine = request.vcpu.is_some() || request.memory.is_some() || request.disk_size.is_some();
+    let action = match (machine, request.nat) {
         (true, _) => Action::Set,
         (false, Some(_)) => Action::SetNat,
         (false, None) => return Err(RpcError::new(ErrorKind::BadRequest, "there is nothing to change")),
@@ -23,10 +26,11 @@ pub(crate) async fn set(services: &Arc<Services>, request: &Set) -> Result<VmVie
     let _lock = services.locks.lock(&id).await;
     let vm = view::must_find(services, &id)?;
     view::allow(&vm, action)?;
-    // Its disk is as large as it is.
-    let wanted =
-        Check { name: None, vcpu: request.vcpu, memory: request.memory, disk_size: None, nat: request.nat };
+    let Set { vm: _, vcpu, memory, disk_size, nat } = *request;
+    let wanted = Check { name: None, vcpu, memory, disk_size, nat };
     let spec = create::decide_spec(&wanted, vm.spec.clone(), &Machine::look())?;
+    let has_disk = services.state.vm(&id).join(DiskRole::Work.file_name()).exists();
+    check_growth(vm.spec.disk_size, spec.disk_size, has_disk)?;
     if spec.nat != vm.spec.nat {
         create::check_tools(services, spec.nat)?;
         if vm.state.running().is_some() {
@@ -43,6 +47,16 @@ pub(crate) async fn set(services: &Arc<Services>, request: &Set) -> Result<VmVie
     Ok(view::of(&vm))
 }
 
+/// A disk that a guest has written to is never made smaller; its next start makes it as large as wanted. Pure.
+fn check_growth(now: ByteSize, wanted: ByteSize, has_disk: bool) -> Result<(), RpcError> {
+    if has_disk && wanted < now {
+        let message = format!("a work disk of {now} that is in use cannot be made one of {wanted}");
+        return Err(RpcError::new(ErrorKind::BadRequest, message)
+            .with_hint(format!("--disk-size takes {now} or more; a new VM can have less")));
+    }
+    Ok(())
+}
+
 /// Has a running guest reach the world or not, or leaves it as it was. What is written down is the old until it is so:
 /// a daemon that ends in between has its successor see to that.
 async fn change_nat(services: &Arc<Services>, vm: &VmRecord, nat: bool) -> Result<(), EffectError> {
@@ -53,4 +67,23 @@ async fn change_nat(services: &Arc<Services>, vm: &VmRecord, nat: bool) -> Resul
         tracing::error!(vm = %vm.id, ?error, "its network is not as recorded");
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_disk_that_no_guest_has_written_to_can_become_smaller() {
+        let [small, large] = [ByteSize::mib(512), ByteSize::mib(1024)];
+        for (now, wanted, has_disk, allowed) in [
+            (small, large, true, true),
+            (small, small, true, true),
+            (large, small, true, false),
+            (large, small, false, true),
+            (small, large, false, true),
+        ] {
+            assert_eq!(check_growth(now, wanted, has_disk).is_ok(), allowed, "{now} {wanted} {has_disk}");
+        }
+    }
 }

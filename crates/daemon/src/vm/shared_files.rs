@@ -1,7 +1,8 @@
 //! The files that a VM starts from and shares with others: its image's and its kernel's. Nothing here is written.
 
 use crate::Services;
-use crate::store::VmRecord;
+use crate::image::Files;
+use crate::store::{ImageRecord, VmRecord};
 use banger_protocol::root_api::{Disk, DiskRole, DiskSource};
 use std::fs::File;
 use std::io;
@@ -22,18 +23,22 @@ pub(super) struct SharedFiles {
     modules: PathBuf,
     pub rootfs: PathBuf,
     pub work_seed: PathBuf,
+    /// The image's own folder, where work disks of other sizes are kept for the next VM.
+    pub image: PathBuf,
 }
 
 impl SharedFiles {
-    pub(super) fn find(services: &Services, vm: &VmRecord) -> Self {
+    pub(super) fn find(services: &Services, vm: &VmRecord, image: Option<&ImageRecord>) -> Self {
         let kernel = services.state.kernels().join(vm.kernel.as_str());
-        let image = services.state.images().join(vm.image.as_str());
+        let registered = image.and_then(|image| image.registered.as_ref());
+        let image = Files::of(services, &vm.image, registered);
         Self {
             kernel: kernel.join(crate::kernel::KERNEL),
             initrd: kernel.join(crate::kernel::INITRD),
             modules: kernel.join(crate::kernel::MODULES),
-            rootfs: image.join(crate::image::ROOTFS),
-            work_seed: image.join(crate::image::WORK_SEED),
+            rootfs: image.rootfs,
+            work_seed: image.work_seed,
+            image: image.folder,
         }
     }
 

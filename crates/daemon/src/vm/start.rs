@@ -127,15 +127,18 @@ async fn bring_up(
     let vmm =
         vmm::choose(&services.host, services.config.vmm.value, vm.spec.vcpu).map_err(StartError::NoVmm)?;
     services.network_tools.check(vm.spec.nat).map_err(StartError::MissingTool)?;
-    let files = SharedFiles::find(services, vm);
+    // An image whose record is gone has its files still, and says nothing more.
+    let image = services.store.find::<ImageRecord>(vm.image.as_str())?;
+    let files = SharedFiles::find(services, vm, image.as_ref());
     let kernel = services.store.find::<KernelRecord>(vm.kernel.as_str())?;
+    let own_initrd = kernel.as_ref().is_some_and(|kernel| kernel.own_initrd);
+    let unheard = own_initrd && image.as_ref().is_some_and(|image| image.no_agent && !image.has_agent);
     let root = RootDisk::choose(Circumstances::look(services, id, kernel.as_ref()));
     let disks = root.disks();
     let shared = files.open(&disks).map_err(StartError::SharedFile)?;
     let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
-    // An image whose record is gone has its files still, and says nothing more.
-    let image = services.store.find::<ImageRecord>(vm.image.as_str())?.map(|image| image.config);
-    let drive = config_drive::render(vm, image.unwrap_or_default(), services.range, &public)
+    let config = image.map(|image| image.config);
+    let drive = config_drive::render(vm, config.unwrap_or_default(), services.range, &public)
         .map_err(StartError::Keys)?;
 
     stages.begin("disks")?;
@@ -146,8 +149,8 @@ async fn bring_up(
     perform(services, id, Effect::WriteConfigDrive(drive)).await?;
     perform(services, id, root.prepare(&files.rootfs)).await?;
     stages.check()?;
-    let (seed, size) = (files.work_seed.clone(), vm.spec.disk_size);
-    perform(services, id, Effect::MakeWorkDisk { seed, size }).await?;
+    let (seed, prepared, size) = (files.work_seed.clone(), files.image.clone(), vm.spec.disk_size);
+    perform(services, id, Effect::MakeWorkDisk { seed, prepared, size }).await?;
 
     stages.begin("network")?;
     perform(services, id, Effect::EnsureNetwork).await?;
@@ -161,19 +164,22 @@ async fn bring_up(
     stages.begin("vmm")?;
     let console_start = folder::length(&folder, CONSOLE_LOG);
     let mut notices = Notices::listen(&folder).map_err(StartError::Folder)?;
-    let launched = driver::launch(services, vmm, vm, begun, Parts { disks, shared }).await?;
+    let launched = driver::launch(services, vmm, vm, begun, Parts { disks, shared, own_initrd }).await?;
     let Launched { vmm: vmm_process, vsock_backend } = launched;
 
     let processes: Vec<ProcessIdentity> = std::iter::once(vmm_process).chain(vsock_backend).collect();
     stages.begin("agent")?;
     let boot_id = loop {
+        if unheard {
+            break String::new();
+        }
         let notice = notices.wait("its agent", &processes, vmm.acceleration());
         if let Notice::Agent { boot_id, .. } = stages.unless_cancelled(notice).await? {
             break boot_id;
         }
     };
     names::publish(services, vm);
-    if !early {
+    if !early && !unheard {
         stages.begin("usable")?;
         loop {
             let notice = notices.wait("its own start-up", &processes, vmm.acceleration());

@@ -7,7 +7,7 @@
 use super::program::{Program, WrongProgram};
 use banger_config::{Config, VmmChoice};
 use banger_firecracker::{Verdict, Version, judge};
-use banger_protocol::root_api::Acceleration;
+use banger_protocol::root_api::{Acceleration, Settings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -216,7 +216,21 @@ impl Host {
             vsock_backend: look("vsock_backend_bin", config.vsock_backend_bin.as_ref(), "vhost-device-vsock"),
             firecracker_version: firecracker.path().and_then(ask_for_version),
             firecracker,
-            kvm: look_at_kvm(),
+            kvm: look_at_kvm(rustix::process::geteuid().is_root()),
+        }
+    }
+
+    /// What the installed helper runs, whatever this user's settings name.
+    pub(crate) fn installed(settings: &Settings) -> Self {
+        let program =
+            |path: &Option<String>| path.as_ref().map_or(Program::Absent, |path| Program::Found(path.into()));
+        let firecracker = program(&settings.firecracker);
+        Self {
+            qemu: program(&settings.qemu),
+            vsock_backend: program(&settings.vsock_backend),
+            firecracker_version: firecracker.path().and_then(ask_for_version),
+            firecracker,
+            kvm: look_at_kvm(true),
         }
     }
 
@@ -245,10 +259,16 @@ fn ask_for_version(firecracker: &Path) -> Option<Version> {
     Version::parse(&String::from_utf8_lossy(&said[..length])).ok()
 }
 
-fn look_at_kvm() -> Kvm {
-    let opened = File::options().read(true).write(true).open("/dev/kvm");
-    let for_vms = !rustix::process::geteuid().is_root()
-        || opened.as_ref().is_ok_and(|device| device.metadata().is_ok_and(|found| opens_to_vms(&found)));
+/// Where VMs run as users of their own, what matters is whether these may open the device, and not whether we may.
+fn look_at_kvm(vms_have_users: bool) -> Kvm {
+    let device = Path::new("/dev/kvm");
+    let (opened, for_vms) = if vms_have_users {
+        let found = std::fs::metadata(device);
+        let for_vms = found.as_ref().is_ok_and(opens_to_vms);
+        (found.map(drop), for_vms)
+    } else {
+        (File::options().read(true).write(true).open(device).map(drop), true)
+    };
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let module = ["kvm_intel", "kvm_amd"].iter().any(|name| Path::new("/sys/module").join(name).exists());
     judge_kvm(&opened, for_vms, has_virtualisation_flag(&cpuinfo) || module)
@@ -260,7 +280,7 @@ fn opens_to_vms(device: &std::fs::Metadata) -> bool {
     mode & 0o006 == 0o006 || (group != 0 && mode & 0o060 == 0o060)
 }
 
-fn judge_kvm(opened: &std::io::Result<File>, for_vms: bool, hardware: bool) -> Kvm {
+fn judge_kvm(opened: &std::io::Result<()>, for_vms: bool, hardware: bool) -> Kvm {
     match opened {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Kvm::NotPermitted,
         Err(_) => Kvm::NoDevice,
@@ -382,9 +402,9 @@ mod tests {
     #[test]
     fn a_device_that_opens_is_not_enough_for_kvm() {
         let opened = || File::open("/dev/null");
-        assert_eq!(judge_kvm(&opened(), true, true), Kvm::Usable);
-        assert_eq!(judge_kvm(&opened(), true, false), Kvm::NoHardware);
-        assert_eq!(judge_kvm(&opened(), false, true), Kvm::RootOnly);
+        assert_eq!(judge_kvm(&opened().map(drop), true, true), Kvm::Usable);
+        assert_eq!(judge_kvm(&opened().map(drop), true, false), Kvm::NoHardware);
+        assert_eq!(judge_kvm(&opened().map(drop), false, true), Kvm::RootOnly);
         assert_eq!(judge_kvm(&Err(io::ErrorKind::PermissionDenied.into()), true, true), Kvm::NotPermitted);
         assert_eq!(judge_kvm(&Err(io::ErrorKind::NotFound.into()), true, true), Kvm::NoDevice);
     }

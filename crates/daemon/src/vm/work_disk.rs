@@ -8,6 +8,9 @@
 //! The seed has the usual size already, nearly all of it holes, so copying it copies next to nothing. For another size
 //! a copy is resized once and kept beside the seed for the next VM. It is prepared in the VM's folder, which is removed
 //! with the VM, and renamed when it is complete.
+//!
+//! A disk that is there already holds what a guest wrote. It is never parsed here: when more is wanted its file becomes
+//! longer, by a hole, and the guest's kernel makes its file system as large at the next boot.
 
 use crate::clone::{CloneError, clone_file, hint_for};
 use crate::vm::program::find;
@@ -49,24 +52,34 @@ impl WorkDiskError {
     }
 }
 
-/// Makes the work disk in a VM's folder, unless there is one.
-pub(super) fn make(folder: &Path, seed: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
+/// Makes the work disk in a VM's folder, or sees to it that the one there has this size at least.
+///
+/// Disks of other sizes than the seed's are kept in `kept`.
+pub(super) fn make(folder: &Path, seed: &Path, kept: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
     let disk = folder.join(DiskRole::Work.file_name());
-    if disk.exists() {
-        return Ok(());
+    match File::options().write(true).open(&disk) {
+        Ok(there) => return lengthen(&there, size).map_err(file(&disk)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(file(&disk)(error)),
     }
     let from = if std::fs::metadata(seed).map_err(file(seed))?.len() == size.as_bytes() {
         seed.to_owned()
     } else {
-        prepared(folder, seed, size)?
+        prepared(folder, seed, kept, size)?
     };
     clone_file(&from, &disk).map_err(WorkDiskError::Clone)
 }
 
+fn lengthen(disk: &File, size: ByteSize) -> io::Result<()> {
+    if disk.metadata()?.len() < size.as_bytes() { disk.set_len(size.as_bytes()) } else { Ok(()) }
+}
+
 /// The seed on a disk of this size.
-fn prepared(folder: &Path, seed: &Path, size: ByteSize) -> Result<PathBuf, WorkDiskError> {
-    let prepared = seed.with_file_name(format!("work-{}M.ext4", size.as_mib()));
-    if prepared.exists() {
+fn prepared(folder: &Path, seed: &Path, kept: &Path, size: ByteSize) -> Result<PathBuf, WorkDiskError> {
+    let prepared = kept.join(format!("work-{}M.ext4", size.as_mib()));
+    // A seed that is not banger's may have become another since.
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|about| about.modified()).ok();
+    if prepared.exists() && modified(&prepared) >= modified(seed) {
         return Ok(prepared);
     }
     let unfinished = folder.join("work-resized.img");
@@ -81,7 +94,7 @@ fn prepared(folder: &Path, seed: &Path, size: ByteSize) -> Result<PathBuf, WorkD
     Ok(prepared)
 }
 
-/// Everything on the disk is ours: the seed was written by banger and no guest has had it.
+/// Everything on the disk is ours: the seed was written by banger or by the owner, and no guest has had it.
 fn resize(disk: &Path, size: ByteSize) -> Result<(), WorkDiskError> {
     let resizer = find(RESIZER).ok_or(WorkDiskError::NoResizer)?;
     #[expect(clippy::disallowed_methods, reason = "a tool of the host: absolute path, cleared environment")]
@@ -115,7 +128,7 @@ mod tests {
     use banger_image::Watch;
     use banger_image::layer::Layer;
     use banger_image::rootfs;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{FileExt, MetadataExt};
     use std::sync::atomic::AtomicBool;
 
     /// A folder with an image's seed, and one for a VM.
@@ -138,19 +151,26 @@ mod tests {
     #[test]
     fn a_disk_of_the_seeds_size_is_a_copy_of_it_and_one_that_is_there_stays() {
         let (_place, seed, vm) = place();
-        make(&vm, &seed, ByteSize::mib(8192)).unwrap();
+        make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(8192)).unwrap();
         let disk = vm.join("work.img");
-        assert_eq!(std::fs::metadata(&disk).unwrap().len(), 8 << 30);
-        std::fs::write(&disk, "the guest's").unwrap();
-        make(&vm, &seed, ByteSize::mib(8192)).unwrap();
-        assert_eq!(std::fs::read(&disk).unwrap(), b"the guest's");
+        let length = || std::fs::metadata(&disk).unwrap().len();
+        assert_eq!(length(), 8 << 30);
+        let guests = b"the guest's";
+        File::options().write(true).open(&disk).unwrap().write_all_at(guests, 4 << 30).unwrap();
+        for (wanted, has) in [(8 << 10, 8_u64 << 30), (4 << 10, 8 << 30), (20 << 10, 20 << 30)] {
+            make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(wanted)).unwrap();
+            assert_eq!(length(), has, "{wanted} MiB wanted");
+            let mut there = [0; 11];
+            File::open(&disk).unwrap().read_exact_at(&mut there, 4 << 30).unwrap();
+            assert_eq!(&there, guests);
+        }
     }
 
     #[test]
     fn other_sizes_are_prepared_once_are_sound_and_take_no_space() {
         let (_place, seed, vm) = place();
         for mib in [256, 20 << 10] {
-            make(&vm, &seed, ByteSize::mib(mib)).unwrap();
+            make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(mib)).unwrap();
             let disk = vm.join("work.img");
             let about = std::fs::metadata(&disk).unwrap();
             assert_eq!(about.len(), mib << 20);
@@ -162,7 +182,7 @@ mod tests {
 
             let prepared = seed.with_file_name(format!("work-{mib}M.ext4"));
             let made = std::fs::metadata(&prepared).unwrap().ino();
-            make(&vm, &seed, ByteSize::mib(mib)).unwrap();
+            make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(mib)).unwrap();
             std::fs::remove_file(&disk).unwrap();
             assert_eq!(std::fs::metadata(&prepared).unwrap().ino(), made, "it was prepared again");
         }
@@ -172,7 +192,7 @@ mod tests {
     #[test]
     fn a_seed_that_does_not_fit_is_refused_in_the_resizers_words() {
         let (_place, seed, vm) = place();
-        let error = make(&vm, &seed, ByteSize::mib(1)).unwrap_err();
+        let error = make(&vm, &seed, seed.parent().unwrap(), ByteSize::mib(1)).unwrap_err();
         assert!(matches!(&error, WorkDiskError::Resize { .. }), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("--disk-size")));
         assert!(!seed.with_file_name("work-1M.ext4").exists());

@@ -1,6 +1,7 @@
 //! The guest's disks: waiting for them, joining base and changes, mounting.
 
 use super::cmdline::{Layout, RootDisk};
+use super::grow;
 use crate::deadline;
 use crate::sys::device_mapper::{self, Target};
 use rustix::fs::CWD;
@@ -45,7 +46,9 @@ pub(super) fn mount_root(layout: &Layout, new_root: &Path) -> Result<(), DiskErr
 /// Mounts the work disk and the modules, where there are any.
 pub(super) fn mount_others(layout: &Layout, new_root: &Path) -> Result<(), DiskError> {
     if let Some(disk) = layout.work {
-        mount_disk(&wait_for(disk)?, &new_root.join("root"), MountFlags::NOATIME)?;
+        let (disk, place) = (wait_for(disk)?, new_root.join("root"));
+        mount_disk(&disk, &place, MountFlags::NOATIME)?;
+        grow::fill(&disk, &place);
     }
     if let Some(disk) = layout.modules {
         // With a merged /usr, /lib is a link that leads out of the new root while that is not / yet.

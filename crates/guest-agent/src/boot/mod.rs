@@ -12,6 +12,7 @@
 mod cmdline;
 mod config;
 mod disks;
+mod grow;
 mod image_init;
 mod lay;
 mod modules;

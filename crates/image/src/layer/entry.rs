@@ -140,17 +140,18 @@ fn meta(parsed: &ParsedEntry<'_>, overrides: &Overrides) -> Result<Meta, Refusal
         let id = over.unwrap_or(plain);
         u32::try_from(id).map_err(|_| Refusal::Owner { id })
     };
-    let mtime = overrides
-        .mtime
-        .unwrap_or(Mtime { seconds: i64::try_from(parsed.mtime).unwrap_or(i64::MAX), nanos: 0 });
+    // A header's time before 1970 is in base 256, which the library reads as two's complement without a sign.
+    let mtime = overrides.mtime.unwrap_or(Mtime { seconds: parsed.mtime.cast_signed(), nanos: 0 });
     let clamped = mtime.seconds.clamp(*SECONDS.start(), *SECONDS.end());
-    let mode = u16::try_from(parsed.mode & 0o7777).expect("twelve bits fit in sixteen");
+    let attributes = attributes(parsed)?;
+    let plain = u16::try_from(parsed.mode & 0o7777).expect("twelve bits fit in sixteen");
+    let listed = attributes.iter().find_map(Attribute::permissions);
     Ok(Meta {
-        mode,
+        mode: listed.map_or(plain, |listed| plain & 0o7000 | listed),
         uid: owner(parsed.uid, overrides.uid)?,
         gid: owner(parsed.gid, overrides.gid)?,
         mtime: Mtime { seconds: clamped, nanos: if clamped == mtime.seconds { mtime.nanos } else { 0 } },
-        attributes: attributes(parsed)?,
+        attributes,
     })
 }
 

@@ -4,6 +4,12 @@
 //! the root file system it stays as an empty mount point. What must differ between machines (host keys, machine
 //! id) is left out by the caller's choice; nothing else in the image is changed, and mount points that every guest
 //! needs are added when they are missing.
+//!
+//! [`inspect`] tells the same of a root file system that somebody else wrote, and [`seed_of`] makes its seed.
+
+mod existing;
+
+pub use existing::{Found, InspectError, SeedError, inspect, seed_of};
 
 use std::io;
 use std::path::Path;
@@ -42,6 +48,8 @@ pub struct Options {
     pub strip: Vec<String>,
     /// Files to put in after that, replacing what is there. The parents' symlinks are followed.
     pub inject: Vec<Inject>,
+    /// Put in as well where the image has systemd.
+    pub units: Vec<Unit>,
     pub limits: Limits,
 }
 
@@ -53,6 +61,14 @@ pub struct Inject {
     pub bytes: Vec<u8>,
 }
 
+/// A unit of systemd's, wanted by a target.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    pub name: &'static str,
+    pub text: String,
+    pub wanted_by: &'static str,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -60,6 +76,7 @@ impl Default for Options {
             work_size: 8 * GIB,
             strip: vec!["etc/ssh/ssh_host_*".to_owned(), "etc/machine-id".to_owned()],
             inject: Vec::new(),
+            units: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -110,7 +127,7 @@ pub fn build(
         source => BuildError::Layer { source },
     })?;
     edit(&mut tree, options).map_err(|source| BuildError::Edit { source })?;
-    let (init, sshd) = (find_init(&tree), is_program(&tree, "/usr/sbin/sshd"));
+    let (init, sshd) = (find_init(&tree), is_program(&tree, SSHD));
     let work =
         tree.take_directory("root", Meta::root_owned(0o700)).map_err(|source| BuildError::Edit { source })?;
 
@@ -146,29 +163,59 @@ fn edit(tree: &mut Tree, options: &Options) -> Result<(), EditError> {
     for Inject { path, mode, bytes } in &options.inject {
         tree.insert_file(path, Meta::root_owned(*mode), bytes.clone())?;
     }
+    if SYSTEMD.iter().any(|path| is_program(tree, path)) {
+        for Unit { name, text, wanted_by } in &options.units {
+            tree.insert_file(&format!("{UNITS}/{name}"), Meta::root_owned(0o644), text.as_bytes())?;
+            let wish = format!("{UNITS}/{wanted_by}.wants/{name}");
+            tree.insert_symlink(&wish, Meta::root_owned(0o777), &format!("../{name}"))?;
+        }
+    }
     for (path, mode) in MOUNT_POINTS {
         tree.make_directory(path, &Meta::root_owned(mode))?;
     }
     Ok(())
 }
 
+const SYSTEMD: [&str; 2] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
+/// Where packages put their units, which an administrator's go before.
+const UNITS: &str = "usr/lib/systemd/system";
+
 /// What busybox's init runs first on the systems that are made to boot with it.
 const BUSYBOX_STARTS: [&str; 3] = ["/sbin/openrc", "/usr/sbin/openrc", "/etc/init.d/rcS"];
 
+/// Answers about paths as a program in the guest would get them.
+trait Look {
+    /// Whether a file that can be executed is there.
+    fn is_program(&self, path: &str) -> bool;
+    /// Where the path leads once all symlinks are followed.
+    fn real_path(&self, path: &str) -> Option<String>;
+}
+
+impl Look for Tree {
+    fn is_program(&self, path: &str) -> bool {
+        is_program(self, path)
+    }
+
+    fn real_path(&self, path: &str) -> Option<String> {
+        self.path_to(Self::ROOT, self.resolve(path)?)
+    }
+}
+
 /// The kernel's own order (init/main.c), shells left out: a shell is no init. Neither is a busybox that has nothing
 /// to start, which is what images of containers have.
-fn find_init(tree: &Tree) -> Option<String> {
+fn find_init(image: &impl Look) -> Option<String> {
     ["/sbin/init", "/etc/init", "/bin/init"]
         .into_iter()
-        .find(|path| is_program(tree, path) && boots(tree, path))
+        .find(|path| image.is_program(path) && boots(image, path))
         .map(str::to_owned)
 }
 
-fn boots(tree: &Tree, init: &str) -> bool {
-    let program = tree.resolve(init).and_then(|node| tree.path_to(Tree::ROOT, node));
-    let is_busybox = program.is_some_and(|path| path.rsplit('/').next() == Some("busybox"));
-    !is_busybox || BUSYBOX_STARTS.iter().any(|start| tree.resolve(start).is_some())
+fn boots(image: &impl Look, init: &str) -> bool {
+    let is_busybox = image.real_path(init).is_some_and(|path| path.rsplit('/').next() == Some("busybox"));
+    !is_busybox || BUSYBOX_STARTS.iter().any(|start| image.real_path(start).is_some())
 }
+
+const SSHD: &str = "/usr/sbin/sshd";
 
 fn is_program(tree: &Tree, path: &str) -> bool {
     tree.resolve(path).is_some_and(|node| {

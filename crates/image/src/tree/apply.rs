@@ -22,7 +22,7 @@ pub(super) fn layer(tree: &mut Tree, name: &str, entries: Vec<Entry>) -> Result<
         if entry.path.split().is_some_and(|(_, name)| name.starts_with(WHITEOUT)) {
             continue;
         }
-        let path = entry.path.as_str().to_owned();
+        let path = if entry.path.is_root() { "/" } else { entry.path.as_str() }.to_owned();
         applying.bring(entry).map_err(|source| LayerError::Refused {
             layer: name.to_owned(),
             path,

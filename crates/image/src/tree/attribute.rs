@@ -13,6 +13,10 @@ pub struct Attribute {
     value: Box<[u8]>,
 }
 
+/// Whom the file itself lets in, and what is made in a directory.
+const ACCESS: &str = "system.posix_acl_access";
+const DEFAULT: &str = "system.posix_acl_default";
+
 /// The little-endian number an access control list starts with, in each of its forms.
 const ON_DISK: u32 = 1;
 const IN_SYSTEM_CALLS: u32 = 2;
@@ -49,6 +53,21 @@ impl Attribute {
         &self.value
     }
 
+    /// The permission bits that an access control list implies, which are the mode's: who sets a list sets them
+    /// (fs/posix_acl.c, posix_acl_update_mode). None for any other attribute.
+    pub(crate) fn permissions(&self) -> Option<u16> {
+        if &*self.name != ACCESS {
+            return None;
+        }
+        let entries = self.value.get(4..)?.chunks_exact(8);
+        let entries = entries.map(|entry| {
+            (u16::from_le_bytes([entry[0], entry[1]]), u16::from_le_bytes([entry[2], entry[3]]) & 0o7)
+        });
+        let of = |tag| entries.clone().find_map(|(found, mode)| (found == tag).then_some(mode));
+        let [owner, group, mask, other] = UNNAMED.map(of);
+        Some(owner? << 6 | mask.or(group)? << 3 | other?)
+    }
+
     /// Room it takes in a file system, entry and padding included.
     pub(crate) fn len(&self) -> usize {
         16 + self.name.len().next_multiple_of(4) + self.value.len().next_multiple_of(4)
@@ -65,7 +84,7 @@ impl Attribute {
 }
 
 fn is_access_control_list(name: &str) -> bool {
-    matches!(name, "system.posix_acl_access" | "system.posix_acl_default")
+    matches!(name, ACCESS | DEFAULT)
 }
 
 fn access_control_list_to_disk(value: &[u8]) -> Option<Vec<u8>> {
@@ -112,6 +131,19 @@ mod tests {
         assert_eq!(disk[..4], [1, 0, 0, 0]);
         assert_eq!(disk[4..8], [1, 0, 7, 0]);
         assert_eq!(disk[8..16], [2, 0, 5, 0, 0xe8, 3, 0, 0]);
+    }
+
+    #[test]
+    fn a_list_implies_the_mode_and_its_mask_counts_for_the_group() {
+        let attribute = |name, value: &[u8]| Attribute::from_archive(name, value).unwrap().unwrap();
+        assert_eq!(attribute(ACCESS, &list()).permissions(), Some(0o750));
+        let mut masked = list();
+        masked[4 + 3 * 8 + 2] = 1;
+        assert_eq!(attribute(ACCESS, &masked).permissions(), Some(0o710));
+        let unmasked = [&list()[..4 + 3 * 8], &list()[4 + 4 * 8..]].concat();
+        assert_eq!(attribute(ACCESS, &unmasked).permissions(), Some(0o750));
+        assert_eq!(attribute(DEFAULT, &list()).permissions(), None);
+        assert_eq!(attribute(ACCESS, &list()[..4]).permissions(), None);
     }
 
     #[test]

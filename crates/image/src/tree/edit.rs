@@ -52,14 +52,23 @@ impl Tree {
         meta: Meta,
         content: impl Into<Box<[u8]>>,
     ) -> Result<(), EditError> {
+        self.insert(path, meta, Kind::File(Content::bytes(content)))
+    }
+
+    /// Puts a symlink in, as [`Tree::insert_file`] does a file.
+    pub fn insert_symlink(&mut self, path: &str, meta: Meta, target: &str) -> Result<(), EditError> {
+        self.insert(path, meta, Kind::Symlink(target.into()))
+    }
+
+    fn insert(&mut self, path: &str, meta: Meta, kind: Kind) -> Result<(), EditError> {
         let error = |source| EditError { path: path.to_owned(), source };
         let (parent, name) = split(path).ok_or_else(|| error(Obstacle::NotAFile))?;
         let parent = self.directory(parent, &Meta::root_owned(0o755)).map_err(error)?;
         if self.child(parent, name).is_some_and(|node| self.node(node).directory().is_some()) {
             return Err(error(Obstacle::NotAFile));
         }
-        let file = self.add(meta, Kind::File(Content::bytes(content)));
-        self.put(parent, name, file);
+        let node = self.add(meta, kind);
+        self.put(parent, name, node);
         Ok(())
     }
 

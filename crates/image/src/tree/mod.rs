@@ -239,4 +239,6 @@ impl Tree {
 }
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod tests;

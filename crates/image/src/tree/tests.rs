@@ -8,7 +8,7 @@ use crate::testing::{Archive, chain, open, open_with, tree};
 use crate::{Progress, Stage, Watch};
 
 /// Every path with its kind, mode and size or target.
-fn listing(tree: &Tree) -> Vec<String> {
+pub(super) fn listing(tree: &Tree) -> Vec<String> {
     tree.walk(Tree::ROOT)
         .map(|step| {
             let node = tree.node(step.node);
@@ -32,7 +32,7 @@ fn paths(layers: Vec<Archive>) -> Vec<String> {
     listing(&tree).into_iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
 }
 
-fn refusal(archive: Archive) -> String {
+pub(super) fn refusal(archive: Archive) -> String {
     match archive.tree() {
         Err(error @ LayerError::Refused { .. }) => chain(&error),
         Err(error) => panic!("failed, but was not refused: {}", chain(&error)),

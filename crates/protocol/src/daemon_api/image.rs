@@ -7,10 +7,12 @@ use crate::size::ByteSize;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct List {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Show {
     pub image: ImageName,
@@ -21,6 +23,7 @@ pub const MAX_LAYERS: usize = 127;
 
 /// The request carries one descriptor for each layer, lowest first: a file that can be read at any offset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ingest {
     pub name: ImageName,
@@ -39,6 +42,7 @@ pub struct Ingest {
 
 /// Where one layer is in its file, and what it must turn out to be. Its compression is told by its first bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LayerSource {
     #[serde(default)]
@@ -53,13 +57,46 @@ pub struct LayerSource {
     pub diff_id: Option<Digest>,
 }
 
+/// Makes known a root file system that stays where it is. One that is registered under the name already is updated.
+///
+/// Without `kernel_ref` the request carries an archive of a kernel's files, as `kernel.ingest` takes it, and then, with
+/// `own_initrd`, its initrd: they become a kernel of the image's name, which is the image's own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    pub name: ImageName,
+    /// Absolute path of an ext4 file system.
+    pub rootfs: String,
+    /// Absolute path of one that is the image's `/root`; made of it when not given.
+    #[serde(default)]
+    pub work_seed: Option<String>,
+    #[serde(default)]
+    pub kernel_ref: Option<KernelName>,
+    #[serde(default)]
+    pub own_initrd: bool,
+    /// Accept a guest that nobody will be able to reach.
+    #[serde(default)]
+    pub no_agent: bool,
+}
+
+/// Copies what is registered, so that it is banger's own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Promote {
+    pub image: ImageName,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Delete {
     pub image: ImageName,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ImageDeleted"))]
 #[serde(deny_unknown_fields)]
 pub struct Deleted {
     pub image: ImageName,
@@ -67,20 +104,26 @@ pub struct Deleted {
 
 /// An image as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageView {
     pub name: ImageName,
     pub source: String,
     pub kernel: KernelName,
-    /// SHA-256 over everything a guest can see in it, in hexadecimal.
-    pub digest: String,
+    /// Whether its files are banger's; those of one that is not are where they were registered.
+    pub managed: bool,
+    /// SHA-256 over everything a guest can see in it, in hexadecimal, of images that banger made itself.
+    pub digest: Option<String>,
     /// Size of the root file system as a guest sees it.
     pub size: ByteSize,
     /// What it takes on the host's disk.
     pub disk_usage: ByteSize,
-    pub entries: u64,
+    /// Files in it, of images that banger made itself.
+    pub entries: Option<u64>,
     pub has_init: bool,
     pub has_sshd: bool,
+    /// Whether it can be started by an initrd of its own.
+    pub has_agent: bool,
     /// RFC 3339, UTC.
     pub created: String,
     pub rootfs_path: String,

@@ -39,22 +39,22 @@ requests! {
 
         /// Refuses what `vm.create` would refuse, as far as can be told without image and kernel.
         "vm.check" => VmCheck(vm::Check) -> vm::Checked,
-        /// Makes a VM and starts it. The operation's result is a [`vm::VmView`].
-        "vm.create" => VmCreate(vm::Create) -> vm::Created,
-        /// Starts a stopped VM. Result: [`vm::VmView`].
-        "vm.start" => VmStart(vm::Start) -> OperationStarted,
-        /// Stops a running VM after flushing its disks. Result: [`vm::VmView`].
-        "vm.stop" => VmStop(vm::Stop) -> OperationStarted,
-        /// Stops a running VM and starts it again, which is another boot. Result: [`vm::VmView`].
-        "vm.restart" => VmRestart(vm::Restart) -> OperationStarted,
-        /// Ends a VM now, whatever it has not written yet. Result: [`vm::VmView`].
-        "vm.kill" => VmKill(vm::Kill) -> OperationStarted,
-        /// Makes a running VM stand still. Result: [`vm::VmView`].
-        "vm.pause" => VmPause(vm::Pause) -> OperationStarted,
-        /// Lets a paused VM go on. Result: [`vm::VmView`].
-        "vm.resume" => VmResume(vm::Resume) -> OperationStarted,
-        /// Removes a VM and everything it owns, stopping it first. Result: [`vm::Deleted`].
-        "vm.delete" => VmDelete(vm::Delete) -> OperationStarted,
+        /// Makes a VM and starts it.
+        "vm.create" => VmCreate(vm::Create) -> vm::Created => vm::VmView,
+        /// Starts a stopped VM.
+        "vm.start" => VmStart(vm::Start) -> OperationStarted => vm::VmView,
+        /// Stops a running VM after flushing its disks.
+        "vm.stop" => VmStop(vm::Stop) -> OperationStarted => vm::VmView,
+        /// Stops a running VM and starts it again, which is another boot.
+        "vm.restart" => VmRestart(vm::Restart) -> OperationStarted => vm::VmView,
+        /// Ends a VM now, whatever it has not written yet.
+        "vm.kill" => VmKill(vm::Kill) -> OperationStarted => vm::VmView,
+        /// Makes a running VM stand still.
+        "vm.pause" => VmPause(vm::Pause) -> OperationStarted => vm::VmView,
+        /// Lets a paused VM go on.
+        "vm.resume" => VmResume(vm::Resume) -> OperationStarted => vm::VmView,
+        /// Removes a VM and everything it owns, stopping it first.
+        "vm.delete" => VmDelete(vm::Delete) -> OperationStarted => vm::Deleted,
         /// Changes what a VM that is not running is made of.
         "vm.set" => VmSet(vm::Set) -> vm::VmView,
         /// Every VM.
@@ -85,8 +85,12 @@ requests! {
         "image.list" => ImageList(image::List) -> Vec<image::ImageView>,
         /// One image.
         "image.show" => ImageShow(image::Show) -> image::ImageView,
-        /// Makes an image of its layers; the request carries a descriptor for each. Result: [`image::ImageView`].
-        "image.ingest" => ImageIngest(image::Ingest) -> OperationStarted,
+        /// Makes an image of its layers; the request carries a descriptor for each.
+        "image.ingest" => ImageIngest(image::Ingest) -> OperationStarted => image::ImageView,
+        /// Makes known a root file system that stays where it is.
+        "image.register" => ImageRegister(image::Register) -> OperationStarted => image::ImageView,
+        /// Copies a registered image's files, which become banger's own.
+        "image.promote" => ImagePromote(image::Promote) -> OperationStarted => image::ImageView,
         /// Removes an image that no VM uses.
         "image.delete" => ImageDelete(image::Delete) -> image::Deleted,
 
@@ -94,8 +98,8 @@ requests! {
         "kernel.list" => KernelList(kernel::List) -> Vec<kernel::KernelView>,
         /// One kernel entry.
         "kernel.show" => KernelShow(kernel::Show) -> kernel::KernelView,
-        /// Makes a kernel entry of an archive of its package's files; the request carries its descriptor. Result: [`kernel::KernelView`].
-        "kernel.ingest" => KernelIngest(kernel::Ingest) -> OperationStarted,
+        /// Makes a kernel entry of an archive of its package's files; the request carries its descriptor, and that of an initrd.
+        "kernel.ingest" => KernelIngest(kernel::Ingest) -> OperationStarted => kernel::KernelView,
         /// Removes a kernel entry that neither an image nor a VM needs.
         "kernel.delete" => KernelDelete(kernel::Delete) -> kernel::Deleted,
     }

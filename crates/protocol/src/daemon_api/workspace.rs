@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A folder of the host as it was brought into a VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Workspace {
     /// The folder on the host: of a repository, its working tree.
@@ -33,6 +34,7 @@ pub struct Workspace {
 
 /// What travelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The last commits, and what the working tree changes in them.
@@ -44,6 +46,7 @@ pub enum Mode {
 
 /// Takes the VM's turn, after whoever has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Prepare {
     pub vm: VmRef,
@@ -51,6 +54,7 @@ pub struct Prepare {
 
 /// Nobody else changes this VM's workspace as long as the connection is there, or until it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Turn {
     pub id: VmId,
@@ -62,6 +66,7 @@ pub struct Turn {
 
 /// Says what lies in the VM now, and gives its turn back. `prepared` is the daemon's to say.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     pub vm: VmRef,
@@ -69,6 +74,7 @@ pub struct Record {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Status {
     pub vm: VmRef,
@@ -76,6 +82,7 @@ pub struct Status {
 
 /// What is known of a VM's workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceStatus {
     pub id: VmId,

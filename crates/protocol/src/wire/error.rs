@@ -5,6 +5,7 @@ use std::fmt;
 
 /// What kind of thing went wrong, for programs; the text is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     BadVersion,
@@ -25,6 +26,7 @@ pub enum ErrorKind {
 /// `message` names the thing and what did not happen to it; `causes` are the reasons, outermost first, none
 /// of them repeated in the message; `hint` says what the user can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RpcError {
     pub kind: ErrorKind,
     pub message: String,

@@ -29,13 +29,16 @@ pub const MAX_DESCRIPTORS: usize = 128;
 
 /// Declares one side's complete set of requests: an enum with a case per method, and what each one answers.
 ///
-/// Adding a line here makes the compiler demand the new case wherever requests are answered.
+/// A line is `"name" => Case(Parameters) -> Reply`, and `=> Result` behind it where the reply is the beginning of an
+/// operation that ends in a result. Adding one makes the compiler demand the new case wherever requests are answered.
 macro_rules! requests {
-    ($(#[$doc:meta])* $calls:ident { $($(#[$case_doc:meta])* $name:literal => $case:ident($params:ty) -> $reply:ty,)+ }) => {
+    ($(#[$doc:meta])* $calls:ident {
+        $($(#[doc = $case_doc:literal])+ $name:literal => $case:ident($params:ty) -> $reply:ty $(=> $result:ty)?,)+
+    }) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub enum $calls {
-            $($(#[$case_doc])* $case($params),)+
+            $($(#[doc = $case_doc])+ $case($params),)+
         }
 
         $(impl $crate::wire::Method for $params {
@@ -64,6 +67,21 @@ macro_rules! requests {
                         format!("there is no method `{}`", method.escape_default()),
                     )),
                 }
+            }
+
+            /// Every method with the schemas of what it takes and answers, in the order of their declaration; what these
+            /// share becomes a definition of the generator.
+            #[cfg(feature = "schema")]
+            pub fn descriptions(
+                generator: &mut schemars::SchemaGenerator,
+            ) -> Vec<$crate::openrpc::MethodDescription> {
+                vec![$($crate::openrpc::MethodDescription {
+                    name: $name,
+                    summary: concat!($($case_doc),+).trim(),
+                    params: <$params as schemars::JsonSchema>::json_schema(generator),
+                    reply: generator.subschema_for::<$reply>(),
+                    result: None$(.or(Some(generator.subschema_for::<$result>())))?,
+                }),+]
             }
 
             /// The method's name, for logs.

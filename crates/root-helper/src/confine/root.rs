@@ -6,6 +6,7 @@
 
 use super::Reach;
 use crate::sys::root::{OWN_FOLDER, Piece, Root};
+use banger_protocol::root_api::FirecrackerFiles;
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 /// What a process reads about itself and opens its own files again by. All of `/proc` would have everybody else's
 /// files in it: VMs that share a user may look into each other.
 const ITSELF: &str = "/proc/self";
+/// Where they are, under the name that Firecracker is told in every confinement.
+const OWN_FILES: &str = "/proc/self/fd";
 
 /// Looks up what there is on this host now.
 pub(crate) fn of(reach: &Reach<'_>) -> io::Result<Root> {
@@ -34,7 +37,9 @@ pub(crate) fn of(reach: &Reach<'_>) -> io::Result<Root> {
 
 /// What has to be made, in this order, so that each of the places that exist here is at its own path.
 fn pieces(places: impl Iterator<Item = PathBuf>) -> io::Result<Vec<Piece>> {
-    let mut pieces = vec![Piece::Folder(inside(Path::new(OWN_FOLDER))?)];
+    let shared = inside(Path::new(FirecrackerFiles::SHARED))?;
+    let own_files = Piece::Link { target: text(OWN_FILES.as_ref())?, at: shared };
+    let mut pieces = vec![Piece::Folder(inside(Path::new(OWN_FOLDER))?), own_files];
     let mut shown: Vec<PathBuf> = Vec::new();
     let mut made = BTreeSet::new();
     for place in places {

@@ -168,6 +168,15 @@ impl Firewall {
     }
 }
 
+/// Takes both tables away.
+pub(crate) fn remove(settings: &Settings) -> Result<(), FirewallError> {
+    let Some(nft) = settings.nft.as_deref() else { return Ok(()) };
+    let failed = |source| FirewallError::Step { what: "nft was not run", source };
+    // Deleting what is absent is an error to nft, adding what is there is none.
+    let said = nft::apply(nft, &ruleset::render_none()).map_err(failed)?;
+    if said.is_empty() { Ok(()) } else { Err(FirewallError::Refused(said)) }
+}
+
 /// The guest that a request describes.
 pub(crate) fn guest_of(request: &TapCreate) -> Guest {
     Guest { tap: request.vm.tap_name(), address: request.address, nat: request.nat }

@@ -121,6 +121,13 @@ table inet {TABLE} {{
     )
 }
 
+/// Neither table.
+pub(super) fn render_none() -> String {
+    ["bridge", "inet"]
+        .map(|family| format!("table {family} {TABLE}\ndelete table {family} {TABLE}\n"))
+        .concat()
+}
+
 /// The elements of a set; none are written when there are none, for which nft has no words.
 fn elements<T: Display>(all: impl IntoIterator<Item = T>) -> String {
     let all: Vec<String> = all.into_iter().map(|one| one.to_string()).collect();

@@ -5,9 +5,9 @@
 //! an initrd that it does not let are copied to memory, and a disk is refused.
 
 use super::start::StartError;
-use crate::{disks, tap};
+use crate::{disks, snapshot, tap};
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{FirecrackerSpec, QemuSpec};
+use banger_protocol::root_api::{DiskSource, FirecrackerSpec, QemuSpec};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,7 +57,16 @@ pub(super) fn of_qemu<'a>(
         held.push(boot_file("QEMU", file, uid)?);
     }
     held.push(Held::Own(tap::open(vm).map_err(StartError::Tap)?.into()));
-    held.extend(shared.iter().map(|disk| Held::Lent(disk.as_fd())));
+    let mut shared = shared.iter();
+    for disk in &spec.disks {
+        match disk.source {
+            DiskSource::Folder => {}
+            DiskSource::Descriptor => held.extend(shared.next().map(|disk| Held::Lent(disk.as_fd()))),
+            DiskSource::Snapshot => {
+                held.push(Held::Own(snapshot::open(vm).map_err(StartError::Snapshot)?.into()));
+            }
+        }
+    }
     Ok(Files { held, reopened: boot.len() })
 }
 
@@ -67,6 +76,9 @@ pub(super) fn of_firecracker<'a>(
     given: &'a [OwnedFd],
     uid: Option<u32>,
 ) -> Result<Files<'a>, StartError> {
+    if spec.disks.iter().any(|disk| disk.source == DiskSource::Snapshot) {
+        return Err(StartError::NoJailer);
+    }
     let (boot, shared) = given.split_at(2);
     let mut held = Vec::with_capacity(2 + disks::descriptors(&spec.disks));
     for file in boot {

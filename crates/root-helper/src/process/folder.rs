@@ -3,11 +3,14 @@
 //! Once a VM has run, a guest that took over its VMM may have put anything into the folder. So no link is
 //! followed, only regular files with one name are given away, and nothing that is opened can make us wait.
 
+use crate::station::Owner;
 use banger_protocol::root_api::{
     API_SOCKET, CONSOLE_LOG, Disk, DiskSource, FIRECRACKER_LOG, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING,
     VSOCK_SOCKET,
 };
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat, openat, unlinkat,
+};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -42,15 +45,20 @@ pub(crate) struct Folder<'a> {
     descriptor: BorrowedFd<'a>,
     /// The VM's own user id, where it has one.
     uid: Option<u32>,
+    owner: Owner,
 }
 
 impl<'a> Folder<'a> {
-    /// Accepts a directory that belongs to the owner, who is uid 0 here, or to the VM itself.
-    pub(crate) fn new(descriptor: BorrowedFd<'a>, uid: Option<u32>) -> Result<Self, FolderError> {
+    /// Accepts a directory that belongs to the owner or to the VM itself.
+    pub(crate) fn new(
+        descriptor: BorrowedFd<'a>,
+        uid: Option<u32>,
+        owner: Owner,
+    ) -> Result<Self, FolderError> {
         let found = fstat(descriptor).map_err(|_| FolderError::NotAFolder)?;
         let directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-        let ours = found.st_uid == 0 || Some(found.st_uid) == uid;
-        if directory && ours { Ok(Self { descriptor, uid }) } else { Err(FolderError::NotAFolder) }
+        let ours = found.st_uid == owner.uid || Some(found.st_uid) == uid;
+        if directory && ours { Ok(Self { descriptor, uid, owner }) } else { Err(FolderError::NotAFolder) }
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'a> {
@@ -59,18 +67,35 @@ impl<'a> Folder<'a> {
 
     /// Opens one of the logs that the VM's processes write to, at its end; they may open it themselves too.
     pub(crate) fn open_log(&self, name: &'static str) -> Result<OwnedFd, FolderError> {
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
-        let log = self.open_ordinary(name, flags)?.ok_or(FolderError::NotOrdinary { name })?;
-        if let Some(uid) = self.uid {
-            self.give(&log, name, uid)?;
-        }
+        let flags = OFlags::WRONLY | OFlags::APPEND;
+        let log = match self.open_ordinary(name, flags)? {
+            Some(log) => log,
+            None => self.make(name, flags)?,
+        };
+        self.give(&log, name)?;
         Ok(log)
     }
 
-    fn give(&self, file: &OwnedFd, name: &'static str, uid: u32) -> Result<(), FolderError> {
-        fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid))).map_err(|errno| FolderError::File {
+    /// Gives a file to the VM, where it has a user id, and to the owner in common where that is another user.
+    fn give(&self, file: &OwnedFd, name: &'static str) -> Result<(), FolderError> {
+        let Some(uid) = self.uid else { return Ok(()) };
+        let failed = |errno: Errno| FolderError::File { name, what: "handed over", source: errno.into() };
+        fchown(file, Some(Uid::from_raw(uid)), Some(self.group(uid))).map_err(failed)?;
+        match self.owner.shares() {
+            true => fchmod(file, Mode::from_raw_mode(0o660)).map_err(failed),
+            false => Ok(()),
+        }
+    }
+
+    fn group(&self, uid: u32) -> Gid {
+        Gid::from_raw(if self.owner.shares() { self.owner.gid } else { uid })
+    }
+
+    fn make(&self, name: &'static str, flags: OFlags) -> Result<OwnedFd, FolderError> {
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        openat(self.descriptor, name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| FolderError::File {
             name,
-            what: "handed over",
+            what: "made",
             source: errno.into(),
         })
     }
@@ -93,8 +118,8 @@ impl<'a> Folder<'a> {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(failed(errno)),
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat(self.descriptor, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+        let file = self.make(name, OFlags::WRONLY)?;
+        self.give(&file, name)?;
         File::from(file).write_all(content).map_err(|source| FolderError::File {
             name,
             what: "written",
@@ -105,13 +130,18 @@ impl<'a> Folder<'a> {
     /// Gives the folder and the files in it that a process opens to the VM's own user id, where it has one.
     pub(crate) fn hand_over(&self, disks: &[Disk]) -> Result<(), FolderError> {
         let Some(uid) = self.uid else { return Ok(()) };
-        let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)));
-        chownat(self.descriptor, "", owner, group, AtFlags::EMPTY_PATH)
-            .map_err(|errno| FolderError::Own { uid, source: errno.into() })?;
+        let own = |errno: Errno| FolderError::Own { uid, source: errno.into() };
+        let (owner, group) = (Some(Uid::from_raw(uid)), Some(self.group(uid)));
+        chownat(self.descriptor, "", owner, group, AtFlags::EMPTY_PATH).map_err(own)?;
+        if self.owner.shares() {
+            // What the VM makes in it belongs to the owner's group too. Nobody else gets to it: the folder above is the
+            // owner's alone.
+            chmodat(self.descriptor, ".", Mode::from_raw_mode(0o2770), AtFlags::empty()).map_err(own)?;
+        }
         let in_folder = disks.iter().filter(|disk| disk.source == DiskSource::Folder);
         for name in in_folder.map(|disk| disk.role.file_name()).chain(OPENED) {
             if let Some(file) = self.open_ordinary(name, OFlags::RDONLY)? {
-                self.give(&file, name, uid)?;
+                self.give(&file, name)?;
             }
         }
         Ok(())
@@ -128,7 +158,9 @@ impl<'a> Folder<'a> {
         };
         let failed = |errno: Errno| FolderError::File { name, what: "looked at", source: errno.into() };
         let found = fstat(file.as_fd()).map_err(failed)?;
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink != 1 {
+        // A file of somebody else's may have been moved here, to be given away.
+        let ours = found.st_uid == self.owner.uid || Some(found.st_uid) == self.uid;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink != 1 || !ours {
             return Err(FolderError::NotOrdinary { name });
         }
         Ok(Some(file))

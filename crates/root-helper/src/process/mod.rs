@@ -5,6 +5,7 @@
 
 mod files;
 mod folder;
+mod jailed;
 mod signal;
 mod start;
 mod turns;

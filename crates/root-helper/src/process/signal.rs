@@ -1,6 +1,6 @@
 //! Signals to a VM's processes, through a handle that cannot come to mean another process.
 
-use crate::inventory::{self, LookError};
+use crate::inventory::{self, KnownBy, LookError};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{OwnedProcess, ProcessIdentity, ProcessSignalKind};
 use banger_protocol::wire::{ErrorKind, RpcError};
@@ -42,6 +42,7 @@ pub(crate) fn signal(
     vm: &VmId,
     process: ProcessIdentity,
     kind: ProcessSignalKind,
+    known_by: KnownBy,
 ) -> Result<bool, SignalError> {
     let ProcessIdentity { pid, start_time } = process;
     let refused = |source| SignalError::Refused { pid, vm: vm.clone(), source };
@@ -57,7 +58,8 @@ pub(crate) fn signal(
     if crate::proc::start_time(pid) != Some(start_time) {
         return Ok(false);
     }
-    let found = inventory::process(pid).map_err(|source| SignalError::Look { vm: vm.clone(), source })?;
+    let found =
+        inventory::process(pid, known_by).map_err(|source| SignalError::Look { vm: vm.clone(), source })?;
     if !found.is_some_and(|found| found.vm == *vm && found.process == process) {
         return Err(SignalError::NotOurs { pid, vm: vm.clone() });
     }
@@ -77,11 +79,11 @@ pub(crate) fn signal(
 }
 
 /// Kills every process of a VM and says which.
-pub(crate) fn kill_all(vm: &VmId) -> Result<Vec<OwnedProcess>, SignalError> {
+pub(crate) fn kill_all(vm: &VmId, known_by: KnownBy) -> Result<Vec<OwnedProcess>, SignalError> {
     let look = |source| SignalError::Look { vm: vm.clone(), source };
     let mut killed = Vec::new();
-    for found in inventory::processes_of(vm).map_err(look)? {
-        match signal(vm, found.process, ProcessSignalKind::Kill) {
+    for found in inventory::processes_of(vm, known_by).map_err(look)? {
+        match signal(vm, found.process, ProcessSignalKind::Kill, known_by) {
             Ok(true) => killed.push(found),
             // It ended by itself meanwhile.
             Ok(false) | Err(SignalError::NotOurs { .. }) => {}

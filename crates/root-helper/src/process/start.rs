@@ -5,15 +5,22 @@
 
 use super::files::{self, Files};
 use super::folder::{Folder, FolderError};
+use super::jailed::{self, Plan};
+use crate::confine::rules::Rules;
 use crate::disks::{self, DiskError};
-use crate::inventory::{self, LookError};
+use crate::inventory::{self, KnownBy, LookError};
+use crate::owned_file::NotOwned;
+use crate::scope::{Limits, ScopeError};
+use crate::snapshot::SnapshotError;
 use crate::sys::claim;
-use crate::sys::spawn::{self, Launch, LaunchError};
-use crate::{Helper, confine, firecracker, proc, qemu, tap};
+use crate::sys::jail::Jail;
+use crate::sys::root::Root;
+use crate::sys::spawn::{self, Launch, LaunchError, Surroundings};
+use crate::{Helper, confine, firecracker, proc, qemu, scope, tap};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, ProcessStart, Program, Role, VMM_EVENTS, VMM_GREETING,
-    VMM_LOG,
+    CONSOLE_LOG, FIRECRACKER_LOG, FirecrackerSpec, ProcessIdentity, ProcessStart, Program, QemuSpec, Role,
+    VMM_EVENTS, VMM_GREETING, VMM_LOG,
 };
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::ffi::CString;
@@ -21,6 +28,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -40,6 +48,20 @@ pub(crate) enum StartError {
     Disks(#[source] DiskError),
     #[error("Firecracker was not started: a shared disk may not be read by all users, as which VMs run")]
     ClosedDisk,
+    #[error(
+        "Firecracker was not started: a block device of the host's is given to it by its jailer, which is off"
+    )]
+    NoJailer,
+    #[error("Firecracker was not started")]
+    Given(#[source] NotOwned),
+    #[error("the VMM was not started")]
+    Snapshot(#[source] SnapshotError),
+    #[error("{program} was not started")]
+    Scope {
+        program: &'static str,
+        #[source]
+        source: ScopeError,
+    },
     #[error("QEMU was not started")]
     Tap(#[source] tap::TapError),
     #[error("{program} was not started: it was not found out whether it runs")]
@@ -74,7 +96,9 @@ pub(crate) enum StartError {
 impl StartError {
     pub(crate) fn answer(&self) -> RpcError {
         let kind = match self {
-            Self::NotInstalled { .. } => ErrorKind::Unavailable,
+            Self::NotInstalled { .. } | Self::NoJailer => ErrorKind::Unavailable,
+            Self::Given(source) => source.answer().kind,
+            Self::Snapshot(source) => source.answer().kind,
             Self::Descriptors { .. } | Self::Spec(_) | Self::Disks(_) => ErrorKind::BadRequest,
             Self::ClosedDisk
             | Self::Claimed { .. }
@@ -125,7 +149,7 @@ pub(crate) fn start(
     let (folder, given) = descriptors.split_first().expect("at least the folder is expected");
     let uid = helper.uid_of(&vm);
     let in_folder = |source| StartError::Folder { program: name, source };
-    let folder = Folder::new(folder.as_fd(), uid).map_err(in_folder)?;
+    let folder = Folder::new(folder.as_fd(), uid, helper.station.owner()).map_err(in_folder)?;
 
     let _turn = helper.turns.take(&vm);
     let log = |name| folder.open_log(name).map_err(in_folder);
@@ -134,8 +158,8 @@ pub(crate) fn start(
     // for as long as it lives: where nobody has claimed, nobody runs.
     let claimed = claim::take(stderr.as_fd(), place_of(program.role())).ok();
     if claimed != Some(true) {
-        let running =
-            inventory::processes_of(&vm).map_err(|source| StartError::Look { program: name, source })?;
+        let running = inventory::processes_of(&vm, helper.station.known_by())
+            .map_err(|source| StartError::Look { program: name, source })?;
         if let Some(found) = running.iter().find(|process| process.role == program.role()) {
             return Ok(found.process);
         }
@@ -156,6 +180,36 @@ pub(crate) fn start(
         Program::Firecracker(_) => anew(FIRECRACKER_LOG, &[])?,
     }
     folder.hand_over(disks).map_err(in_folder)?;
+    let owner = helper.station.owner();
+    let limits = (helper.station.known_by() == KnownBy::Scope).then(|| limits_of(&program));
+    let umask = owner.umask();
+    if let (Program::Firecracker(spec), Some(jailer)) = (&program, helper.station.jailer()) {
+        folder.remove_sockets().map_err(in_folder)?;
+        let real = std::fs::canonicalize(path);
+        let real = real.map_err(|source| StartError::Prepare {
+            program: name,
+            what: "its file was not found",
+            source,
+        })?;
+        let Plan { jail, arguments } = jailed::plan(&vm, &real, &folder, &spec.disks, given, owner.uid)?;
+        let (stdout, files) = (log(CONSOLE_LOG)?, Files::default());
+        let around = Around::Jail(&jail);
+        let start = Start {
+            vm,
+            program: &program,
+            name,
+            path: jailer,
+            arguments,
+            folder,
+            stdout,
+            stderr,
+            files,
+            uid,
+            umask,
+            limits,
+        };
+        return launch(&start, around);
+    }
     let (arguments, files, stdout) = match &program {
         Program::VsockBackend => {
             folder.remove_sockets().map_err(in_folder)?;
@@ -166,10 +220,39 @@ pub(crate) fn start(
             folder.remove_sockets().map_err(in_folder)?;
             // The guest's console.
             let stdout = log(CONSOLE_LOG)?;
-            (firecracker::arguments(&vm), files::of_firecracker(spec, given, uid)?, stdout)
+            (with_id(&vm), files::of_firecracker(spec, given, uid)?, stdout)
         }
     };
-    launch(&Start { vm, program: &program, name, path, arguments, folder, stdout, stderr, files, uid })
+    let start = Start {
+        vm,
+        program: &program,
+        name,
+        path,
+        arguments,
+        folder,
+        stdout,
+        stderr,
+        files,
+        uid,
+        umask,
+        limits,
+    };
+    confined(&start)
+}
+
+fn with_id(vm: &VmId) -> Vec<String> {
+    let id = ["--id", vm.as_str()].map(str::to_owned);
+    id.into_iter().chain(firecracker::arguments()).collect()
+}
+
+fn limits_of(program: &Program) -> Limits {
+    match program {
+        Program::VsockBackend => Limits::VSOCK_BACKEND,
+        Program::Qemu(QemuSpec { vcpu, memory, .. })
+        | Program::Firecracker(FirecrackerSpec { vcpu, memory, .. }) => {
+            Limits::of_machine(*vcpu, memory.as_bytes())
+        }
+    }
 }
 
 /// The byte of the log that a role's process claims.
@@ -192,25 +275,17 @@ struct Start<'a> {
     stderr: OwnedFd,
     files: Files<'a>,
     uid: Option<u32>,
+    umask: u32,
+    /// Those of its scope, where systemd makes one.
+    limits: Option<Limits>,
 }
 
-fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
-    let Start { vm, program, name, path, arguments, folder, stdout, stderr, files, uid } = start;
+/// Confined by ourselves.
+fn confined(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
+    let Start { program, name, path, folder, files, uid, .. } = start;
     let failed = |what| move |source| StartError::Prepare { program: name, what, source };
-    let text =
-        |text: &str| CString::new(text).map_err(|error| failed("an argument has a NUL byte")(error.into()));
-
     // In its own root there are no links but the system's.
     let real = std::fs::canonicalize(path).map_err(failed("its file was not found"))?;
-    let executable = CString::new(real.as_os_str().as_bytes())
-        .map_err(|error| failed("its path has a NUL byte")(error.into()))?;
-    let words = std::iter::once(*path).chain(arguments.iter().map(String::as_str));
-    let arguments = words.map(text).collect::<Result<Vec<_>, _>>()?;
-    let role = proc::role_word(program.role());
-    let environment =
-        [text(&format!("{}={vm}", proc::VM_VARIABLE))?, text(&format!("{}={role}", proc::ROLE_VARIABLE))?];
-    let stdin = File::open("/dev/null").map_err(failed("/dev/null cannot be opened"))?;
-    let descriptors: Vec<_> = files.held.iter().map(AsFd::as_fd).collect();
     let reopened = files.reopened();
     let reach = confine::Reach {
         program: &real,
@@ -219,25 +294,69 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
         taps: matches!(program, Program::Firecracker(_)),
     };
     let root = confine::root::of(&reach).map_err(failed("its root directory was not planned"))?;
-    let unconfined = |source| StartError::Confine { program: name, source };
-    let rules = confine::rules::of(&reach).map_err(unconfined)?;
-    let landlock = rules.descriptor().map_err(failed("its rules cannot be handed over"))?;
-    if landlock.is_none() {
-        tracing::warn!(program = name, "this kernel has no landlock, the process is confined without it");
-    }
+    let rules = confine::rules::of(&reach).map_err(|source| StartError::Confine { program: name, source })?;
     let groups: Vec<_> = confine::kvm_group().into_iter().collect();
+    launch(
+        start,
+        Around::Own { root: &root, rules, identity: uid.map(|uid| (uid, groups.as_slice())), real: &real },
+    )
+}
+
+/// What is put around a process.
+enum Around<'a> {
+    Own {
+        root: &'a Root,
+        rules: Rules,
+        identity: Option<(u32, &'a [libc::gid_t])>,
+        real: &'a Path,
+    },
+    /// For the jailer, who does the rest.
+    Jail(&'a Jail),
+}
+
+fn launch(start: &Start<'_>, around: Around<'_>) -> Result<ProcessIdentity, StartError> {
+    let Start { vm, program, name, path, arguments, stdout, stderr, files, umask, limits, .. } = start;
+    let failed = |what| move |source| StartError::Prepare { program: name, what, source };
+    let text =
+        |text: &str| CString::new(text).map_err(|error| failed("an argument has a NUL byte")(error.into()));
+
+    let words = std::iter::once(*path).chain(arguments.iter().map(String::as_str));
+    let arguments = words.map(text).collect::<Result<Vec<_>, _>>()?;
+    let role = program.role();
+    let environment = [
+        text(&format!("{}={vm}", proc::VM_VARIABLE))?,
+        text(&format!("{}={}", proc::ROLE_VARIABLE, proc::role_word(role)))?,
+    ];
+    let stdin = File::open("/dev/null").map_err(failed("/dev/null cannot be opened"))?;
+    let descriptors: Vec<_> = files.held.iter().map(AsFd::as_fd).collect();
+    let unconfined = |source| StartError::Confine { program: name, source };
+    let (executable, landlock, surroundings) = match &around {
+        Around::Jail(jail) => (text(path)?, None, Surroundings::Jail(jail)),
+        Around::Own { root, rules, identity, real } => {
+            let landlock = rules.descriptor().map_err(failed("its rules cannot be handed over"))?;
+            if landlock.is_none() {
+                tracing::warn!(
+                    program = name,
+                    "this kernel has no landlock, the process is confined without it"
+                );
+            }
+            let executable = CString::new(real.as_os_str().as_bytes());
+            let executable = executable.map_err(|error| failed("its path has a NUL byte")(error.into()))?;
+            (executable, landlock, Surroundings::Own { root, identity: *identity })
+        }
+    };
 
     let waiting = spawn::fork(&Launch {
         program: &executable,
         arguments: &arguments,
         environment: &environment,
-        root: &root,
+        surroundings,
         stdin: stdin.as_fd(),
         stdout: stdout.as_fd(),
         stderr: stderr.as_fd(),
         descriptors: &descriptors,
-        identity: uid.map(|uid| (uid, groups.as_slice())),
         landlock: landlock.as_ref().map(AsFd::as_fd),
+        umask: *umask,
     })
     .map_err(failed("no process was made, alone in a pid namespace"))?;
     let pid = waiting.pid;
@@ -245,7 +364,13 @@ fn launch(start: &Start<'_>) -> Result<ProcessIdentity, StartError> {
     let start_time = proc::start_time(pid).ok_or_else(|| lost(io::ErrorKind::NotFound.into()))?;
     // Open until the process has it for good: while nobody has, the kernel may forget it and with it the rule.
     let itself = File::open(format!("/proc/{pid}")).map_err(lost)?;
-    rules.add_itself(itself.as_fd()).map_err(unconfined)?;
+    if let Around::Own { rules, .. } = around {
+        rules.add_itself(itself.as_fd()).map_err(unconfined)?;
+    }
+    if let Some(limits) = limits {
+        scope::enclose(vm, role, pid, *limits)
+            .map_err(|source| StartError::Scope { program: name, source })?;
+    }
     waiting.release().map_err(|source| StartError::Launch { path: (*path).to_owned(), source })?;
     tracing::info!(program = name, pid, start_time, "started");
     Ok(ProcessIdentity { pid, start_time })

@@ -2,6 +2,9 @@
 
 pub(crate) mod beside;
 pub(crate) mod claim;
+pub(crate) mod device_mapper;
+pub(crate) mod jail;
+pub(crate) mod loops;
 pub(crate) mod root;
 pub(crate) mod signals;
 pub(crate) mod spawn;

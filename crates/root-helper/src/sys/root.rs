@@ -122,7 +122,7 @@ unsafe fn make(piece: &Piece) -> libc::c_long {
 ///
 /// # Safety
 /// As [`enter`].
-unsafe fn restrict(at: &CStr, attributes: u64) -> libc::c_long {
+pub(super) unsafe fn restrict(at: &CStr, attributes: u64) -> libc::c_long {
     let change = Attributes { set: attributes, clear: 0, propagation: libc::MS_PRIVATE, user_namespace: 0 };
     let size = size_of::<Attributes>();
     // SAFETY: the structure is the one of this size that the call reads.

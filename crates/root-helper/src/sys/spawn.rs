@@ -7,7 +7,8 @@
 //! (signal-safety(7)): everything it needs is made before, and it allocates nothing.
 #![expect(unsafe_code, reason = "fork(2), exec(2) and what lies between them")]
 
-use super::root::Root;
+use super::jail::{self, Jail};
+use super::root::{self, Root};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
@@ -23,17 +24,33 @@ pub(crate) struct Launch<'a> {
     /// Its own name first.
     pub(crate) arguments: &'a [CString],
     pub(crate) environment: &'a [CString],
-    /// What there is for it, with the folder that becomes its working directory.
-    pub(crate) root: &'a Root,
+    pub(crate) surroundings: Surroundings<'a>,
     pub(crate) stdin: BorrowedFd<'a>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
     /// Become its descriptors 3, 4 and so on.
     pub(crate) descriptors: &'a [BorrowedFd<'a>],
-    /// The user and group id it runs as, with these supplementary groups; the helper's own when absent.
-    pub(crate) identity: Option<(u32, &'a [libc::gid_t])>,
     pub(crate) landlock: Option<BorrowedFd<'a>>,
+    /// What the files that it makes are not open to.
+    pub(crate) umask: libc::mode_t,
 }
+
+/// What there is for a program, and with which rights it comes there.
+#[derive(Debug)]
+pub(crate) enum Surroundings<'a> {
+    /// A root of its own, with the folder that becomes its working directory, and no rights at all.
+    Own {
+        root: &'a Root,
+        /// The user and group id it runs as, with these supplementary groups; the helper's own when absent.
+        identity: Option<(u32, &'a [libc::gid_t])>,
+    },
+    /// The host's root, and a jail in it for the jailer, who needs rights to finish it and then drops them.
+    Jail(&'a Jail),
+}
+
+/// What Firecracker's jailer does: it gives files away (0), passes modes (1, 3), changes its user (6, 7), changes its
+/// root (18), mounts (21) and makes devices (27), by the numbers of `linux/capability.h`.
+const JAILERS: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 6 | 1 << 7 | 1 << 18 | 1 << 21 | 1 << 27;
 
 /// A child that exists and waits for permission to become the program.
 #[derive(Debug)]
@@ -241,7 +258,11 @@ unsafe fn prepare(plan: &mut Plan<'_>) -> Result<(), Failed> {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
         check(Step::Session, libc::setsid().into())?;
 
-        super::root::enter(launch.root)?;
+        match launch.surroundings {
+            Surroundings::Own { root, .. } => root::enter(root)?,
+            Surroundings::Jail(jail) => jail::make(jail)?,
+        }
+        libc::umask(launch.umask);
         // What is still needed afterwards goes out of the way of the numbers that are given out.
         let ruleset = match launch.landlock {
             Some(ruleset) => libc::fcntl(ruleset.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ASIDE),
@@ -265,14 +286,19 @@ unsafe fn prepare(plan: &mut Plan<'_>) -> Result<(), Failed> {
         let nothing = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check(Step::CoreDumps, libc::setrlimit(libc::RLIMIT_CORE, &raw const nothing).into())?;
 
-        check(Step::Capabilities, drop_bounding_set())?;
-        if let Some((id, groups)) = launch.identity {
-            // Not by the C library, which would have the helper's other threads follow, nptl(7).
-            check(Step::Identity, libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
-            check(Step::Identity, libc::syscall(libc::SYS_setresgid, id, id, id))?;
-            check(Step::Identity, libc::syscall(libc::SYS_setresuid, id, id, id))?;
+        match launch.surroundings {
+            Surroundings::Jail(_) => check(Step::Capabilities, drop_bounding_set(JAILERS))?,
+            Surroundings::Own { identity, .. } => {
+                check(Step::Capabilities, drop_bounding_set(0))?;
+                if let Some((id, groups)) = identity {
+                    // Not by the C library, which would have the helper's other threads follow, nptl(7).
+                    check(Step::Identity, libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+                    check(Step::Identity, libc::syscall(libc::SYS_setresgid, id, id, id))?;
+                    check(Step::Identity, libc::syscall(libc::SYS_setresuid, id, id, id))?;
+                }
+                check(Step::Capabilities, drop_own_capabilities())?;
+            }
         }
-        check(Step::Capabilities, drop_own_capabilities())?;
         check(Step::Privileges, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
         if launch.landlock.is_some() {
             check(Step::Landlock, libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0))?;
@@ -281,14 +307,18 @@ unsafe fn prepare(plan: &mut Plan<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Empties the bounding and ambient sets, so that not even uid 0 gains a capability by exec.
+/// Empties the bounding set, but for the numbers whose bits are set in `kept`, and the ambient set: not even uid 0
+/// gains another capability by exec.
 ///
 /// # Safety
 /// As [`prepare`].
-unsafe fn drop_bounding_set() -> libc::c_long {
+unsafe fn drop_bounding_set(kept: u64) -> libc::c_long {
     // SAFETY: prctl(2) with numbers only.
     unsafe {
         for capability in 0..64 {
+            if kept >> capability & 1 == 1 {
+                continue;
+            }
             if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 {
                 // The first number that this kernel has no capability for.
                 if *libc::__errno_location() == libc::EINVAL {

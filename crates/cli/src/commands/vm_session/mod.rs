@@ -18,7 +18,7 @@ pub(super) use start::start;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
 use crate::guest;
-use banger_protocol::daemon_api::vm::Connect;
+use banger_protocol::daemon_api::vm::{Connect, Connected};
 use banger_protocol::guest_api::session::Request;
 use banger_protocol::names::VmRef;
 use clap::Subcommand;
@@ -70,8 +70,13 @@ impl Session {
 
 /// A connection to the agent of a VM, for one question.
 fn agent_of(vm: &VmRef) -> Result<UnixStream, Failure> {
-    let (_, agent) = Daemon::connect()?.call_receiving(&Connect { vm: vm.clone() })?;
-    Ok(UnixStream::from(agent))
+    connect(vm).map(|(_, agent)| agent)
+}
+
+/// The same, with what the daemon says of the VM.
+fn connect(vm: &VmRef) -> Result<(Connected, UnixStream), Failure> {
+    let (connected, agent) = Daemon::connect()?.call_receiving(&Connect { vm: vm.clone() })?;
+    Ok((connected, UnixStream::from(agent)))
 }
 
 /// Asks a VM's agent what has one answer.

@@ -1,7 +1,8 @@
-use super::ask;
+use super::connect;
+use super::told::told;
 use crate::commands::vm_exec::Environment;
 use crate::failure::{Failure, Outcome};
-use crate::guest::Command;
+use crate::guest::{self, Command};
 use crate::printer;
 use banger_protocol::guest_api::session::{Request, Session};
 use banger_protocol::names::{SessionName, VmRef};
@@ -43,6 +44,7 @@ impl Args {
             argv: self.command,
             env: self.environment.into_map(),
             user: self.user,
+            cwd: None,
             stdin: !self.no_input,
             terminal: self.tty,
         };
@@ -52,7 +54,10 @@ impl Args {
 
 /// Starts the command as a session and prints the session's name.
 pub(in crate::commands) fn start(vm: &VmRef, name: Option<SessionName>, command: &Command) -> Outcome {
-    let started = ask(vm, Request::Start { name, command: command.as_asked() });
+    let (connected, agent) = connect(vm).map_err(Failure::before_the_command)?;
+    let mut asked = command.as_asked();
+    asked.cwd = asked.cwd.or(connected.workspace.map(|workspace| workspace.guest_path));
+    let started = guest::ask(agent, Request::Start { name, command: asked }).map_err(|error| told(error, vm));
     let session: Session = started.map_err(Failure::before_the_command)?;
     let name = session.name;
     printer::line(&name)?;

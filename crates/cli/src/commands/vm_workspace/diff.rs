@@ -1,4 +1,4 @@
-use super::{Opened, first, interruptible};
+use super::opened::{Opened, first, interruptible};
 use crate::failure::Outcome;
 use crate::printer;
 
@@ -28,12 +28,12 @@ impl Args {
         interruptible(|stop| {
             let opened = Opened::find(&self.vm)?;
             let work = opened.fetch(stop)?;
-            let first = first(&opened, &work, self.base_commit.as_deref())?;
+            let base = first(&opened, &work, self.base_commit.as_deref())?;
             let colour = format!("--color={}", if printer::stdout_takes_colour() { "always" } else { "never" });
             let form = if self.stat { "--stat" } else { "--patch" };
             let mut out = printer::Foreign::with_colour(rustix::stdio::stdout());
             let mut written = Ok(());
-            let shown = work.show(&first, &[&colour, form], |piece| {
+            let shown = work.show(&base, &[&colour, form], |piece| {
                 if written.is_ok() {
                     written = out.write(piece);
                 }

@@ -1,4 +1,4 @@
-use super::{Opened, interruptible};
+use super::opened::{Opened, first, interruptible};
 use crate::export::{LandError, LandWorkError, ShowError, Stop, VerifyError};
 use crate::failure::{Failure, Outcome, READER_GONE};
 use crate::git::Git;
@@ -67,8 +67,8 @@ impl Args {
             return Err(is_there(path));
         }
         let work = opened.fetch(stop)?;
-        let first = super::first(opened, &work, self.base_commit.as_deref())?;
-        let patch = work.patch(&first).map_err(|error| opened.not_shown(&error))?;
+        let base = first(opened, &work, self.base_commit.as_deref())?;
+        let patch = work.patch(&base).map_err(|error| opened.not_shown(&error))?;
         let is_empty = patch.metadata().is_ok_and(|about| about.len() == 0);
         match output {
             _ if is_empty => printer::talk(format_args!("nothing was changed in VM {}", opened.vm)),

@@ -2,182 +2,40 @@
 
 mod diff;
 mod export;
+mod opened;
+mod prepare;
 mod status;
 
-use crate::daemon::Daemon;
-use crate::export::{FetchError, Limits, Oid, Refused, ShowError, Stop, VerifyError, Work};
-use crate::failure::{Failure, Outcome};
-use crate::git::inspect::{Found, Repository, inspect};
-use crate::places;
-use crate::signals::Signals;
-use banger_protocol::daemon_api::vm::Connect;
-use banger_protocol::daemon_api::workspace::{Status, Workspace as Recorded};
-use banger_protocol::names::VmRef;
+pub(super) use prepare::Travel;
+
+use crate::failure::Outcome;
 use clap::Subcommand;
-use std::path::Path;
 
 /// Your repository in a VM, and what was done there.
 ///
-///     banger vm workspace status dev          what is where, and who changed what
-///     banger vm workspace diff dev            look at the work in the VM
+///     banger vm workspace prepare dev ./repo         bring it in, or up to date there
+///     banger vm workspace diff dev                   look at the work in the VM
 ///     banger vm workspace export dev --branch fix    take it as a branch
 ///
-/// Nothing comes out by itself: files here change when you say so. What a VM
-/// sends is taken apart and looked at before any of it reaches your repository.
+/// Commands of `banger vm exec` run in it, and `banger vm run ./repo` makes the VM
+/// as well. Nothing comes out by itself: files here change when you say so, and
+/// what a VM sends is looked at before any of it reaches your repository.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 pub(super) enum Workspace {
-    Export(export::Args),
-    Diff(diff::Args),
+    Prepare(prepare::Args),
     Status(status::Args),
+    Diff(diff::Args),
+    Export(export::Args),
 }
 
 impl Workspace {
     pub(super) fn run(self) -> Outcome {
         match self {
-            Self::Export(args) => args.run(),
-            Self::Diff(args) => args.run(),
+            Self::Prepare(args) => args.run(),
             Self::Status(args) => args.run(),
+            Self::Diff(args) => args.run(),
+            Self::Export(args) => args.run(),
         }
     }
-}
-
-/// A VM's workspace and the repository that it is of.
-struct Opened {
-    vm: String,
-    workspace: Recorded,
-    repository: Repository,
-}
-
-impl Opened {
-    fn find(vm: &str) -> Result<Self, Failure> {
-        let status = Daemon::connect()?.call(&Status { vm: VmRef(vm.to_owned()) })?;
-        let vm = status.name.to_string();
-        let workspace = status.workspace.ok_or_else(|| {
-            Failure::message(format!("VM `{vm}` has no workspace"))
-                .with_hint(format!("`banger vm workspace prepare {vm} PATH` brings a repository in"))
-        })?;
-        let path = Path::new(&workspace.host_path);
-        let found = inspect(path).map_err(|error| {
-            let failure = Failure::of(&error).reason_for("the repository on the host was not found");
-            match error.hint() {
-                Some(hint) => failure.with_hint(hint),
-                None => failure,
-            }
-        })?;
-        match found {
-            Found::Repository(repository) => Ok(Self { vm, workspace, repository: *repository }),
-            Found::Folder(folder) => {
-                Err(Failure::message(format!("{} is no git repository", folder.display())).with_hint(format!(
-                    "`banger vm cp {vm}:{} .` copies the files out",
-                    workspace.guest_path
-                )))
-            }
-        }
-    }
-
-    /// What was done in the guest, judged.
-    fn fetch(&self, stop: &Stop) -> Result<Work, Failure> {
-        let paths = places::find().map_err(|error| Failure::of(&error))?;
-        let connect = || {
-            let vm = VmRef(self.vm.clone());
-            let mut daemon = Daemon::connect().map_err(|error| Unreachable::of(error.into()))?;
-            let connected = daemon.call_receiving(&Connect { vm });
-            connected.map(|(_, agent)| agent).map_err(|error| Unreachable::of(Failure::from(error)))
-        };
-        Work::fetch(&self.workspace, &self.repository, &paths.cache, Limits::default(), stop, connect)
-            .map_err(|error| self.not_fetched(&error))
-    }
-
-    fn not_fetched(&self, error: &FetchError) -> Failure {
-        let vm = &self.vm;
-        let failure = Failure::of(error).reason_for(format!("the work in VM `{vm}` was not had"));
-        match error {
-            FetchError::Refused(refused) => failure.with_hint(self.way_out(refused)),
-            FetchError::BaseGone(commit) => failure.with_hint(format!(
-                "it is what the VM began with; `git fetch` may bring {commit} back, and `banger vm cp \
-                 {vm}:{} .` copies the files out",
-                self.workspace.guest_path
-            )),
-            FetchError::Connect(_) => {
-                failure.with_hint(format!("`banger vm start {vm}` if it is stopped"))
-            }
-            FetchError::Ask(_) => {
-                failure.with_hint(format!("`banger vm exec {vm} -- git status` may say more"))
-            }
-            FetchError::Host(_)
-            | FetchError::Quarantine(_)
-            | FetchError::Copied(_)
-            | FetchError::Git(_)
-            | FetchError::Judge(_) => failure,
-        }
-    }
-
-    /// The same of what was refused only when it was looked at.
-    fn not_shown(&self, error: &ShowError) -> Failure {
-        let failure =
-            Failure::of(error).reason_for(format!("the work in VM `{}` was not had", self.vm));
-        match error {
-            ShowError::Judge(VerifyError::Refused(refused)) => failure.with_hint(self.way_out(refused)),
-            _ => failure,
-        }
-    }
-
-    fn way_out(&self, refused: &Refused) -> String {
-        let (vm, guest_path) = (&self.vm, &self.workspace.guest_path);
-        let there = format!("banger vm exec {vm} -- git -C {guest_path}");
-        match refused {
-            Refused::Submodule { path } => format!(
-                "`{there} restore --staged --worktree -- {path}` takes it back; a repository that was cloned \
-                 there goes into .gitignore or out of the tree"
-            ),
-            Refused::Submodules(_) | Refused::Spelling { .. } => {
-                format!("`{there} checkout {} -- .gitmodules` takes that back", self.base())
-            }
-            Refused::TooMany(_) | Refused::TooLarge { .. } | Refused::TooMuch(_) => {
-                format!("what is built there belongs into .gitignore; `banger vm cp {vm}:PATH .` copies files out")
-            }
-            Refused::NotAPack(_)
-            | Refused::Object(_)
-            | Refused::Path { .. }
-            | Refused::Incomplete(_) => {
-                format!("no honest git sends this; `banger vm delete {vm}` if you do not know where it is from")
-            }
-        }
-    }
-
-    fn base(&self) -> &str {
-        self.workspace.head.as_deref().unwrap_or("HEAD")
-    }
-}
-
-/// The tree to compare with: of the commit that was named, or what the VM began with.
-fn first(opened: &Opened, work: &Work, commit: Option<&str>) -> Result<Oid, Failure> {
-    let Some(commit) = commit else { return Ok(work.first().clone()) };
-    let found = work.tree_of(&opened.repository, commit).map_err(|error| Failure::of(&error))?;
-    found.ok_or_else(|| {
-        Failure::message(format!("the repository here has no commit `{commit}`"))
-            .with_hint(format!("`git -C {} log` shows those it has", opened.workspace.host_path))
-    })
-}
-
-/// The daemon's refusal, as an error that can be the cause of another.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Unreachable(String);
-
-impl Unreachable {
-    fn of(failure: Failure) -> Self {
-        Self(failure.report.map_or_else(|| "it was interrupted".to_owned(), |report| report.message))
-    }
-}
-
-/// Does something that Ctrl-C ends cleanly.
-fn interruptible(work: impl FnOnce(&Stop) -> Outcome) -> Outcome {
-    let signals = Signals::take().map_err(|error| Failure::of(&error))?;
-    let stop = Stop::default();
-    let obeying = stop.obey(&signals);
-    let outcome = work(&stop);
-    drop(obeying);
-    stop.judge(outcome)
 }

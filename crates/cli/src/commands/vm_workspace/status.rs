@@ -1,4 +1,4 @@
-use super::{Opened, interruptible};
+use super::opened::{Opened, interruptible};
 use crate::export::Work;
 use crate::failure::{Failure, Outcome};
 use crate::printer;

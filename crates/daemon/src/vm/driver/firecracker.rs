@@ -21,10 +21,10 @@ pub(super) async fn launch(
     vm: &VmRecord,
     parts: Parts,
 ) -> Result<ProcessIdentity, DriverError> {
-    let Parts { disks, shared } = parts;
+    let Parts { disks, shared, own_initrd } = parts;
     let folder = File::open(services.state.vm(&vm.id)).map(OwnedFd::from).map_err(DriverError::Folder)?;
-    let machine = machine(vm, &disks);
-    let program = Program::Firecracker(FirecrackerSpec { disks });
+    let machine = machine(vm, &disks, own_initrd);
+    let program = Program::Firecracker(FirecrackerSpec { vcpu: vm.spec.vcpu, memory: vm.spec.memory, disks });
     let descriptors = std::iter::once(folder).chain(shared).collect();
     let vmm = perform(services, &vm.id, Effect::StartProcess { program, descriptors }).await?;
     let vmm = vmm.expect("starting a process tells which one it is");
@@ -84,7 +84,7 @@ pub(in crate::vm) async fn boot(
 }
 
 /// The machine of a VM. Pure.
-fn machine(vm: &VmRecord, disks: &[Disk]) -> Machine {
+fn machine(vm: &VmRecord, disks: &[Disk], own_initrd: bool) -> Machine {
     let drive = |(disk, path): (&Disk, String)| Drive {
         name: name(disk.role.as_str()),
         path,
@@ -98,7 +98,7 @@ fn machine(vm: &VmRecord, disks: &[Disk]) -> Machine {
         memory_mib: vm.spec.memory.as_mib(),
         kernel: FirecrackerFiles::descriptor(FirecrackerFiles::KERNEL),
         initrd: Some(FirecrackerFiles::descriptor(FirecrackerFiles::INITRD)),
-        boot_args: command_line(Vmm::Firecracker, disks),
+        boot_args: command_line(Vmm::Firecracker, disks, own_initrd),
         drives: disks.iter().zip(FirecrackerFiles::of_disks(disks)).map(drive).collect(),
         network: Some(Network {
             name: name("eth0"),

@@ -34,6 +34,8 @@ pub(super) struct Parts {
     pub disks: Vec<Disk>,
     /// Kernel, initrd, then each disk that is shared.
     pub shared: Vec<OwnedFd>,
+    /// Whether the initrd is not banger's, and has to be told where the root is in the kernel's own words.
+    pub own_initrd: bool,
 }
 
 /// The processes of a guest that boots.
@@ -76,7 +78,7 @@ const ALWAYS: &str =
     "console=ttyS0 quiet reboot=k panic=1 net.ifnames=0 cloud-init=disabled cryptomgr.notests";
 
 /// The kernel's command line: what every guest is told, what this VMM's machine needs, and the disks in their order.
-fn command_line(vmm: Vmm, disks: &[Disk]) -> String {
+fn command_line(vmm: Vmm, disks: &[Disk], own_initrd: bool) -> String {
     let machine = match vmm {
         // The keyboard controller is there to reset the machine and has nothing attached that could be probed for.
         Vmm::Firecracker => " i8042.noaux i8042.nomux i8042.dumbkbd",
@@ -84,8 +86,9 @@ fn command_line(vmm: Vmm, disks: &[Disk]) -> String {
         // Protections against a processor that it does not have.
         Vmm::Qemu { acceleration: Acceleration::Tcg } => " mitigations=off",
     };
+    let root = if own_initrd { " root=/dev/vda rw" } else { "" };
     let disks: Vec<&str> = disks.iter().map(|disk| disk.role).map(DiskRole::as_str).collect();
-    format!("{ALWAYS}{machine} banger.disks={}", disks.join(","))
+    format!("{ALWAYS}{machine}{root} banger.disks={}", disks.join(","))
 }
 
 #[cfg(test)]
@@ -96,11 +99,13 @@ mod tests {
     #[test]
     fn the_guest_is_told_its_disks_in_the_order_it_gets_them() {
         let disks = [DiskRole::Root, DiskRole::Work].map(|role| Disk { role, source: DiskSource::Folder });
-        let line = |vmm| command_line(vmm, &disks);
+        let line = |vmm| command_line(vmm, &disks, false);
         let kvm = Vmm::Qemu { acceleration: Acceleration::Kvm };
         for vmm in [Vmm::Firecracker, kvm] {
             assert!(line(vmm).ends_with(" banger.disks=root,work"));
             assert!(!line(vmm).contains("mitigations"));
+            assert!(!line(vmm).contains(" root="));
+            assert!(command_line(vmm, &disks, true).contains(" root=/dev/vda rw "));
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn launch(
     vsock_backend: Option<ProcessIdentity>,
     parts: Parts,
 ) -> Result<ProcessIdentity, DriverError> {
-    let Parts { disks, shared } = parts;
+    let Parts { disks, shared, own_initrd } = parts;
     if let Some(backend) = vsock_backend {
         wait_until_listening(&services.state.vm(&vm.id), backend).await.map_err(DriverError::Backend)?;
     }
@@ -40,7 +40,7 @@ pub(super) async fn launch(
         acceleration,
         vcpu: vm.spec.vcpu,
         memory: vm.spec.memory,
-        kernel_command_line: command_line(Vmm::Qemu { acceleration }, &disks),
+        kernel_command_line: command_line(Vmm::Qemu { acceleration }, &disks, own_initrd),
         disks,
         mac: MacAddress::of_guest(vm.address),
     };

@@ -1,5 +1,7 @@
 //! What a user meets, with a daemon and guests that are not real.
 
+mod copies;
+mod export;
 mod fake;
 mod workspace;
 
@@ -337,7 +339,7 @@ fn a_list_is_a_table_ids_or_json() {
     world.daemon().has_vm(ONE, "one");
     let table = String::from_utf8(world.run(&["ps"]).out).unwrap();
     let heads: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(heads, ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "DISK", "CREATED"]);
+    assert_eq!(heads, ["ID", "NAME", "STATE", "IMAGE", "IP", "VCPU", "MEM", "DISK", "WORKSPACE", "CREATED"]);
     assert_eq!(world.run(&["vm", "list", "-q"]).out, format!("{ONE}\n").into_bytes());
     let json: serde_json::Value = serde_json::from_slice(&world.run(&["vm", "ps", "--json"]).out).unwrap();
     assert_eq!(json[0]["name"], "one");
@@ -380,13 +382,6 @@ fn a_daemon_of_another_protocol_is_refused_with_a_way_out() {
         "{}",
         finished.err
     );
-}
-
-#[test]
-fn a_path_is_a_usage_error_until_repositories_can_come_along() {
-    let finished = World::new().run(&["vm", "run", "./repo"]);
-    assert_eq!(finished.code, Some(2));
-    assert!(finished.err.starts_with("banger: `./repo` cannot be brought into a VM"), "{}", finished.err);
 }
 
 #[test]
@@ -541,81 +536,4 @@ fn an_agent_of_former_times_is_told_from_a_broken_one_and_how_to_replace_it() {
     for words in ["knows no sessions", "banger vm restart dev"] {
         assert!(finished.err.contains(words), "{}", finished.err);
     }
-}
-
-#[test]
-fn a_tree_is_copied_into_a_guest_and_out_of_it_the_same() {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-    let world = World::new();
-    world.daemon().has_vm(ONE, "dev");
-    let home = world.home();
-    let path = |name: &str| home.join(name).display().to_string();
-    std::fs::create_dir_all(home.join("tree/folder")).unwrap();
-    std::fs::write(home.join("tree/folder/program"), vec![7; 300_000]).unwrap();
-    std::fs::set_permissions(home.join("tree/folder/program"), PermissionsExt::from_mode(0o750)).unwrap();
-    symlink("folder/program", home.join("tree/link")).unwrap();
-    let guest = format!("dev:{}", path("guest"));
-    for line in [["vm", "cp", &path("tree"), &guest], ["vm", "cp", &guest, &path("back")]] {
-        let copied = world.run(&line);
-        assert_eq!(copied, Finished { code: Some(0), out: Vec::new(), err: String::new() });
-    }
-    let program = std::fs::metadata(home.join("back/folder/program")).unwrap();
-    assert_eq!((program.len(), program.mode() & 0o7777), (300_000, 0o750));
-    assert_eq!(std::fs::read_link(home.join("back/link")).unwrap().to_str(), Some("folder/program"));
-}
-
-#[test]
-fn a_copy_that_makes_no_sense_or_cannot_be_says_why() {
-    let world = World::new();
-    world.daemon().has_vm(ONE, "dev");
-    let here = world.home().display().to_string();
-    let absent = format!("{here}/absent");
-    for (from, to, code, words) in [
-        ("a", "b", 2, "neither path is in a VM"),
-        ("dev:a", "dev:b", 2, "both paths are in VMs"),
-        (&absent, &format!("dev:{here}/x"), 1, "could not be read"),
-        (&format!("dev:{absent}"), &here, 1, "could not be read"),
-        (&here, &format!("dev:{absent}/x/y"), 1, "could not be used"),
-        (&format!("dev:{here}"), &format!("{absent}/x/y"), 1, "was not laid down"),
-        ("nosuch:a", "b", 1, "there is no VM `nosuch`"),
-    ] {
-        let refused = world.run(&["vm", "cp", from, to]);
-        assert_eq!(refused.code, Some(code), "{from} {to}: {}", refused.err);
-        assert!(refused.err.contains(words), "{from} {to}: {}", refused.err);
-    }
-}
-
-#[test]
-fn ctrl_c_in_the_middle_of_a_copy_leaves_nothing_half() {
-    let world = World::new();
-    world.daemon().has_vm(ONE, "dev");
-    let into = world.home().join("into");
-    std::fs::create_dir(&into).unwrap();
-    let line = ["vm", "cp", "dev:endless", &into.display().to_string()];
-    let mut child = in_background(&mut world.banger(&line));
-    // It has written something when it has a file open in there.
-    let begun = Instant::now();
-    while !has_open(child.id(), &into) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it does not begin");
-        std::thread::yield_now();
-    }
-    signal(&child, Signal::INT);
-    let asked = Instant::now();
-    let code = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break status.code(),
-            None if asked.elapsed() < Duration::from_secs(20) => std::thread::yield_now(),
-            // It would fill the disk.
-            None => child.kill().unwrap(),
-        }
-    };
-    assert_eq!(code, Some(130));
-    assert_eq!(std::fs::read_dir(&into).unwrap().count(), 0);
-}
-
-/// Whether a process has a file open in a folder, be it one without a name.
-fn has_open(pid: u32, folder: &std::path::Path) -> bool {
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let mut targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    targets.any(|target| target != folder && target.starts_with(folder))
 }

@@ -1,15 +1,17 @@
 //! Kernels: a folder each, with what a VM boots.
 
 use crate::Services;
-use crate::artefact::{Draft, absent, build, disk_usage, explain, hexadecimal, remove};
+use crate::artefact::{
+    Draft, Window, absent, build, discard, disk_usage, explain, forget, hexadecimal, remove,
+};
 use crate::operation::{Ended, Handle};
-use crate::store::{ImageRecord, KernelRecord};
+use crate::store::{ImageRecord, KernelRecord, StoreError};
 use banger_image::{Watch, kernel};
 use banger_protocol::daemon_api::kernel::{Deleted, Ingest, KernelView};
-use banger_protocol::names::KernelName;
+use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,6 +75,9 @@ fn view(services: &Services, kernel: KernelRecord) -> KernelView {
         disk_usage: disk_usage(&services.state.kernels().join(kernel.name.as_str())),
         name: kernel.name,
         source: kernel.source,
+        distro: kernel.distro,
+        own_initrd: kernel.own_initrd,
+        of_image: kernel.of_image,
         version: kernel.version,
         arch: kernel.arch,
         sha256: kernel.sha256,
@@ -80,50 +85,114 @@ fn view(services: &Services, kernel: KernelRecord) -> KernelView {
     }
 }
 
+/// What a kernel entry is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// `boot/vmlinuz-*` and `lib/modules/*`.
+    pub archive: File,
+    /// Used instead of banger's.
+    pub initrd: Option<File>,
+}
+
+impl Parts {
+    /// The files that came with a request.
+    pub(crate) fn of_request(own_initrd: bool, mut files: Vec<File>) -> Result<Self, RpcError> {
+        let wanted = 1 + usize::from(own_initrd);
+        if files.len() != wanted {
+            let message = format!("the request tells of {wanted} descriptors and carries {}", files.len());
+            return Err(RpcError::new(ErrorKind::BadRequest, message));
+        }
+        let initrd = if own_initrd { files.pop() } else { None };
+        Ok(Self { archive: files.remove(0), initrd })
+    }
+}
+
+/// What is said about a kernel entry.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub name: KernelName,
+    pub source: String,
+    pub distro: Option<String>,
+    pub of_image: Option<ImageName>,
+}
+
 /// Makes a kernel entry of a package's files, as an operation.
 pub(crate) async fn ingest(
     services: &Arc<Services>,
     request: Ingest,
-    archive: File,
+    parts: Parts,
     handle: &Handle,
 ) -> Result<KernelView, Ended> {
-    let name = request.name.clone();
-    if !request.force && show(services, &name).is_ok() {
+    let Ingest { name, source, distro, force, own_initrd: _ } = request;
+    if !force && show(services, &name).is_ok() {
         let error = RpcError::new(ErrorKind::AlreadyExists, format!("there is already a kernel `{name}`"))
-            .with_hint("`banger kernel pull --force` replaces it");
+            .with_hint("`--force` replaces it");
         return Err(error.into());
     }
     handle.stage("unpack the kernel");
     let (builder, handle_for_build) = (services.clone(), handle.clone());
-    build(handle, move |watch| make(&builder, &request, &archive, &handle_for_build, watch)).await?;
+    let about = About { name: name.clone(), source, distro, of_image: None };
+    build(handle, move |watch| {
+        let (draft, record) = make(&builder, about, &parts, &handle_for_build, watch)?;
+        let published = draft.publish(&builder, &Window::open(), &record, |_| force);
+        published.map_err(|e| explain(not_made(&record.name), &e))
+    })
+    .await?;
     tracing::info!(kernel = %name, "published");
     Ok(show(services, &name)?)
 }
 
-fn make(
+fn not_made(name: &KernelName) -> String {
+    format!("the kernel `{name}` was not made")
+}
+
+/// Makes everything of a kernel entry but its name.
+pub(crate) fn make(
     services: &Services,
-    request: &Ingest,
-    archive: &File,
+    about: About,
+    parts: &Parts,
     handle: &Handle,
     watch: Watch<'_>,
-) -> Result<(), RpcError> {
-    let message = || format!("the kernel `{}` was not made", request.name);
-    let draft = Draft::begin(&services.state.kernels(), handle).map_err(|e| explain(message(), &e))?;
-    let facts = kernel::import_tar(archive, draft.path(), watch).map_err(|e| explain(message(), &e))?;
-    for missing in &facts.missing {
-        handle.warn(format!("the kernel has no {missing}: guests may not come up"));
+) -> Result<(Draft, KernelRecord), RpcError> {
+    let About { name, source, distro, of_image } = about;
+    let message = || not_made(&name);
+    let draft =
+        Draft::begin(services, &services.state.kernels(), handle).map_err(|e| explain(message(), &e))?;
+    let facts =
+        kernel::import_tar(&parts.archive, draft.path(), watch).map_err(|e| explain(message(), &e))?;
+    if parts.initrd.is_none() {
+        for missing in &facts.missing {
+            handle.warn(format!("the kernel has no {missing}: guests may not come up"));
+        }
     }
-    write_initrd(services, draft.path()).map_err(|e| explain(message(), &e))?;
+    let initrd = match &parts.initrd {
+        Some(initrd) => copy_initrd(initrd, draft.path()),
+        None => write_initrd(services, draft.path()),
+    };
+    initrd.map_err(|e| explain(message(), &e))?;
     let record = KernelRecord {
-        name: request.name.clone(),
-        source: request.source.clone(),
+        name: name.clone(),
+        source,
+        distro,
+        own_initrd: parts.initrd.is_some(),
+        of_image,
         version: facts.version,
         arch: facts.arch.to_owned(),
         sha256: hexadecimal(&facts.vmlinux.0),
         boot_modules: facts.boot_modules,
         created: crate::store::now(),
     };
-    draft.publish(&record, &services.store, request.force).map_err(|e| explain(message(), &e))
+    draft.seal(services, &record).map_err(|e| explain(message(), &e))?;
+    Ok((draft, record))
+}
+
+/// Takes over an initrd that came with a kernel.
+fn copy_initrd(initrd: &File, folder: &Path) -> Result<(), InitrdError> {
+    let path = folder.join(INITRD);
+    let failed = |source| InitrdError::File { path: path.display().to_string(), action: "written", source };
+    let mut from = initrd;
+    let mut to = File::create_new(&path).map_err(failed)?;
+    from.seek(io::SeekFrom::Start(0)).and_then(|_| io::copy(&mut from, &mut to)).map(drop).map_err(failed)
 }
 
 /// Why a kernel has no initrd.
@@ -159,7 +228,7 @@ fn write_initrd(services: &Services, folder: &std::path::Path) -> Result<(), Ini
 /// Gives every kernel the agent that belongs to this daemon. Called at start: an upgrade brings a new one.
 pub(crate) fn refresh_initrds(services: &Services) {
     let kernels: Vec<KernelRecord> = services.store.all().unwrap_or_default();
-    for kernel in kernels {
+    for kernel in kernels.into_iter().filter(|kernel| !kernel.own_initrd) {
         let folder = services.state.kernels().join(kernel.name.as_str());
         if let Err(error) = write_initrd(services, &folder) {
             tracing::error!(kernel = %kernel.name, ?error, "the initrd was not refreshed");
@@ -175,8 +244,35 @@ pub(crate) fn delete(services: &Services, name: KernelName) -> Result<Deleted, R
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete the image first: `banger image delete {}`", image.name)));
     }
-    remove::<KernelRecord>(&services.state.kernels(), name.as_str(), &services.store)?;
+    remove::<KernelRecord>(services, &services.state.kernels(), name.as_str())?;
     Ok(Deleted { kernel: name })
+}
+
+/// Removes kernels that came with images which are gone, or have another one by now. One that a VM still starts with
+/// stays until somebody removes it.
+pub(crate) fn remove_orphans(services: &Services) {
+    let kernels = services.state.kernels();
+    let doomed: Vec<_> = {
+        let window = Window::open();
+        let orphans = orphans(services).unwrap_or_default();
+        orphans
+            .iter()
+            .filter_map(|name| forget::<KernelRecord>(services, &window, &kernels, name.as_str()).ok())
+            .collect()
+    };
+    for folder in doomed {
+        if let Err(error) = discard(&services.faults, &folder) {
+            tracing::error!(?error, "a kernel whose image is gone was not removed");
+        }
+    }
+}
+
+fn orphans(services: &Services) -> Result<Vec<KernelName>, StoreError> {
+    let images: Vec<ImageRecord> = services.store.all()?;
+    let kernels: Vec<KernelRecord> = services.store.all()?;
+    let is_wanted = |kernel: &KernelRecord| images.iter().any(|image| image.kernel == kernel.name);
+    let orphans = kernels.into_iter().filter(|kernel| kernel.of_image.is_some() && !is_wanted(kernel));
+    Ok(orphans.map(|kernel| kernel.name).collect())
 }
 
 #[cfg(test)]

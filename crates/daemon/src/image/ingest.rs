@@ -1,54 +1,19 @@
-//! Images: a folder each, with the root file system and the seed of the work disk.
+//! Making an image of layers.
 
+use super::{AGENT_IN_GUEST, show, taken};
 use crate::Services;
-use crate::artefact::{Draft, absent, build, disk_usage, explain, hexadecimal, remove};
+use crate::artefact::{Draft, Window, build, explain, hexadecimal};
 use crate::operation::{Ended, Handle};
 use crate::store::ImageRecord;
 use banger_image::layer::{Blob, Layer, LayerError, Limits};
-use banger_image::rootfs::{self, Inject};
+use banger_image::rootfs::{self, Inject, Unit};
 use banger_image::{Sha256, Watch};
-use banger_protocol::daemon_api::image::{Deleted, ImageView, Ingest, LayerSource, MAX_LAYERS};
-use banger_protocol::names::ImageName;
+use banger_protocol::daemon_api::image::{ImageView, Ingest, LayerSource, MAX_LAYERS};
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-
-pub(crate) const ROOTFS: &str = rootfs::ROOTFS;
-pub(crate) const WORK_SEED: &str = rootfs::WORK_SEED;
-
-pub(crate) fn list(services: &Services) -> Result<Vec<ImageView>, RpcError> {
-    let all: Vec<ImageRecord> = services.store.all()?;
-    Ok(all.into_iter().map(|image| view(services, image)).collect())
-}
-
-pub(crate) fn show(services: &Services, name: &ImageName) -> Result<ImageView, RpcError> {
-    let found = services.store.find(name.as_str())?;
-    found
-        .map(|image| view(services, image))
-        .ok_or_else(|| absent::<ImageRecord>(&services.state.images(), name.as_str()))
-}
-
-fn view(services: &Services, image: ImageRecord) -> ImageView {
-    let folder = services.state.images().join(image.name.as_str());
-    let rootfs = folder.join(ROOTFS);
-    ImageView {
-        size: ByteSize::bytes(std::fs::metadata(&rootfs).map_or(0, |metadata| metadata.len())),
-        disk_usage: disk_usage(&folder),
-        rootfs_path: rootfs.display().to_string(),
-        work_seed_path: folder.join(WORK_SEED).display().to_string(),
-        name: image.name,
-        source: image.source,
-        kernel: image.kernel,
-        digest: image.digest,
-        entries: image.entries,
-        has_init: image.has_init,
-        has_sshd: image.has_sshd,
-        created: image.created,
-        config: image.config,
-    }
-}
 
 /// Refuses a request whose parts do not fit together.
 pub(crate) fn check(request: &Ingest, layers: &[File]) -> Result<(), RpcError> {
@@ -71,21 +36,16 @@ pub(crate) async fn ingest(
     handle: &Handle,
 ) -> Result<ImageView, Ended> {
     let name = request.name.clone();
-    refuse_taken(services, &name)?;
+    match show(services, &name) {
+        Ok(_) => return Err(taken(&name).into()),
+        Err(error) if error.kind == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
     handle.stage("unpack");
     let (builder, handle_for_build) = (services.clone(), handle.clone());
     build(handle, move |watch| make(&builder, request, &layers, &handle_for_build, watch)).await?;
     tracing::info!(image = %name, "published");
     Ok(show(services, &name)?)
-}
-
-fn refuse_taken(services: &Services, name: &ImageName) -> Result<(), RpcError> {
-    match show(services, name) {
-        Ok(_) => Err(RpcError::new(ErrorKind::AlreadyExists, format!("there is already an image `{name}`"))
-            .with_hint(format!("`banger image delete {name}` removes it"))),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 fn make(
@@ -96,12 +56,14 @@ fn make(
     watch: Watch<'_>,
 ) -> Result<(), RpcError> {
     let message = || format!("the image `{}` was not made", request.name);
-    let draft = Draft::begin(&services.state.images(), handle).map_err(|e| explain(message(), &e))?;
+    let draft =
+        Draft::begin(services, &services.state.images(), handle).map_err(|e| explain(message(), &e))?;
     let defaults = rootfs::Options::default();
     let agent = crate::kernel::agent(services).map_err(|e| explain(message(), &e))?;
     let inject = vec![Inject { path: AGENT_IN_GUEST.to_owned(), mode: 0o755, bytes: agent }];
     let size = request.size.map_or(defaults.size, ByteSize::as_bytes);
-    let options = rootfs::Options { size, inject, ..defaults };
+    let units = vec![agents_unit()];
+    let options = rootfs::Options { size, inject, units, ..defaults };
     let layers =
         open(&request, files, draft.path(), &options.limits, watch).map_err(|e| explain(message(), &e))?;
     handle.stage("write the file system");
@@ -110,14 +72,20 @@ fn make(
         name: request.name.clone(),
         source: request.source.clone(),
         kernel: request.kernel.clone(),
-        digest: hexadecimal(&facts.digest.0),
-        entries: facts.entries,
+        digest: Some(hexadecimal(&facts.digest.0)),
+        entries: Some(facts.entries),
         has_init: facts.init.is_some(),
         has_sshd: facts.sshd,
+        has_agent: true,
+        no_agent: false,
+        registered: None,
         created: crate::store::now(),
         config: request.config.clone(),
     };
-    draft.publish(&record, &services.store, false).map_err(|e| explain(message(), &e))
+    let published = draft
+        .seal(services, &record)
+        .and_then(|()| draft.publish(services, &Window::open(), &record, |_| false));
+    published.map_err(|e| explain(message(), &e))
 }
 
 /// Every layer, compared with its digests and unpacked.
@@ -151,10 +119,25 @@ fn layer_name(index: usize, count: usize, source: &LayerSource) -> String {
     }
 }
 
-/// Where an image carries the agent, for kernels that bring an initrd of their own.
-const AGENT_IN_GUEST: &str = "usr/lib/banger/banger-vsock-agent";
-
-pub(crate) fn delete(services: &Services, name: ImageName) -> Result<Deleted, RpcError> {
-    remove::<ImageRecord>(&services.state.images(), name.as_str(), &services.store)?;
-    Ok(Deleted { image: name })
+/// Has systemd start the agent that the image carries, in guests that no initrd of banger's has started it in.
+///
+/// First it does what that initrd would have done, before anything asks for the network or for the keys of sshd.
+fn agents_unit() -> Unit {
+    let text = format!(
+        "[Unit]\n\
+         Description=Lets banger reach this guest\n\
+         ConditionKernelCommandLine=banger.disks\n\
+         ConditionPathExists=!/run/banger/agent\n\
+         After=sysinit.target\n\
+         Wants=network-pre.target\n\
+         Before=network-pre.target ssh.service sshd.service\n\
+         \n\
+         [Service]\n\
+         ExecStartPre=/{AGENT_IN_GUEST} settle-in\n\
+         ExecStart=/run/banger/agent\n\
+         Restart=on-failure\n\
+         KillMode=process\n\
+         OOMScoreAdjust=-1000\n"
+    );
+    Unit { name: "banger-vsock-agent.service", text, wanted_by: "multi-user.target" }
 }

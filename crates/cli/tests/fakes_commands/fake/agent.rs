@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Serves one request. A command named `vanish` is a guest that dies: the connection just ends.
-pub(super) fn serve(mut stream: UnixStream, on_terminal: impl FnOnce(String)) {
+pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnce(String)) {
     let Ok(Some(request)) = frame::read(&mut stream) else { return };
     match serde_json::from_slice(&request.payload).unwrap() {
         Request::Exec(exec) if exec.argv.first().is_some_and(|program| program == "vanish") => {
@@ -24,7 +24,7 @@ pub(super) fn serve(mut stream: UnixStream, on_terminal: impl FnOnce(String)) {
             if let Some(Terminal { term, size }) = &exec.terminal {
                 on_terminal(format!("{term} {}x{}", size.rows, size.columns));
             }
-            execute(stream, exec);
+            execute(stream, exec, home);
         }
         Request::Dial { port: 22 } => {
             frame::write(&mut stream, Kind::Started, &[]).unwrap();
@@ -79,10 +79,14 @@ fn answer(stream: &mut UnixStream, outcome: Result<u64, String>) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a stand-in for a guest's processes")]
-fn execute(mut stream: UnixStream, exec: Exec) {
+fn execute(mut stream: UnixStream, exec: Exec, home: &Path) {
     let (program, arguments) = exec.argv.split_first().map_or(("sh", &[][..]), |(p, a)| (p.as_str(), a));
-    let spawned = Command::new(program)
+    let lacks_it = program == "git" && home.join("no-git").exists();
+    let spawned = Command::new(if lacks_it { "/none/such" } else { program })
         .args(arguments)
+        .env("HOME", home)
+        .env("PATH", format!("{}/bin:/usr/bin:/bin", home.display()))
+        .current_dir(exec.cwd.as_deref().unwrap_or("."))
         .envs(&exec.env)
         .stdin(if exec.stdin { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

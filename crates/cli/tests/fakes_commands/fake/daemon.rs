@@ -2,8 +2,8 @@
 
 use super::agent;
 use banger_protocol::daemon_api::operation::{Event, OperationStarted, OperationState, OperationView};
-use banger_protocol::daemon_api::workspace::{Workspace, WorkspaceStatus};
 use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmHealth, VmView};
+use banger_protocol::daemon_api::workspace::{Turn, Workspace, WorkspaceStatus};
 use banger_protocol::daemon_api::{DaemonCall, image::ImageView, kernel::KernelView, system::VersionReply};
 use banger_protocol::guest_api::Health;
 use banger_protocol::ids::{OperationId, VmId};
@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
@@ -50,6 +50,8 @@ struct Known {
     ingested: Vec<Vec<u8>>,
     /// What the agents were told of the user's terminal.
     terminals: Vec<String>,
+    /// Where commands in guests are at home.
+    guest_home: PathBuf,
 }
 
 /// A daemon in this process; it lives as long as the test.
@@ -75,6 +77,7 @@ impl FakeDaemon {
             asked: Vec::new(),
             ingested: Vec::new(),
             terminals: Vec::new(),
+            guest_home: socket.with_file_name("guest-home"),
         };
         let daemon = Self { known: Arc::new((Mutex::new(known), Condvar::new())) };
         let listener = UnixListener::bind(socket).unwrap();
@@ -133,6 +136,17 @@ impl FakeDaemon {
     pub(crate) fn has_workspace(&self, id: &str, name: &str, workspace: Workspace) {
         let workspace = Some(workspace);
         self.known().vms.push(VmView { workspace, ..vm(id.parse().unwrap(), name.parse().unwrap()) });
+    }
+
+    /// Root's home in every guest; one with a file `no-git` in it has no git.
+    pub(crate) fn guest_home(&self) -> PathBuf {
+        let home = self.known().guest_home.clone();
+        std::fs::create_dir_all(&home).unwrap();
+        home
+    }
+
+    pub(crate) fn workspace(&self, name: &str) -> Option<Workspace> {
+        self.known().vm(name).unwrap().workspace
     }
 
     pub(crate) fn vm_names(&self) -> Vec<String> {
@@ -256,16 +270,30 @@ impl FakeDaemon {
                 let host_key = "ssh-ed25519 AAAA".to_owned();
                 value(SshAccess { name, host_key, identity_file: "/key".to_owned(), has_sshd: false })
             }
+            DaemonCall::VmWorkspacePrepare(prepare) => {
+                let VmView { id, name, workspace, .. } = known.vm(&prepare.vm.0)?;
+                value(Turn { id, name, workspace })
+            }
+            DaemonCall::VmWorkspaceRecord(record) => {
+                let id = known.vm(&record.vm.0)?.id;
+                let workspace = Workspace { prepared: "2026-01-01T00:00:00Z".to_owned(), ..record.workspace };
+                let vm = known.vms.iter_mut().find(|vm| vm.id == id).unwrap();
+                vm.workspace = Some(workspace.clone());
+                value(workspace)
+            }
             DaemonCall::VmWorkspaceStatus(status) => {
                 let VmView { id, name, workspace, .. } = known.vm(&status.vm.0)?;
                 value(WorkspaceStatus { id, name, workspace, busy: false })
             }
             DaemonCall::VmConnect(connect) => {
-                let id = known.vm(&connect.vm.0)?.id;
+                let VmView { id, workspace, .. } = known.vm(&connect.vm.0)?;
                 let (theirs, ours) = UnixStream::pair().unwrap();
                 let daemon = self.clone();
-                thread::spawn(move || agent::serve(ours, |terminal| daemon.known().terminals.push(terminal)));
-                Ok((json!(Connected { id }), Some(theirs.into())))
+                let home = known.guest_home.clone();
+                thread::spawn(move || {
+                    agent::serve(ours, &home, |terminal| daemon.known().terminals.push(terminal));
+                });
+                Ok((json!(Connected { id, workspace }), Some(theirs.into())))
             }
             DaemonCall::OperationWatch(watch) => {
                 let stage = Event::Stage { name: "boot".to_owned(), elapsed_ms: 0 };
@@ -337,7 +365,7 @@ fn vm(id: VmId, name: VmName) -> VmView {
 fn image(name: &str) -> ImageView {
     serde_json::from_value(json!({
         "name": name, "source": "debian bookworm", "kernel": "debian-bookworm-cloud", "digest": "00", "size": 1,
-        "disk_usage": 1, "entries": 1, "has_init": true, "has_sshd": true, "created": "2026-01-01T00:00:00Z",
+        "disk_usage": 1, "entries": 1, "has_init": true, "has_sshd": true, "has_agent": true, "managed": true, "created": "2026-01-01T00:00:00Z",
         "rootfs_path": "/r", "work_seed_path": "/w"
     }))
     .unwrap()
@@ -346,7 +374,7 @@ fn image(name: &str) -> ImageView {
 fn kernel(name: &str) -> KernelView {
     serde_json::from_value(json!({
         "name": name, "source": "debian", "version": "6.1", "arch": "x86_64", "sha256": "00", "disk_usage": 1,
-        "created": "2026-01-01T00:00:00Z"
+        "own_initrd": false, "created": "2026-01-01T00:00:00Z"
     }))
     .unwrap()
 }

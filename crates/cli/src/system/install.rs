@@ -1,0 +1,282 @@
+//! Making the installed system, or bringing an older one up to this build.
+//!
+//! Nothing is changed before everything is known: whose it is, what root may run, which addresses are free. Then files,
+//! each by rename, the install file last; then systemd; and it is done when both services have answered.
+
+use super::foreign_firewall::{self, ForeignError};
+use super::host::{self, Found, OwnerError};
+use super::layout::{self, BACKEND, Origin, PROGRAMS};
+use super::systemd::{self, SystemdError};
+use crate::daemon::{ConnectError, Daemon};
+use crate::failure::Failure;
+use crate::printer;
+use banger_protocol::daemon_api::system::{DaemonStatus, Status};
+use banger_protocol::root_api::Settings;
+use banger_protocol::wire::ConnectionError;
+use banger_system::{
+    FileError, Firewall, INSTALL, Install, InstallError, Network, NoRange, Owner, choose_range,
+};
+use rustix::event::{Timespec, poll};
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const BRIDGE: &str = "br-banger";
+const RANGE: Network = Network { host: Ipv4Addr::new(172, 16, 0, 1), prefix: 24 };
+/// How long both services may take until they answer.
+const ANSWER: Duration = Duration::from_secs(60);
+const TRY_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// What the administrator chose.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub owner: Option<String>,
+    pub firewall: Option<Firewall>,
+    pub jailed: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetUpError {
+    #[error(transparent)]
+    Owner(OwnerError),
+    #[error(transparent)]
+    Install(InstallError),
+    #[error("nothing was changed: the installed banger is {0}'s")]
+    SomebodyElses(String),
+    #[error("this program's own file was not found")]
+    Own(#[source] io::Error),
+    #[error("nothing was changed: there is no {name} in {}", folder.display())]
+    Incomplete { name: &'static str, folder: PathBuf },
+    #[error("nothing was changed: {name} is not root's alone")]
+    Untrusted {
+        name: &'static str,
+        #[source]
+        source: banger_system::trust::Untrusted,
+    },
+    #[error("nothing was changed: there is no {0}, which keeps guests from the host and from each other")]
+    NoNft(&'static str),
+    #[error("nothing was changed")]
+    Range(#[source] NoRange),
+    #[error("nothing was changed: the install file cannot be written")]
+    Render(#[source] FileError),
+    #[error("{} was not written", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    #[error("the firewall was not told about the bridge")]
+    Foreign(#[source] ForeignError),
+    #[error("everything is installed, and the services do not answer")]
+    Silent(#[source] Unanswered),
+}
+
+/// How the services do not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("nobody listens")]
+    Nobody,
+    #[error("the daemon was not reached")]
+    Connect(#[source] ConnectError),
+    #[error("the daemon did not say how it is")]
+    Ask(#[source] ConnectionError),
+    #[error("the daemon answers, and bangerd-root does not answer it")]
+    NoHelper,
+}
+
+impl From<SetUpError> for Failure {
+    fn from(error: SetUpError) -> Self {
+        let hint = match &error {
+            SetUpError::Owner(OwnerError::Unnamed | OwnerError::Root) => {
+                Some("sudo banger system install --owner YOUR-NAME".to_owned())
+            }
+            SetUpError::Install(_) => Some(format!("look at it; `rm {INSTALL}` has it written anew")),
+            SetUpError::SomebodyElses(_) => {
+                Some("a host has one installed banger: `sudo banger system uninstall` makes way".to_owned())
+            }
+            SetUpError::Incomplete { .. } => Some("banger's programs belong in one folder".to_owned()),
+            SetUpError::Untrusted { .. } => {
+                Some("root would run it: give it and the folders above it to root, mode 0755".to_owned())
+            }
+            SetUpError::NoNft(_) => Some("Debian: sudo apt install nftables".to_owned()),
+            SetUpError::Systemd(_) | SetUpError::Silent(_) => {
+                Some("journalctl --unit bangerd --unit bangerd-root --lines 30".to_owned())
+            }
+            _ => None,
+        };
+        let failure = Self::of(&error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// Installs, and returns once both services have answered.
+pub(crate) fn install(wish: &Wish) -> Result<(Install, DaemonStatus), SetUpError> {
+    let before = Install::read().map_err(SetUpError::Install)?;
+    let named = wish.owner.as_deref().or(before.as_ref().map(|before| before.owner.name.as_str()));
+    let owner = host::owner(named).map_err(SetUpError::Owner)?;
+    if let Some(before) = &before
+        && before.owner.uid != owner.uid
+    {
+        return Err(SetUpError::SomebodyElses(before.owner.name.clone()));
+    }
+    let own = std::env::current_exe().and_then(|own| own.canonicalize()).map_err(SetUpError::Own)?;
+    let origin = Origin::of(&own);
+    if let Origin::Folder(folder) = &origin
+        && let Some(name) = PROGRAMS.into_iter().find(|name| !folder.join(name).is_file())
+    {
+        return Err(SetUpError::Incomplete { name, folder: folder.clone() });
+    }
+    let install = plan(wish, before.as_ref(), owner, &origin)?;
+    let text = install.render().map_err(SetUpError::Render)?;
+
+    if let Origin::Folder(folder) = &origin {
+        copy_programs(folder, &own, &origin)?;
+    }
+    for folder in [banger_system::STATE, banger_system::CACHE] {
+        make_owners_folder(Path::new(folder), &install.owner)?;
+    }
+    for text in layout::texts(&origin, &install.owner) {
+        write(&text.path, text.content.as_bytes(), 0o644)?;
+    }
+    write(Path::new(INSTALL), text.as_bytes(), 0o644)?;
+    start()?;
+    if let Some(firewall) = install.firewall {
+        foreign_firewall::admit(firewall, &install.settings.bridge).map_err(SetUpError::Foreign)?;
+    }
+    let status = wait_until_answered().map_err(SetUpError::Silent)?;
+    Ok((install, status))
+}
+
+/// What the install file will say.
+fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) -> Result<Install, SetUpError> {
+    let trusted = |name| match host::program(name) {
+        Found::Absent => Ok(None),
+        Found::Trusted(path) => Ok(Some(path)),
+        Found::Refused(source) => Err(SetUpError::Untrusted { name, source }),
+    };
+    let wanted = before
+        .map_or(RANGE, |before| Network { host: before.settings.address, prefix: before.settings.prefix });
+    let range = choose_range(wanted, &host::routes(BRIDGE)).map_err(SetUpError::Range)?;
+    let jailer = trusted("jailer")?;
+    // It will be beside the others.
+    let backend = match origin {
+        Origin::Folder(folder) if folder.join(BACKEND).is_file() => {
+            Some(origin.programs().join(BACKEND).display().to_string())
+        }
+        _ => trusted(BACKEND)?,
+    };
+    Ok(Install {
+        version: banger_protocol::VERSION.to_owned(),
+        owner,
+        programs: origin.programs().to_owned(),
+        jailed: wish.jailed && jailer.is_some(),
+        jailer,
+        firewall: wish.firewall.or(before.and_then(|before| before.firewall)),
+        settings: Settings {
+            qemu: trusted("qemu-system-x86_64")?,
+            vsock_backend: backend,
+            firecracker: trusted("firecracker")?,
+            nft: Some(trusted("nft")?.ok_or(SetUpError::NoNft("nft"))?),
+            bridge: BRIDGE.to_owned(),
+            address: range.host,
+            prefix: range.prefix,
+        },
+    })
+}
+
+fn copy_programs(folder: &Path, own: &Path, origin: &Origin) -> Result<(), SetUpError> {
+    let to = origin.programs();
+    let backend = [BACKEND].into_iter().filter(|name| folder.join(name).is_file());
+    let beside = PROGRAMS.into_iter().chain(backend).map(|name| (folder.join(name), to.join(name)));
+    for (from, to) in beside.chain([(own.to_owned(), "/usr/local/bin/banger".into())]) {
+        if from == to {
+            continue;
+        }
+        let bytes = std::fs::read(&from).map_err(|source| SetUpError::Write { path: to.clone(), source })?;
+        write(&to, &bytes, 0o755)?;
+    }
+    Ok(())
+}
+
+/// A folder that is the owner's alone, as the daemon expects.
+fn make_owners_folder(path: &Path, owner: &Owner) -> Result<(), SetUpError> {
+    let make = || -> io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))
+    };
+    make().map_err(|source| SetUpError::Write { path: path.to_owned(), source })
+}
+
+/// Under another name first: whoever reads sees the old file or the new one. One that is as it should be stays.
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), SetUpError> {
+    let as_it_should_be = std::fs::read(path).is_ok_and(|found| found == content)
+        && std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o7777 == mode);
+    if as_it_should_be {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let put = || -> io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().set_permissions(PermissionsExt::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        file.persist(path).map(drop).map_err(|error| error.error)
+    };
+    put().map_err(|source| SetUpError::Write { path: path.to_owned(), source })
+}
+
+/// The helper first, so that the daemon finds it with the settings it has itself.
+fn start() -> Result<(), SystemdError> {
+    systemd::ask(&["daemon-reload"])?;
+    systemd::ask(&["enable", "--quiet", "bangerd.socket", "bangerd-root.socket", "bangerd.service"])?;
+    systemd::ask(&["stop", "bangerd.service", "bangerd-root.service"])?;
+    // Whose a socket is was settled when it was made.
+    systemd::ask(&["restart", "bangerd-root.socket", "bangerd.socket"])?;
+    systemd::ask(&["start", "bangerd-root.service", "bangerd.service"])
+}
+
+/// By asking: the daemon says how it is, for which it asks the helper.
+pub(crate) fn wait_until_answered() -> Result<DaemonStatus, Unanswered> {
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        match ask() {
+            Err(_) if Instant::now() < deadline => {
+                // Nothing to poll but time.
+                let _ = poll(&mut [], Some(&TRY_AGAIN));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Both services, by way of the daemon.
+pub(crate) fn ask() -> Result<DaemonStatus, Unanswered> {
+    let mut daemon = Daemon::installed().map_err(Unanswered::Connect)?.ok_or(Unanswered::Nobody)?;
+    let status = daemon.call(&Status {}).map_err(Unanswered::Ask)?;
+    if status.helper_pid.is_none() { Err(Unanswered::NoHelper) } else { Ok(status) }
+}
+
+/// What was installed, for whoever watches.
+pub(crate) fn tell(install: &Install, status: &DaemonStatus) {
+    let range = Network { host: install.settings.address, prefix: install.settings.prefix };
+    printer::talk(format_args!(
+        "banger {} is installed for {}: guests get addresses of {range} on {}",
+        status.version, install.owner.name, install.settings.bridge
+    ));
+    if install.settings.firecracker.is_none() {
+        printer::talk("there is no firecracker in /usr/local/bin or /usr/bin, so guests run under QEMU");
+    }
+    printer::talk(format_args!(
+        "as {}: `banger vm run --rm`; `banger system status` says how it is",
+        install.owner.name
+    ));
+}

@@ -1,0 +1,219 @@
+//! What of a repository is to be in a guest.
+
+use super::decide::Content;
+use super::{Options, PrepareError};
+use crate::git::inspect::{IndexEntry, Kind, Repository};
+use banger_protocol::daemon_api::workspace::Mode;
+use rustix::fs::{FileType, Mode as Permissions, OFlags, ResolveFlags};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::Path;
+
+/// Most arguments of one command.
+const MOST_ARGUMENTS: usize = 500;
+
+/// A working tree as it was when it was looked at. Paths are the files' own, below its root.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// What is checked out in the guest before anything is laid over.
+    pub commit: Option<String>,
+    pub index: Vec<IndexEntry>,
+    /// Where the index differs from the commit.
+    pub staged: BTreeSet<Vec<u8>>,
+    /// In the index without content: `git add --intent-to-add`.
+    pub intended: Vec<Vec<u8>>,
+    /// Where the working tree may differ from the commit: what is there instead, if anything.
+    pub over: BTreeMap<Vec<u8>, Option<Kind>>,
+    /// What travels as it is and is not looked after: ignored files and those of submodules.
+    pub besides: Vec<Vec<u8>>,
+    pub submodules: usize,
+}
+
+impl Snapshot {
+    pub(crate) fn take(repository: &Repository, options: &Options) -> Result<Self, PrepareError> {
+        if let Some(from) = &options.from {
+            let commit = repository.commit(from)?.ok_or_else(|| PrepareError::NoCommit(from.clone()))?;
+            return Ok(Self::of_commit(commit));
+        }
+        let mut snapshot = Self {
+            commit: repository.head.clone(),
+            index: repository.index()?,
+            staged: BTreeSet::new(),
+            intended: Vec::new(),
+            over: BTreeMap::new(),
+            besides: Vec::new(),
+            submodules: 0,
+        };
+        let mut over = BTreeSet::new();
+        for (path, letter) in repository.changed_files()? {
+            if letter == b'A' {
+                snapshot.intended.push(path.clone());
+            }
+            over.insert(path);
+        }
+        snapshot.staged = match &snapshot.commit {
+            Some(commit) => repository.staged(commit)?,
+            None => snapshot.index.iter().map(|entry| entry.path.clone()).collect(),
+        };
+        over.extend(snapshot.staged.iter().cloned());
+        if options.include_untracked || options.mode == Mode::FullCopy {
+            // A repository inside this one is told with a slash at its end, and does not go along.
+            over.extend(repository.untracked()?.into_iter().filter(|path| !path.ends_with(b"/")));
+        }
+        let submodules: BTreeSet<&[u8]> = snapshot
+            .index
+            .iter()
+            .filter(|entry| entry.kind == Kind::Submodule)
+            .map(|e| e.path.as_slice())
+            .collect();
+        snapshot.submodules = submodules.len();
+        over.retain(|path| !submodules.contains(path.as_slice()));
+        let root = open_root(&repository.root)?;
+        snapshot.over = over.into_iter().map(|path| (path.clone(), kind_of(&root, &path))).collect();
+        if options.mode == Mode::FullCopy {
+            let known: BTreeSet<&[u8]> = snapshot.index.iter().map(|entry| entry.path.as_slice()).collect();
+            let every = every_file(&repository.root, false)?.into_iter();
+            let besides =
+                every.filter(|path| !known.contains(path.as_slice()) && !snapshot.over.contains_key(path));
+            snapshot.besides = besides.collect();
+        }
+        Ok(snapshot)
+    }
+
+    fn of_commit(commit: String) -> Self {
+        Self {
+            commit: Some(commit),
+            index: Vec::new(),
+            staged: BTreeSet::new(),
+            intended: Vec::new(),
+            over: BTreeMap::new(),
+            besides: Vec::new(),
+            submodules: 0,
+        }
+    }
+
+    /// What is there over the commit.
+    pub(crate) fn laid_over(&self) -> impl Iterator<Item = &[u8]> {
+        self.over.iter().filter(|(_, kind)| kind.is_some()).map(|(path, _)| path.as_slice())
+    }
+
+    /// What the commit has and the working tree has not.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = &[u8]> {
+        self.over.iter().filter(|(_, kind)| kind.is_none()).map(|(path, _)| path.as_slice())
+    }
+
+    /// Every file that the working tree has and the guest is to have, with what is known of it from the index; `None`
+    /// for one that would have to be read.
+    pub(crate) fn files(&self) -> BTreeMap<Vec<u8>, Option<Content>> {
+        let clean = self.index.iter().filter(|entry| entry.stage == 0 && entry.kind != Kind::Submodule);
+        let clean = clean.filter(|entry| !self.over.contains_key(&entry.path));
+        let of = |entry: &IndexEntry| Some((entry.kind.mode().to_owned(), entry.oid.clone()));
+        let mut files: BTreeMap<_, _> = clean.map(|entry| (entry.path.clone(), of(entry))).collect();
+        files.extend(self.laid_over().map(|path| (path.to_vec(), None)));
+        files
+    }
+
+    /// The same with everything known.
+    pub(crate) fn contents(
+        &self,
+        repository: &Repository,
+    ) -> Result<BTreeMap<Vec<u8>, Content>, PrepareError> {
+        let mut contents: BTreeMap<Vec<u8>, Content> =
+            self.files().into_iter().filter_map(|(path, content)| Some((path, content?))).collect();
+        let mut files: Vec<(&[u8], Kind)> = Vec::new();
+        for (path, kind) in &self.over {
+            match kind {
+                Some(Kind::Link) => {
+                    let target = std::fs::read_link(repository.root.join(crate::git::path_of(path)))
+                        .map_err(|source| PrepareError::Read { path: crate::git::path_of(path), source })?;
+                    let target = std::os::unix::ffi::OsStringExt::into_vec(target.into_os_string());
+                    let oid = repository.hash(&target)?;
+                    contents.insert(path.clone(), (Kind::Link.mode().to_owned(), oid));
+                }
+                Some(kind) => files.push((path, *kind)),
+                None => {}
+            }
+        }
+        for files in files.chunks(MOST_ARGUMENTS) {
+            let paths: Vec<&[u8]> = files.iter().map(|(path, _)| *path).collect();
+            for ((path, kind), oid) in files.iter().zip(repository.hash_files(&paths)?) {
+                contents.insert(path.to_vec(), (kind.mode().to_owned(), oid));
+            }
+        }
+        Ok(contents)
+    }
+
+    /// Lines for `update-index --index-info` that make another index say of these paths what this one says.
+    pub(crate) fn index_info<'p>(&self, paths: impl Iterator<Item = &'p Vec<u8>>) -> Vec<u8> {
+        let mut of: BTreeMap<&[u8], Vec<&IndexEntry>> = BTreeMap::new();
+        for entry in &self.index {
+            of.entry(&entry.path).or_default().push(entry);
+        }
+        let none = "0".repeat(self.commit.as_ref().map_or(40, String::len));
+        let mut lines = Vec::new();
+        for path in paths {
+            let mut line = |about: String| {
+                lines.extend(about.into_bytes());
+                lines.extend(path);
+                lines.push(0);
+            };
+            line(format!("0 {none}\t"));
+            // What is only intended has no content to name.
+            if self.intended.contains(path) {
+                continue;
+            }
+            for entry in of.get(path.as_slice()).into_iter().flatten() {
+                line(format!("{} {} {}\t", entry.kind.mode(), entry.oid, entry.stage));
+            }
+        }
+        lines
+    }
+
+    /// Objects that only the index has.
+    pub(crate) fn staged_objects(&self) -> BTreeSet<&str> {
+        let staged = self.index.iter().filter(|entry| self.staged.contains(&entry.path));
+        staged.filter(|entry| entry.kind != Kind::Submodule).map(|entry| entry.oid.as_str()).collect()
+    }
+}
+
+fn open_root(root: &Path) -> Result<File, PrepareError> {
+    File::open(root).map_err(|source| PrepareError::Read { path: root.to_owned(), source })
+}
+
+/// What lies at a path, no link followed on the way; `None` for nothing, and for what git does not know.
+fn kind_of(root: &File, path: &[u8]) -> Option<Kind> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let found = rustix::fs::openat2(root, path, flags, Permissions::empty(), beneath).ok()?;
+    let about = rustix::fs::fstat(&found).ok()?;
+    match FileType::from_raw_mode(about.st_mode) {
+        FileType::RegularFile if about.st_mode & 0o100 != 0 => Some(Kind::Executable),
+        FileType::RegularFile => Some(Kind::File),
+        FileType::Symlink => Some(Kind::Link),
+        _ => None,
+    }
+}
+
+/// Every file and link below a folder, no link followed; with what belongs to git, or without.
+pub(super) fn every_file(root: &Path, with_git: bool) -> Result<Vec<Vec<u8>>, PrepareError> {
+    let mut files = Vec::new();
+    let mut waiting = vec![Vec::new()];
+    while let Some(folder) = waiting.pop() {
+        let at = root.join(crate::git::path_of(&folder));
+        let unreadable = |source| PrepareError::Read { path: at.clone(), source };
+        for entry in std::fs::read_dir(&at).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+            if !with_git && name.eq_ignore_ascii_case(b".git") {
+                continue;
+            }
+            let path = if folder.is_empty() { name } else { [&folder[..], b"/", &name].concat() };
+            match entry.file_type().map_err(unreadable)? {
+                kind if kind.is_dir() => waiting.push(path),
+                kind if kind.is_file() || kind.is_symlink() => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,200 @@
+//! A workspace's place in a guest, and the guest's own git there.
+
+use super::PrepareError;
+use crate::daemon::Daemon;
+use crate::guest::{self, Done, Input, said};
+use crate::signals::{Directed, Signals, asks_to_end, exit_code};
+use banger_protocol::daemon_api::vm::Connect;
+use banger_protocol::guest_api::{Exec, Exit};
+use banger_protocol::names::VmRef;
+use std::collections::BTreeMap;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the guest's git is told: nothing of the guest's is to have a part in laying the tree.
+const QUIETLY: [&str; 8] = [
+    "-c",
+    "safe.directory=*",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "gc.auto=0",
+];
+const ENVIRONMENT: [(&str, &str); 8] = [
+    ("GIT_LFS_SKIP_SMUDGE", "1"),
+    ("GIT_LITERAL_PATHSPECS", "1"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("LC_ALL", "C"),
+    // Who makes the commit that stands for what was laid.
+    ("GIT_AUTHOR_NAME", "banger"),
+    ("GIT_AUTHOR_EMAIL", "banger@localhost"),
+    ("GIT_COMMITTER_NAME", "banger"),
+    ("GIT_COMMITTER_EMAIL", "banger@localhost"),
+];
+
+/// The index that says what was laid, beside the repository's own.
+const BASE_INDEX: &str = ".git/banger-index";
+
+/// A signal that asks to end breaks off the connection under way, and no other is made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interrupt {
+    caught: Arc<AtomicI32>,
+    current: Arc<Mutex<Option<UnixStream>>>,
+}
+
+impl Interrupt {
+    /// Catches signals while the answer lives.
+    pub(crate) fn catch<'s>(&self, signals: &'s Signals) -> Directed<'s> {
+        let interrupt = self.clone();
+        signals.direct(move |signal| {
+            if asks_to_end(signal) {
+                interrupt.caught.store(signal, Ordering::SeqCst);
+                if let Some(current) = &*interrupt.current() {
+                    let _ = current.shutdown(Shutdown::Both);
+                }
+            }
+        })
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Option<UnixStream>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails once somebody asked to end.
+    fn check(&self) -> Result<(), PrepareError> {
+        match self.caught.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            signal => Err(PrepareError::Interrupted { code: exit_code(signal) }),
+        }
+    }
+}
+
+/// The place; nobody else changes it meanwhile.
+#[derive(Debug)]
+pub(crate) struct Inside<'d> {
+    pub daemon: &'d mut Daemon,
+    pub vm: VmRef,
+    /// Absolute.
+    pub place: String,
+    pub interrupt: Interrupt,
+}
+
+impl Inside<'_> {
+    fn connect(&mut self) -> Result<UnixStream, PrepareError> {
+        self.interrupt.check()?;
+        let (_, agent) =
+            self.daemon.call_receiving(&Connect { vm: self.vm.clone() }).map_err(PrepareError::Daemon)?;
+        let agent = UnixStream::from(agent);
+        *self.interrupt.current() = agent.try_clone().ok();
+        // It may have come just before there was a connection to break off.
+        self.interrupt.check()?;
+        Ok(agent)
+    }
+
+    /// Runs a program as root.
+    pub(crate) fn run(
+        &mut self,
+        argv: &[&str],
+        env: &[(&str, &str)],
+        input: Input,
+    ) -> Result<Done, PrepareError> {
+        let agent = self.connect()?;
+        let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let exec = Exec {
+            argv: argv.iter().map(ToString::to_string).collect(),
+            env: env.iter().map(text).collect::<BTreeMap<_, _>>(),
+            cwd: Some("/".to_owned()),
+            user: Some("root".to_owned()),
+            terminal: None,
+            stdin: false,
+        };
+        let done = guest::run_task(agent, &exec, input);
+        self.interrupt.check()?;
+        done.map_err(PrepareError::Guest)
+    }
+
+    /// Runs git in the place; `None` when there is none in this guest.
+    pub(crate) fn try_git(
+        &mut self,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+        input: Input,
+    ) -> Result<Done, PrepareError> {
+        let place = self.place.clone();
+        let argv = [&["git", "-C", &place][..], &QUIETLY, arguments].concat();
+        self.run(&argv, &[&ENVIRONMENT[..], env].concat(), input)
+    }
+
+    /// Git in the place; what it prints.
+    pub(crate) fn git(&mut self, arguments: &[&str], input: Input) -> Result<Vec<u8>, PrepareError> {
+        let done = self.try_git(arguments, &[], input)?;
+        succeeded(arguments, done)
+    }
+
+    /// The same with the index that says what was laid.
+    pub(crate) fn base(&mut self, arguments: &[&str], input: Input) -> Result<Vec<u8>, PrepareError> {
+        let index = format!("{}/{BASE_INDEX}", self.place);
+        let done = self.try_git(arguments, &[("GIT_INDEX_FILE", &index)], input)?;
+        succeeded(arguments, done)
+    }
+
+    /// What git prints on a line; nothing when its exit code says that there is nothing.
+    pub(crate) fn find(&mut self, arguments: &[&str]) -> Result<Option<String>, PrepareError> {
+        let done = self.try_git(arguments, &[], Input::None)?;
+        let text = String::from_utf8_lossy(&done.stdout).trim_end_matches('\n').to_owned();
+        Ok((done.exit == Exit::Code(0)).then_some(text))
+    }
+
+    /// Whether the guest has git at all.
+    pub(crate) fn has_git(&mut self) -> Result<bool, PrepareError> {
+        let done = self.run(&["git", "--version"], &[], Input::None)?;
+        Ok(done.exit == Exit::Code(0))
+    }
+
+    pub(crate) fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), PrepareError> {
+        let path = format!("{}/{name}", self.place);
+        let written = guest::write_file(&mut self.connect()?, path, 0o644, bytes);
+        self.interrupt.check()?;
+        written.map_err(PrepareError::Copy)
+    }
+
+    /// Lays files of the host in the place as they are.
+    pub(crate) fn lay<'p>(
+        &mut self,
+        root: &Path,
+        paths: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<(), PrepareError> {
+        let copied = guest::copy_some_in(&mut self.connect()?, root, paths, self.place.clone());
+        self.interrupt.check()?;
+        copied.map(drop).map_err(PrepareError::Copy)
+    }
+
+    /// Lays a whole folder of the host in the place.
+    pub(crate) fn lay_all(&mut self, root: &Path) -> Result<(), PrepareError> {
+        let copied = guest::copy_in(&mut self.connect()?, root, self.place.clone(), None);
+        self.interrupt.check()?;
+        copied.map(drop).map_err(PrepareError::Copy)
+    }
+}
+
+pub(super) fn succeeded(arguments: &[&str], done: Done) -> Result<Vec<u8>, PrepareError> {
+    if done.exit == Exit::Code(0) {
+        return Ok(done.stdout);
+    }
+    let command = arguments.first().copied().unwrap_or_default().to_owned();
+    let text = match done.exit {
+        Exit::NotStarted { reason, .. } => reason,
+        Exit::Code(_) | Exit::Signal(_) => String::from_utf8_lossy(&done.stderr).trim().to_owned(),
+    };
+    Err(PrepareError::GuestGit { command, said: said(&text) })
+}
+
+/// Paths as git reads them from its input.
+pub(crate) fn null_separated<'p>(paths: impl Iterator<Item = &'p [u8]>) -> Vec<u8> {
+    paths.flat_map(|path| path.iter().copied().chain([0])).collect()
+}

@@ -1,3 +1,0 @@
-//! Repositories that go into a guest and work that comes out of it.
-
-mod export;

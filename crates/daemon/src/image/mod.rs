@@ -1,0 +1,97 @@
+//! Images: a folder each, with the root file system and the seed of the work disk, or with where they are.
+//!
+//! Those in whose folders the files lie are managed: banger made them, or copied them, and deletes them. Of registered
+//! ones it knows the places of files that belong to somebody else, and writes nothing there.
+
+mod ingest;
+mod promote;
+mod register;
+
+pub(crate) use ingest::{check, ingest};
+pub(crate) use promote::promote;
+pub(crate) use register::{check as check_register, no_agent_inside, register};
+
+use crate::Services;
+use crate::artefact::{absent, disk_usage, remove};
+use crate::store::{ImageRecord, Registered};
+use banger_image::rootfs;
+use banger_protocol::daemon_api::image::{Deleted, ImageView};
+use banger_protocol::names::ImageName;
+use banger_protocol::size::ByteSize;
+use banger_protocol::wire::{ErrorKind, RpcError};
+use std::path::PathBuf;
+
+const ROOTFS: &str = rootfs::ROOTFS;
+const WORK_SEED: &str = rootfs::WORK_SEED;
+
+/// Where an image carries the agent, for kernels that bring an initrd of their own.
+const AGENT_IN_GUEST: &str = "usr/lib/banger/banger-vsock-agent";
+
+/// Where an image's files are.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub rootfs: PathBuf,
+    pub work_seed: PathBuf,
+    /// Banger's own, whosever the others are.
+    pub folder: PathBuf,
+}
+
+impl Files {
+    /// Of an image whose record is gone, they are where a managed one has them.
+    pub(crate) fn of(services: &Services, name: &ImageName, registered: Option<&Registered>) -> Self {
+        let folder = services.state.images().join(name.as_str());
+        let (rootfs, seed) = match registered {
+            Some(Registered { rootfs, work_seed }) => (Some(rootfs.clone()), work_seed.clone()),
+            None => (None, None),
+        };
+        Self {
+            rootfs: rootfs.unwrap_or_else(|| folder.join(ROOTFS)),
+            work_seed: seed.unwrap_or_else(|| folder.join(WORK_SEED)),
+            folder,
+        }
+    }
+}
+
+pub(crate) fn list(services: &Services) -> Result<Vec<ImageView>, RpcError> {
+    let all: Vec<ImageRecord> = services.store.all()?;
+    Ok(all.into_iter().map(|image| view(services, image)).collect())
+}
+
+pub(crate) fn show(services: &Services, name: &ImageName) -> Result<ImageView, RpcError> {
+    let found = services.store.find(name.as_str())?;
+    found
+        .map(|image| view(services, image))
+        .ok_or_else(|| absent::<ImageRecord>(&services.state.images(), name.as_str()))
+}
+
+fn view(services: &Services, image: ImageRecord) -> ImageView {
+    let files = Files::of(services, &image.name, image.registered.as_ref());
+    ImageView {
+        size: ByteSize::bytes(std::fs::metadata(&files.rootfs).map_or(0, |metadata| metadata.len())),
+        disk_usage: disk_usage(&files.folder),
+        rootfs_path: files.rootfs.display().to_string(),
+        work_seed_path: files.work_seed.display().to_string(),
+        managed: image.registered.is_none(),
+        name: image.name,
+        source: image.source,
+        kernel: image.kernel,
+        digest: image.digest,
+        entries: image.entries,
+        has_init: image.has_init,
+        has_sshd: image.has_sshd,
+        has_agent: image.has_agent,
+        created: image.created,
+        config: image.config,
+    }
+}
+
+pub(crate) fn delete(services: &Services, name: ImageName) -> Result<Deleted, RpcError> {
+    remove::<ImageRecord>(services, &services.state.images(), name.as_str())?;
+    crate::kernel::remove_orphans(services);
+    Ok(Deleted { image: name })
+}
+
+fn taken(name: &ImageName) -> RpcError {
+    RpcError::new(ErrorKind::AlreadyExists, format!("there is already an image `{name}`"))
+        .with_hint(format!("`banger image delete {name}` removes it"))
+}
