@@ -23,6 +23,7 @@ mod namespace;
 mod proc;
 mod process;
 mod qemu;
+mod resolver;
 mod route;
 mod serve;
 mod settings;
