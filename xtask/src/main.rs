@@ -33,7 +33,7 @@ usage: cargo xtask <command>
   build [--release]
                    all programs and the static guest agent, in target/<profile>/
   check            formatting, lints, tidiness, licences, documentation
-  test [--ring pure|fakes|kernel|guest]... [--on-host] [-- NAME...]
+  test [--ring pure|fakes|kernel|guest|host]... [--on-host] [-- NAME...]
                    the tests; every ring unless told which, every test unless named;
                    with `--ring guest --on-host` in the test host
   demo             a command in a real guest, and how long that guest took to boot
