@@ -34,7 +34,7 @@ usage: cargo xtask <command>
   build [--release]
                    all programs and the static guest agent, in target/<profile>/
   check            formatting, lints, tidiness, licences, documentation
-  test [--ring pure|fakes|kernel|guest]... [--on-host] [-- NAME...]
+  test [--ring pure|fakes|kernel|guest|host]... [--on-host] [-- NAME...]
                    the tests; every ring unless told which, every test unless named;
                    with `--ring guest --on-host` in the test host
   fuzz [--runs N] [--seed N] [NAME...]
