@@ -3,9 +3,9 @@
 //! What looks at files or asks the helper does so in `block_in_place`, so that a slow disk or a stopped helper keeps
 //! nobody waiting but who asked.
 
-use crate::station::Station;
 use crate::operation::{Ended, Handle};
 use crate::serve::Client;
+use crate::station::Station;
 use crate::store::VmRecord;
 use crate::vm::{
     connect, create, delete, health, kill, logs, pause, ports, restart, set, start, stats, stop, view,

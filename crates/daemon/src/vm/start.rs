@@ -129,7 +129,7 @@ async fn bring_up(
     services.network_tools.check(vm.spec.nat).map_err(StartError::MissingTool)?;
     let files = SharedFiles::find(services, vm);
     let kernel = services.store.find::<KernelRecord>(vm.kernel.as_str())?;
-    let root = RootDisk::choose(Circumstances::look(services, id, kernel.as_ref()));
+    let root = RootDisk::choose(Circumstances::look(services, id, vmm, kernel.as_ref()));
     let disks = root.disks();
     let shared = files.open(&disks).map_err(StartError::SharedFile)?;
     let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
@@ -144,7 +144,9 @@ async fn bring_up(
     // First, so that it comes up while everything else is made.
     let begun = driver::begin(services, vmm, vm).await?;
     perform(services, id, Effect::WriteConfigDrive(drive)).await?;
-    perform(services, id, root.prepare(&files.rootfs)).await?;
+    for effect in root.prepare(&files.rootfs) {
+        perform(services, id, effect).await?;
+    }
     stages.check()?;
     let (seed, size) = (files.work_seed.clone(), vm.spec.disk_size);
     perform(services, id, Effect::MakeWorkDisk { seed, size }).await?;

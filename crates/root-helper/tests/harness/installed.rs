@@ -95,12 +95,12 @@ impl Installed {
         Disk { vm: id, folder, image }
     }
 
-    /// An image of the owner's with this many MiB, every one of them another.
+    /// An image of the owner's with this many MiB, every page of them another.
     pub(crate) fn image(&self, name: &str, mib: u64) -> PathBuf {
         let path = self.state.join(name);
         self.as_owner(|| {
-            let bytes: Vec<u8> = (0..mib << 20).map(|at| (at >> 20) as u8 ^ (at as u8)).collect();
-            std::fs::write(&path, bytes).unwrap();
+            let page = |at: u64| [at.to_le_bytes(); 512].concat();
+            std::fs::write(&path, (0..mib << 8).flat_map(page).collect::<Vec<_>>()).unwrap();
             std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         });
         path

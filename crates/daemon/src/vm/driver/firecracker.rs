@@ -24,7 +24,7 @@ pub(super) async fn launch(
     let Parts { disks, shared } = parts;
     let folder = File::open(services.state.vm(&vm.id)).map(OwnedFd::from).map_err(DriverError::Folder)?;
     let machine = machine(vm, &disks);
-    let program = Program::Firecracker(FirecrackerSpec { disks });
+    let program = Program::Firecracker(FirecrackerSpec { vcpu: vm.spec.vcpu, memory: vm.spec.memory, disks });
     let descriptors = std::iter::once(folder).chain(shared).collect();
     let vmm = perform(services, &vm.id, Effect::StartProcess { program, descriptors }).await?;
     let vmm = vmm.expect("starting a process tells which one it is");
@@ -105,7 +105,7 @@ fn machine(vm: &VmRecord, disks: &[Disk]) -> Machine {
             tap: vm.id.tap_name(),
             mac: MacAddress::of_guest(vm.address).0,
         }),
-        vsock: Some(Vsock { cid: GUEST_CID, socket: VSOCK_SOCKET.to_owned() }),
+        vsock: Some(Vsock { cid: GUEST_CID, socket: FirecrackerFiles::in_folder(VSOCK_SOCKET) }),
         entropy: true,
         console: None,
         metrics: None,
