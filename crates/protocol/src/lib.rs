@@ -17,6 +17,7 @@ pub mod image_config;
 pub mod local_paths;
 pub mod names;
 pub mod root_api;
+pub mod root_table;
 pub mod size;
 pub mod wire;
 

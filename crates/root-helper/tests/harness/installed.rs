@@ -61,11 +61,16 @@ impl Installed {
         self.helper.id()
     }
 
+    /// A connection past its greeting. Others may have to be closed at the helper's end first.
     pub(crate) fn connect(&self) -> Connection {
-        let mut connection = Connection::new(UnixStream::connect(&self.socket).unwrap());
         let greeting = Version { protocol: PROTOCOL_VERSION, operation: None };
-        connection.call(&greeting).unwrap_or_else(|error| panic!("{error}: {}", self.log()));
-        connection
+        let mut connected = None;
+        until("the helper answers", || {
+            let mut connection = Connection::new(UnixStream::connect(&self.socket).unwrap());
+            connected = connection.call(&greeting).is_ok().then_some(connection);
+            connected.is_some()
+        });
+        connected.unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
