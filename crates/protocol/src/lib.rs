@@ -19,6 +19,7 @@ pub mod names;
 #[cfg(feature = "schema")]
 pub mod openrpc;
 pub mod root_api;
+pub mod root_table;
 pub mod size;
 pub mod wire;
 

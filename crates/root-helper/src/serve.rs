@@ -77,7 +77,8 @@ fn converse(stream: UnixStream, helper: &Helper) {
         }
         let _span =
             tracing::info_span!("request", method = call.method(), vm = vm_of(&call), operation).entered();
-        let ends = matches!(call, RootCall::Shutdown(_));
+        // One with descriptors is refused.
+        let ends = matches!(call, RootCall::Shutdown(_)) && line.descriptors.is_empty();
         let mut carried = Vec::new();
         let answer = route(helper, id, call, line.descriptors, &mut carried);
         let carried: Vec<_> = carried.iter().map(AsFd::as_fd).collect();

@@ -184,7 +184,8 @@ impl Work {
             suspects.extend(repository.staged(head).map_err(ChangedError::Look)?);
         }
         let index = self.quarantine.path().join("index-of-here");
-        let git = || self.quarantine.git().env("GIT_INDEX_FILE", &index).env("GIT_WORK_TREE", &repository.root);
+        let git =
+            || self.quarantine.git().env("GIT_INDEX_FILE", &index).env("GIT_WORK_TREE", &repository.root);
         git().args(["read-tree", self.base.tree.as_str()]).silently().map_err(ChangedError::Compare)?;
         let mut differ = BTreeSet::new();
         let diff = git().args(["-C"]).args([&repository.root]).args(["diff-files", "-z", "--name-only"]);
@@ -271,7 +272,8 @@ fn origin(repository: &Repository) -> Result<Origin, GitError> {
 
 fn base(workspace: &Workspace, repository: &Repository) -> Result<Base, FetchError> {
     let Some(head) = &workspace.head else {
-        let empty = repository.git.run(&["hash-object", "-t", "tree", "/dev/null"]).map_err(FetchError::Host)?;
+        let empty =
+            repository.git.run(&["hash-object", "-t", "tree", "/dev/null"]).map_err(FetchError::Host)?;
         let empty = Oid::parse(String::from_utf8_lossy(&empty).trim_end());
         let empty = empty.ok_or_else(|| FetchError::BaseGone("at all".to_owned()))?;
         return Ok(Base { commit: None, commit_tree: empty.clone(), tree: empty });

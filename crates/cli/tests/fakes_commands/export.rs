@@ -1,7 +1,7 @@
 //! Work that comes out of a guest, or does not: the command with a guest whose processes and files are this machine's.
 
-use banger_protocol::daemon_api::workspace::{Mode, Workspace};
 use crate::fake::{Finished, World};
+use banger_protocol::daemon_api::workspace::{Mode, Workspace};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,9 @@ impl Both {
         fs::create_dir(&here).unwrap();
         git_in(&here, &["init", "-q", "-b", "main"]);
         fs::create_dir(here.join("sub")).unwrap();
-        for (name, content) in [("a", "one\ntwo\nthree\n"), ("sub/b", "b\n"), ("old name", "x\ny\nz\n"), ("gone", "g\n")] {
+        for (name, content) in
+            [("a", "one\ntwo\nthree\n"), ("sub/b", "b\n"), ("old name", "x\ny\nz\n"), ("gone", "g\n")]
+        {
             fs::write(here.join(name), content).unwrap();
         }
         fs::write(here.join(".gitignore"), "*.o\n").unwrap();
@@ -155,7 +157,11 @@ fn a_branch_has_the_guests_commits_and_one_for_the_rest_and_nothing_else_is_touc
 
     let again = both.banger(&["export", "dev", "--branch", "fix/it"]);
     assert_eq!(again.code, Some(1));
-    assert!(again.err.contains("is there already") && again.err.contains("git branch -D fix/it"), "{}", again.err);
+    assert!(
+        again.err.contains("is there already") && again.err.contains("git branch -D fix/it"),
+        "{}",
+        again.err
+    );
 }
 
 #[test]
@@ -174,7 +180,12 @@ fn without_git_in_the_guest_its_files_are_compared_here() {
 #[test]
 fn nothing_done_is_nothing_exported() {
     let both = Both::new();
-    for words in [&["export", "dev"][..], &["export", "dev", "-o", "x"], &["export", "dev", "--branch", "x"], &["diff", "dev"]] {
+    for words in [
+        &["export", "dev"][..],
+        &["export", "dev", "-o", "x"],
+        &["export", "dev", "--branch", "x"],
+        &["diff", "dev"],
+    ] {
         let exported = both.banger(words);
         assert_eq!((exported.code, exported.out.len()), (Some(0), 0), "{}", said(&exported));
     }
