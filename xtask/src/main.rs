@@ -17,6 +17,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod host;
+mod package;
 mod place;
 mod rings;
 mod setup;
@@ -43,6 +44,7 @@ usage: cargo xtask <command>
   host             a whole Debian to test on: systemd, device mapper, KVM (says more when called)
   bench [--on-host] [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
                    the figures banger promises, measured here
+  package          a Debian package of all of it, in target/package/
   ci               setup, check, build and all tests
 
 `test`, `demo`, `bench` and `ci` run `setup` and `build` themselves.";
@@ -69,6 +71,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["fuzz", rest @ ..] => fuzz::run(&place, &fuzz::Request::parse(rest)?)?,
         ["demo"] => demo::run(&place)?,
         ["host", rest @ ..] => return host::run(&place, rest),
+        ["package"] => drop(package::run(&place)?),
         ["bench", rest @ ..] => bench::run(&place, rest)?,
         ["ci"] => return ci::run(&place),
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
