@@ -35,6 +35,8 @@ enum Stdin {
 }
 
 impl Invocation {
+    /// A program with these arguments and no environment but what it is given.
+    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where tests start a program")]
     pub fn new<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
         let mut command = Command::new(program);

@@ -123,9 +123,13 @@ mod tests {
         {
             assert!(matches!(Overrides::read(data), Err(MalformedTar::Record)), "{data:?}");
         }
-        for (data, wanted) in
-            [(&b"11 size=-1\n"[..], "size"), (b"10 uid=0x\n", "uid"), (b"9 gid= 1\n", "gid")]
-        {
+        for (data, wanted) in [
+            (&b"11 size=-1\n"[..], "size"),
+            (b"10 uid=0x\n", "uid"),
+            (b"9 gid= 1\n", "gid"),
+            // What a number's own parser would take.
+            (b"9 uid=+5\n", "uid"),
+        ] {
             let error = Overrides::read(data).unwrap_err();
             assert!(matches!(error, MalformedTar::Value { key } if key == wanted), "{error:?}");
         }
