@@ -12,6 +12,7 @@
 
 mod bench;
 mod build;
+mod bundle;
 mod check;
 mod ci;
 mod demo;
@@ -40,6 +41,8 @@ usage: cargo xtask <command>
   host             a whole Debian to test on: systemd, device mapper, KVM (says more when called)
   bench [--on-host] [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
                    the figures banger promises, measured here
+  bundle image|kernel NAME --key FILE [--out DIR] [--url BASE] [--banger PROGRAM]
+                   a signed bundle of what banger has here, and its entry for a catalogue
   ci               setup, check, build and all tests
 
 `test`, `demo`, `bench` and `ci` run `setup` and `build` themselves.";
@@ -66,6 +69,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["demo"] => demo::run(&place)?,
         ["host", rest @ ..] => return host::run(&place, rest),
         ["bench", rest @ ..] => bench::run(&place, rest)?,
+        ["bundle", rest @ ..] => bundle::run(&place, rest)?,
         ["ci"] => return ci::run(&place),
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("`{}` is not a command\n\n{USAGE}", words.join(" ")),

@@ -1,5 +1,6 @@
 //! Images and kernels: those that others published, made into images here, and those that users have.
 
+mod bundles;
 mod faults;
 mod from_disk;
 mod from_registry;
@@ -7,3 +8,4 @@ mod kernels;
 mod registered;
 mod registry;
 mod users_files;
+mod window;

@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/firecracker", &[]),
     ("crates/daemon", &["crates/protocol", "crates/config", "crates/image", "crates/firecracker"]),
     ("crates/fakes", &["crates/protocol", "crates/copy", "crates/guest-agent"]),
+    ("bundle", &[]),
     ("bench", &["crates/protocol", "crates/image", "e2e"]),
     ("e2e", &[]),
     ("xtask", &[]),
