@@ -12,7 +12,8 @@ use std::process::Command;
 
 /// The root file system with a full `/root`: as it is if its own is full already, otherwise a copy in `scratch`.
 pub(crate) fn put_back(rootfs: &Path, seed: &Path, scratch: &Path) -> Result<PathBuf> {
-    let load = |path: &Path| Ext4::load_from_path(path).with_context(|| format!("reading {}", path.display()));
+    let load =
+        |path: &Path| Ext4::load_from_path(path).with_context(|| format!("reading {}", path.display()));
     let (image, home) = (load(rootfs)?, load(seed)?);
     let mut script = Script { home: &home, scratch, text: String::new(), files: 0 };
     script.folder("/")?;
@@ -124,7 +125,10 @@ fn same(home: &Ext4, image: &Ext4, folder: &str) -> Result<()> {
         if one.is_dir() {
             same(home, image, &path)?;
         } else if one.is_symlink() {
-            ensure!(home.read_link(path.as_str())? == image.read_link(there.as_str())?, "{there} leads elsewhere");
+            ensure!(
+                home.read_link(path.as_str())? == image.read_link(there.as_str())?,
+                "{there} leads elsewhere"
+            );
         } else {
             ensure!(home.read(path.as_str())? == image.read(there.as_str())?, "{there} has other content");
         }

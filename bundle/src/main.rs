@@ -87,7 +87,7 @@ impl Request {
 
     /// What banger says, as JSON.
     fn ask(&self, arguments: &[&str]) -> Result<Value> {
-        let output = Command::new(&self.banger).args(arguments).arg("--json").output();
+        let output = Command::new(&self.banger).args(arguments).output();
         let output = output.with_context(|| format!("running {}", self.banger.display()))?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "banger {}: {}", arguments.join(" "), said.trim());
@@ -101,7 +101,7 @@ fn text<'v>(value: &'v Value, key: &str) -> Result<&'v str> {
 
 /// An image's manifest, and where its root file system is.
 fn image(request: &Request, scratch: &Path) -> Result<(Value, Vec<(&'static str, PathBuf)>)> {
-    let shown = request.ask(&["image", "show", "--", &request.name])?;
+    let shown = request.ask(&["image", "show", "--json", "--", &request.name])?;
     let rootfs = Path::new(text(&shown, "rootfs_path")?);
     let seed = Path::new(text(&shown, "work_seed_path")?);
     let whole = home::put_back(rootfs, seed, scratch)?;
@@ -115,11 +115,11 @@ fn image(request: &Request, scratch: &Path) -> Result<(Value, Vec<(&'static str,
 }
 
 fn kernel(request: &Request) -> Result<(Value, Vec<(&'static str, PathBuf)>)> {
-    let shown = request.ask(&["kernel", "show", "--", &request.name])?;
+    let shown = request.ask(&["kernel", "show", "--json", "--", &request.name])?;
     if shown["own_initrd"] == true {
         bail!("the kernel `{}` brings an initrd of its own, for which bundles have no place", request.name);
     }
-    let status = request.ask(&["daemon", "status"])?;
+    let status = request.ask(&["daemon", "status", "--json"])?;
     let folder = Path::new(text(&status, "state_folder")?).join("kernels").join(&request.name);
     let own = folder.join("manifest.json");
     let own = fs::read(&own).with_context(|| format!("reading {}", own.display()))?;
@@ -148,7 +148,7 @@ fn catalogue_entry(
     };
     let kernel = match kind.as_str() {
         "image" => {
-            let shown = request.ask(&["image", "show", "--", name])?;
+            let shown = request.ask(&["image", "show", "--json", "--", name])?;
             format!("kernel = \"{}\"\n", text(&shown, "kernel")?)
         }
         _ => String::new(),

@@ -14,7 +14,8 @@ pub(crate) struct Key {
 impl Key {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let boxed = || SecretKeyBox::from_string(&text).with_context(|| format!("understanding {}", path.display()));
+        let boxed =
+            || SecretKeyBox::from_string(&text).with_context(|| format!("understanding {}", path.display()));
         let secret = match boxed()?.into_unencrypted_secret_key() {
             Ok(key) => key,
             Err(_) => {

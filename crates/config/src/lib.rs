@@ -15,8 +15,8 @@ mod listing;
 mod machine;
 mod nearest;
 
-pub use file::name_the_nearest;
 pub use choice::{LogLevel, RootDiskChoice, VmmChoice};
+pub use file::name_the_nearest;
 pub use interval::{Interval, ParseIntervalError};
 pub use listing::Entry;
 pub use machine::Machine;

@@ -70,9 +70,9 @@ impl Draft {
     /// A new empty folder inside `parent`, private to the owner.
     pub(crate) fn begin(services: &Services, parent: &Path, handle: &Handle) -> Result<Self, PublishError> {
         let path = parent.join(format!("{TEMPORARY}{}", handle.id()));
-        services.faults.around(|| {
-            std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path, "made"))
-        })?;
+        services
+            .faults
+            .around(|| std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path, "made")))?;
         Ok(Self { path, published: false })
     }
 
@@ -204,7 +204,8 @@ pub(crate) fn read_manifest<A: Artefact>(folder: &Path) -> Option<A> {
 /// name gives it back its row at the next start; after that, it is a draft of nobody's.
 pub(crate) fn remove<A: Artefact>(services: &Services, parent: &Path, name: &str) -> Result<(), RpcError> {
     let doomed = forget::<A>(services, &Window::open(), parent, name)?;
-    discard(&services.faults, &doomed).map_err(|error| explain(format!("the {} `{name}` was not removed", A::KIND), &error))
+    discard(&services.faults, &doomed)
+        .map_err(|error| explain(format!("the {} `{name}` was not removed", A::KIND), &error))
 }
 
 /// The part of [`remove`] that takes a moment. What it returns has no name any more and is to be discarded.
@@ -218,12 +219,14 @@ pub(crate) fn forget<A: Artefact>(
     let message = || format!("the {} `{name}` was not removed", A::KIND);
     let planted = |error: ForgetError| explain(message(), &error);
     let Some(artefact) = store.find::<A>(name)? else { return Err(absent::<A>(parent, name)) };
-    let users = services.faults.around(|| store.remove_unused::<A>(name).map_err(ForgetError::Store)).map_err(planted)?;
+    let users = services
+        .faults
+        .around(|| store.remove_unused::<A>(name).map_err(ForgetError::Store))
+        .map_err(planted)?;
     if let Some((_, first)) = users.first() {
         let others = users.len() - 1;
         let and_more = if others == 0 { String::new() } else { format!(" and {others} more") };
-        let message =
-            format!("{}: it is used by VM `{first}`{and_more}", message());
+        let message = format!("{}: it is used by VM `{first}`{and_more}", message());
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete it first: `banger vm delete {first}`")));
     }

@@ -188,7 +188,8 @@ pub(crate) async fn route(
             let outcome = only(descriptors).map(|bundle| {
                 let services = s.clone();
                 let subject = request.name.to_string();
-                let work = |handle| async move { kernel::unbundle(&services, request, bundle, &handle).await };
+                let work =
+                    |handle| async move { kernel::unbundle(&services, request, bundle, &handle).await };
                 OperationStarted { operation: s.operations.start("kernel.unbundle", subject, work) }
             });
             reply(client, id, outcome).await

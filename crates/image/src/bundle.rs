@@ -124,7 +124,10 @@ mod tests {
         Archive::new().file("a", b"first").file("b", b"second").file("manifest.json", b"{}")
     }
 
-    fn unpacked(archive: Archive, digest: Option<Sha256>) -> (tempfile::TempDir, Result<Vec<u8>, BundleError>) {
+    fn unpacked(
+        archive: Archive,
+        digest: Option<Sha256>,
+    ) -> (tempfile::TempDir, Result<Vec<u8>, BundleError>) {
         let folder = tempfile::tempdir().unwrap();
         let bytes = zstd::encode_all(archive.bytes().as_slice(), 3).unwrap();
         let file = tempfile::tempfile().unwrap();
@@ -147,9 +150,10 @@ mod tests {
     fn what_is_not_exactly_a_bundle_is_refused_and_leaves_nothing() {
         let without = |name: &str| {
             let files = [("a", "1"), ("b", "2"), ("manifest.json", "{}")];
-            files.iter().filter(|(file, _)| *file != name).fold(Archive::new(), |archive, (file, text)| {
-                archive.file(file, text.as_bytes())
-            })
+            files
+                .iter()
+                .filter(|(file, _)| *file != name)
+                .fold(Archive::new(), |archive, (file, text)| archive.file(file, text.as_bytes()))
         };
         let long = vec![b' '; (MOST_MANIFEST + 1) as usize];
         for (archive, reason) in [
@@ -157,7 +161,10 @@ mod tests {
             (without("manifest.json"), "the bundle has no manifest.json"),
             (whole().file("c", b""), "has \"c\", which is no part of it"),
             (whole().file("etc/passwd", b""), "has \"etc\", which is no part of it"),
-            (without("a").raw(tar::EntryType::Symlink, b"a", b"/etc/passwd", 0o777, b""), "a of the bundle is no regular file"),
+            (
+                without("a").raw(tar::EntryType::Symlink, b"a", b"/etc/passwd", 0o777, b""),
+                "a of the bundle is no regular file",
+            ),
             (whole().file("../a", b""), "cannot use the bundle's archive"),
             (without("manifest.json").file("manifest.json", &long), "manifest is longer"),
         ] {

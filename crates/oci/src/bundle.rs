@@ -36,7 +36,9 @@ impl Location {
         match text.split_once("://") {
             Some(("https", rest)) if !rest.is_empty() => Some(Self::Web(text.to_owned())),
             // With a user in it, the name before the `@` is not the machine's.
-            Some(("http", rest)) if !rest.contains('@') && is_loopback(rest.split('/').next().unwrap_or_default()) => {
+            Some(("http", rest))
+                if !rest.contains('@') && is_loopback(rest.split('/').next().unwrap_or_default()) =>
+            {
                 Some(Self::Web(text.to_owned()))
             }
             Some(("file", path)) if path.starts_with('/') => Some(Self::File(path.into())),
@@ -175,7 +177,11 @@ impl Bundle {
                 bytes
             }
             Location::Web(url) => get(url, &place, watch, |bytes, so_far| {
-                if so_far > MOST_SIGNATURE { Err(BundleError::NoSignature(self.location.clone())) } else { Ok(bytes.to_vec()) }
+                if so_far > MOST_SIGNATURE {
+                    Err(BundleError::NoSignature(self.location.clone()))
+                } else {
+                    Ok(bytes.to_vec())
+                }
             })
             .map_err(|error| match error {
                 NotHad::Absent => BundleError::NoSignature(self.location.clone()),
@@ -183,9 +189,8 @@ impl Bundle {
             })?
             .concat(),
         };
-        String::from_utf8(bytes).map_err(|_| {
-            BundleError::BadSignature(place, minisign_verify::Error::InvalidEncoding)
-        })
+        String::from_utf8(bytes)
+            .map_err(|_| BundleError::BadSignature(place, minisign_verify::Error::InvalidEncoding))
     }
 }
 

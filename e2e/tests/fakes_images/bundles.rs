@@ -48,7 +48,12 @@ fn pull(sandbox: &Sandbox, name: &str) -> Finished {
 fn published() -> (Sandbox, PathBuf) {
     let sandbox = Sandbox::with_fake_guests();
     let layer = LayerTar::new().file("root/.bashrc", b"PS1=x").program("sbin/init", b"x").file("etc/x", b"y");
-    let _ = Layout::new(&sandbox.home().join("mine")).add("v1", "amd64", &json!({"User": "1000"}), &[layer.bytes()]);
+    let _ = Layout::new(&sandbox.home().join("mine")).add(
+        "v1",
+        "amd64",
+        &json!({"User": "1000"}),
+        &[layer.bytes()],
+    );
     let _ = sandbox.banger(["image", "pull", "oci:mine", "--size", "64M"]).run().expect_success();
     package(&sandbox.home().join("package"), VERSION);
     let _ = sandbox.banger(["kernel", "import", "core", "--from", "package"]).run().expect_success();
@@ -65,22 +70,32 @@ fn what_was_bundled_is_offered_and_taken_whole() {
     let (sandbox, _) = published();
     catalogue(&sandbox, &["mine", "core"], |text| text);
     let offered = sandbox.json(&["image", "list", "--available"]);
-    let states: Vec<_> = offered.as_array().expect("a list").iter().map(|one| (&one["name"], &one["pulled"])).collect();
+    let states: Vec<_> =
+        offered.as_array().expect("a list").iter().map(|one| (&one["name"], &one["pulled"])).collect();
     assert_eq!(states, [(&"debian-bookworm".into(), &true.into()), (&"mine".into(), &false.into())]);
     assert_eq!(pull(&sandbox, "mine").expect_success().stdout_text(), "mine\n");
     assert_eq!(sandbox.json(&["image", "list", "--available"])[1]["pulled"], true);
 
     let shown = sandbox.json(&["image", "show", "mine"]);
-    assert_eq!((&shown["has_init"], &shown["has_agent"], &shown["managed"]), (&true.into(), &true.into(), &true.into()));
+    assert_eq!(
+        (&shown["has_init"], &shown["has_agent"], &shown["managed"]),
+        (&true.into(), &true.into(), &true.into())
+    );
     assert_eq!(shown["config"]["user"], "1000");
-    assert!(shown["source"].as_str().is_some_and(|source| source.contains("mine.tar.zst@sha256:")), "{shown}");
+    assert!(
+        shown["source"].as_str().is_some_and(|source| source.contains("mine.tar.zst@sha256:")),
+        "{shown}"
+    );
     let read = |key: &str, file: &str| {
         let path = shown[key].as_str().expect("it has one");
         Ext4::load_from_path(path).and_then(|image| image.read(file)).expect("it is there")
     };
     assert_eq!(read("rootfs_path", "/etc/x"), b"y");
     assert_eq!(read("work_seed_path", "/.bashrc"), b"PS1=x");
-    let _ = sandbox.tool("e2fsck", ["-fn", shown["rootfs_path"].as_str().expect("it has one")]).run().expect_success();
+    let _ = sandbox
+        .tool("e2fsck", ["-fn", shown["rootfs_path"].as_str().expect("it has one")])
+        .run()
+        .expect_success();
 
     let _ = sandbox.banger(["kernel", "pull", "core"]).run().expect_success();
     let kernel = sandbox.json(&["kernel", "show", "core"]);
@@ -132,12 +147,22 @@ fn a_bundle_that_is_not_what_its_publisher_made_is_refused_and_leaves_nothing() 
 
     let stranger = key(&sandbox, "stranger");
     let public = fs::read_to_string(published.join("mine.toml")).expect("it was made");
-    let public = public.split("public_key = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a key").to_owned();
+    let public = public
+        .split("public_key = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a key")
+        .to_owned();
     // The stranger's own bundle of the kernel says what their key is.
     let _ = sandbox.banger(["kernel", "import", "core", "--from", "package"]).run().expect_success();
     bundle(&sandbox, "kernel", "core", &stranger);
     let theirs = fs::read_to_string(published.join("core.toml")).expect("it was made");
-    let theirs = theirs.split("public_key = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a key").to_owned();
+    let theirs = theirs
+        .split("public_key = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a key")
+        .to_owned();
     catalogue(&sandbox, &["mine"], |text| text.replace(&public, &theirs));
     refused("was signed with another key");
 
@@ -153,7 +178,9 @@ fn a_bundle_comes_over_http_from_this_machine_and_a_line_that_breaks_leaves_noth
     let port = serve(folder.clone(), whole.len() / 2);
     let from = |prefix: &str| {
         let base = format!("http://127.0.0.1:{port}/{prefix}");
-        catalogue(&sandbox, &["mine"], |text| text.replace(&format!("url = \"{}", folder.display()), &format!("url = \"{base}")));
+        catalogue(&sandbox, &["mine"], |text| {
+            text.replace(&format!("url = \"{}", folder.display()), &format!("url = \"{base}"))
+        });
     };
     from("broken");
     let _ = pull(&sandbox, "mine").expect_failure(&["image `mine` was not built", "cannot be fetched"]);
@@ -183,7 +210,8 @@ fn serve(folder: PathBuf, cut: usize) -> u16 {
                 continue;
             };
             let sent = if path.starts_with("/broken") && bytes.len() > cut { &bytes[..cut] } else { &bytes };
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent));
         }
     });
@@ -194,7 +222,11 @@ fn serve(folder: PathBuf, cut: usize) -> u16 {
 fn a_catalogue_that_is_wrong_is_told_with_its_line_by_whoever_needs_it() {
     let (sandbox, _) = published();
     catalogue(&sandbox, &["mine"], |text| text.replace("sha256 =", "sha265 ="));
-    for command in [&["image", "list", "--available"][..], &["image", "pull", "mine"], &["kernel", "list", "--available"]] {
+    for command in [
+        &["image", "list", "--available"][..],
+        &["image", "pull", "mine"],
+        &["kernel", "list", "--available"],
+    ] {
         let failed = sandbox.banger(command).run();
         let _ = failed.expect_failure(&["catalog.d/mine.toml:7 is wrong", "did you mean `sha256`?"]);
     }

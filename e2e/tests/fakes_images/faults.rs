@@ -16,7 +16,14 @@ struct Flow {
 
 const REGISTER: &[&str] = &["image", "register", "--name", "mine", "--rootfs", "mine.ext4"];
 const REGISTER_WITH_KERNEL: &[&str] = &[
-    "image", "register", "--name", "mine", "--rootfs", "mine.ext4", "--kernel", "package/boot/vmlinux-6.1.0-9-test",
+    "image",
+    "register",
+    "--name",
+    "mine",
+    "--rootfs",
+    "mine.ext4",
+    "--kernel",
+    "package/boot/vmlinux-6.1.0-9-test",
 ];
 const DELETE: &[&str] = &["image", "delete", "mine"];
 const PULL: &[&str] = &["image", "pull", "oci:layout", "--name", "mine", "--size", "16M"];
@@ -57,7 +64,9 @@ fn here(sandbox: &Sandbox) -> [Vec<String>; 2] {
         let all = all.as_array().expect("a list").iter();
         known.extend(all.map(|one| format!("{kind} {}", one["name"].as_str().expect("a name"))));
         let entries = std::fs::read_dir(sandbox.state().join(folder)).expect("it can be listed");
-        lying.extend(entries.map(|e| format!("{kind} {}", e.expect("an entry").file_name().to_string_lossy())));
+        lying.extend(
+            entries.map(|e| format!("{kind} {}", e.expect("an entry").file_name().to_string_lossy())),
+        );
     }
     known.sort();
     lying.sort();
@@ -80,7 +89,12 @@ fn every_step(kind: &str) {
             // Rows and folders agree, whatever happened; nobody is left in the middle.
             if kind.starts_with("abort") {
                 let crashed = sandbox.running("bangerd").is_empty();
-                assert_eq!(crashed, index < flow.steps, "{tried}, {fault}: another number of steps\n{}", failed.stderr_text());
+                assert_eq!(
+                    crashed,
+                    index < flow.steps,
+                    "{tried}, {fault}: another number of steps\n{}",
+                    failed.stderr_text()
+                );
             }
             if !sandbox.running("bangerd").is_empty() {
                 // Nothing else is to go wrong.
@@ -94,7 +108,8 @@ fn every_step(kind: &str) {
                 // The next attempt succeeds, or finds that the last one did.
                 let again = sandbox.banger(flow.tried).run();
                 let done = ["already", "there is no image `mine`", "there is no kernel `mine`"];
-                let settled = again.code() == Some(0) || done.iter().any(|word| again.stderr_text().contains(word));
+                let settled =
+                    again.code() == Some(0) || done.iter().any(|word| again.stderr_text().contains(word));
                 assert!(settled, "{tried}, {fault}: {}", again.stderr_text());
             }
             for arguments in flow.undo {

@@ -15,7 +15,8 @@ fn an_unpacked_package_becomes_a_kernel_that_says_where_it_is_from() {
     let folder = sandbox.home().join("package");
     package(&folder, VERSION);
     package(&folder, "5.10.0-1-test");
-    fs::write(folder.join("metadata.json"), r#"{"distro": "testix", "arch": "x86_64"}"#).expect("it is writable");
+    fs::write(folder.join("metadata.json"), r#"{"distro": "testix", "arch": "x86_64"}"#)
+        .expect("it is writable");
     assert_eq!(import(&sandbox, &[]).expect_success().stdout_text(), "mine\n");
     let shown = sandbox.json(&["kernel", "show", "mine"]);
     assert_eq!((&shown["version"], &shown["arch"]), (&VERSION.into(), &"x86_64".into()));
@@ -40,7 +41,10 @@ fn the_same_folder_gives_the_same_bytes() {
     for _ in 0..2 {
         let _ = import(&sandbox, &[]).expect_success();
         let made = sandbox.state().join("kernels/mine");
-        seen.push(["initrd.img", "modules.ext4", "vmlinux"].map(|file| fs::read(made.join(file)).expect("it is there")));
+        seen.push(
+            ["initrd.img", "modules.ext4", "vmlinux"]
+                .map(|file| fs::read(made.join(file)).expect("it is there")),
+        );
         let _ = sandbox.banger(["kernel", "rm", "mine"]).run().expect_success();
         fs::File::open(folder.join("boot").join(format!("vmlinux-{VERSION}")))
             .and_then(|file| file.set_modified(std::time::UNIX_EPOCH))
@@ -73,8 +77,10 @@ fn a_folder_without_a_kernel_says_what_is_looked_for() {
     package(&folder, VERSION);
     fs::write(folder.join("metadata.json"), "{\n\n\"kernle\": 1}").expect("it is writable");
     let _ = import(&sandbox, &[]).expect_failure(&["metadata.json:3", "kernle"]);
-    fs::write(folder.join("metadata.json"), "{\"kernel\": \"metadata.json\", \"version\": \"6.1.0-9-test\"}").expect("it is writable");
-    let _ = import(&sandbox, &[]).expect_failure(&["kernel `mine` was not imported", "neither an ELF file nor a bzImage"]);
+    fs::write(folder.join("metadata.json"), "{\"kernel\": \"metadata.json\", \"version\": \"6.1.0-9-test\"}")
+        .expect("it is writable");
+    let _ = import(&sandbox, &[])
+        .expect_failure(&["kernel `mine` was not imported", "neither an ELF file nor a bzImage"]);
     let _ = sandbox.banger(["kernel", "show", "mine"]).run().expect_code(1);
     assert!(sandbox.files_named(".tmp-").is_empty());
 }

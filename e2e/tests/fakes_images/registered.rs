@@ -31,7 +31,10 @@ fn a_registered_image_stays_where_it_is_starts_vms_and_is_forgotten_without_bein
     assert_eq!(shown["rootfs_path"], text(&file));
     assert_eq!(shown["managed"], false);
     assert_eq!(shown["kernel"], "debian-bookworm-cloud");
-    assert_eq!((&shown["has_init"], &shown["has_sshd"], &shown["has_agent"]), (&true.into(), &true.into(), &true.into()));
+    assert_eq!(
+        (&shown["has_init"], &shown["has_sshd"], &shown["has_agent"]),
+        (&true.into(), &true.into(), &true.into())
+    );
     // A seed was made of what it has in /root, in banger's own folder.
     let seed = shown["work_seed_path"].as_str().expect("it has one");
     assert!(seed.starts_with(text(&sandbox.state())), "{seed}");
@@ -40,7 +43,8 @@ fn a_registered_image_stays_where_it_is_starts_vms_and_is_forgotten_without_bein
     let ran = run(&sandbox, &["vm", "run", "--image", "mine", "--name", "dev", "--", "echo", "hello"]);
     assert_eq!(ran.expect_success().stdout_text(), "hello\n");
     let refused = run(&sandbox, &["image", "delete", "mine"]);
-    let _ = refused.expect_failure(&["the image `mine` was not removed: it is used by VM `dev`", "vm delete dev"]);
+    let _ = refused
+        .expect_failure(&["the image `mine` was not removed: it is used by VM `dev`", "vm delete dev"]);
     let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
     let _ = run(&sandbox, &["image", "delete", "mine"]).expect_success();
     assert!(fs::read(&file).expect("it is still there") == before);
@@ -57,14 +61,23 @@ fn a_seed_beside_the_root_file_system_is_used_and_another_size_is_prepared_elsew
     assert_eq!(show(&sandbox, "mine")["work_seed_path"], text(&beside));
     let made = run(&sandbox, &["vm", "create", "--image", "mine", "--name", "dev", "--disk-size", "300M"]);
     let _ = made.expect_success();
-    assert_eq!(fs::read_dir(sandbox.home()).expect("the home").filter_map(Result::ok).filter(|entry| {
-        entry.file_name().to_string_lossy().starts_with("work-") && entry.path() != beside
-    }).count(), 0, "banger wrote beside the user's files");
+    assert_eq!(
+        fs::read_dir(sandbox.home())
+            .expect("the home")
+            .filter_map(Result::ok)
+            .filter(|entry| {
+                entry.file_name().to_string_lossy().starts_with("work-") && entry.path() != beside
+            })
+            .count(),
+        0,
+        "banger wrote beside the user's files"
+    );
     let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
 
     let other = sandbox.home().join("other-seed.ext4");
     fs::rename(&beside, &other).expect("the home is writable");
-    let explicit = ["image", "register", "--name", "mine", "--rootfs", "mine.ext4", "--work-seed", "other-seed.ext4"];
+    let explicit =
+        ["image", "register", "--name", "mine", "--rootfs", "mine.ext4", "--work-seed", "other-seed.ext4"];
     let _ = run(&sandbox, &explicit).expect_success();
     assert_eq!(show(&sandbox, "mine")["work_seed_path"], text(&other));
 }
@@ -109,7 +122,11 @@ fn what_cannot_be_registered_is_refused_with_the_flag_that_named_it() {
         (&["mine.ext4", "--kernel", "absent"], 2, "--kernel absent: "),
         (&["mine.ext4", "--kernel", "vmlinux", "--initrd", "absent"], 2, "--initrd absent: "),
         (&["mine.ext4", "--kernel", "vmlinux", "--modules", "absent"], 2, "--modules absent: "),
-        (&["mine.ext4", "--kernel", "vmlinux", "--modules", "/tmp"], 1, "there are no modules of a kernel in /tmp"),
+        (
+            &["mine.ext4", "--kernel", "vmlinux", "--modules", "/tmp"],
+            1,
+            "there are no modules of a kernel in /tmp",
+        ),
         (&["mine.ext4", "--kernel", "text"], 1, "text does not say which version it is"),
         (&["mine.ext4", "--kernel", "vmlinux", "--kernel-ref", "x"], 2, "cannot be used with"),
         (&["mine.ext4", "--initrd", "text"], 2, "--kernel"),
@@ -130,7 +147,8 @@ fn an_image_brings_its_kernel_and_takes_it_along() {
     let file = rootfs(&sandbox, "mine", &[("sbin/init", "x")]);
     package(&sandbox.home().join("package"), VERSION);
     let kernel = format!("package/boot/vmlinux-{VERSION}");
-    let mut register = vec!["image", "register", "--name", "mine", "--rootfs", text(&file), "--kernel", &kernel];
+    let mut register =
+        vec!["image", "register", "--name", "mine", "--rootfs", text(&file), "--kernel", &kernel];
     register.extend(["--modules", "package/lib/modules"]);
     let _ = run(&sandbox, &register).expect_success();
     let own = sandbox.json(&["kernel", "show", "mine"]);

@@ -10,7 +10,8 @@ pub(crate) const VERSION: &str = "6.1.0-9-test";
 /// An ext4 file system in the home, with these files.
 pub(crate) fn rootfs(sandbox: &Sandbox, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let layout = sandbox.home().join(format!("{name}-layout"));
-    let layer = files.iter().fold(LayerTar::new(), |layer, (path, text)| layer.program(path, text.as_bytes()));
+    let layer =
+        files.iter().fold(LayerTar::new(), |layer, (path, text)| layer.program(path, text.as_bytes()));
     let _ = Layout::new(&layout).add("v1", "amd64", &json!({}), &[layer.bytes()]);
     let reference = format!("oci:{}", layout.display());
     let pull = ["image", "pull", &reference, "--name", name, "--size", "32M"];

@@ -6,7 +6,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::time::Duration;
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_fake_guests();
@@ -24,20 +25,26 @@ fn pull(name: &str) -> Vec<&str> {
 #[test]
 fn one_who_waits_for_a_name_keeps_nobody_of_another_waiting_and_leaves_at_once() {
     let sandbox = sandbox();
-    let private = fs::DirBuilder::new().mode(0o700).create(sandbox.cache().join("banger"));
-    private.or_else(|error| if error.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }).expect("the sandbox is writable");
-    let lock = fs::File::create(sandbox.cache().join("banger/image-one.lock")).expect("the sandbox is writable");
+    fs::DirBuilder::new().mode(0o700).create(sandbox.cache()).expect("the sandbox is writable");
+    let lock = fs::File::create(sandbox.cache().join("image-one.lock")).expect("the sandbox is writable");
     flock(&lock, FlockOperation::LockExclusive).expect("nobody has it");
-    let mut waiting = sandbox.banger(pull("one")).start();
-    waiting.wait_for("waiting for another command");
+    let waiting = sandbox.banger(pull("one")).limit(Duration::from_secs(20)).start();
+    sandbox.until("it waits for the lock", || is_awaited(&lock));
     let _ = sandbox.banger(pull("two")).run().expect_success();
     waiting.signal(Signal::INT);
-    assert_eq!(waiting.finish().code(), Some(130));
+    assert_eq!(waiting.finish().code(), None, "it left by itself");
 
-    let mut waiting = sandbox.banger(pull("one")).start();
-    waiting.wait_for("waiting for another command");
+    let waiting = sandbox.banger(pull("one")).limit(Duration::from_secs(20)).start();
+    sandbox.until("it waits for the lock", || is_awaited(&lock));
     flock(&lock, FlockOperation::Unlock).expect("we have it");
     let _ = waiting.finish().expect_success();
+}
+
+/// Whether somebody waits for this lock: such lines of `/proc/locks` have an arrow.
+fn is_awaited(lock: &fs::File) -> bool {
+    let inode = lock.metadata().expect("it is open").ino();
+    let locks = fs::read_to_string("/proc/locks").expect("it can be read");
+    locks.lines().any(|line| line.contains("->") && line.contains(&format!(":{inode} ")))
 }
 
 #[test]
@@ -48,7 +55,8 @@ fn of_many_at_once_that_know_nothing_of_each_other_one_gives_the_name() {
         let cache = sandbox.home().join(format!("cache-{index}"));
         sandbox.banger(pull("one")).env("XDG_CACHE_HOME", cache).start()
     };
-    let finished: Vec<_> = (0..5).map(start).collect::<Vec<_>>().into_iter().map(|one| one.finish()).collect();
+    let finished: Vec<_> =
+        (0..5).map(start).collect::<Vec<_>>().into_iter().map(|one| one.finish()).collect();
     let winners = finished.iter().filter(|one| one.code() == Some(0)).count();
     assert_eq!(winners, 1);
     for loser in finished.iter().filter(|one| one.code() != Some(0)) {
@@ -65,7 +73,10 @@ fn writes(sandbox: &Sandbox) -> [Vec<String>; 3] {
     let at = |name: &str| sandbox.home().join(name).display().to_string();
     let words = |words: &str, rest: [String; 2]| words.split(' ').map(str::to_owned).chain(rest).collect();
     [
-        words("image pull --size 64M --name one", [format!("oci:{}", at("layout")), "--kernel=debian-bookworm-cloud".to_owned()]),
+        words(
+            "image pull --size 64M --name one",
+            [format!("oci:{}", at("layout")), "--kernel=debian-bookworm-cloud".to_owned()],
+        ),
         words("image register --name one", ["--rootfs".to_owned(), at("mine.ext4")]),
         words("kernel import one", ["--from".to_owned(), at("package")]),
     ]
@@ -77,8 +88,15 @@ fn assert_nothing_there(sandbox: &Sandbox) {
     let root = format!("/proc/{}/root", daemon.first().expect("it runs").pid);
     for folder in ["images", "kernels"] {
         let place = format!("{root}{}", sandbox.state().join(folder).display());
-        let names: Vec<_> = fs::read_dir(place).expect("it can be listed").filter_map(Result::ok).map(|e| e.file_name()).collect();
-        assert!(!names.iter().any(|name| name == "one" || name.to_string_lossy().starts_with(".tmp-")), "{names:?}");
+        let names: Vec<_> = fs::read_dir(place)
+            .expect("it can be listed")
+            .filter_map(Result::ok)
+            .map(|e| e.file_name())
+            .collect();
+        assert!(
+            !names.iter().any(|name| name == "one" || name.to_string_lossy().starts_with(".tmp-")),
+            "{names:?}"
+        );
     }
 }
 

@@ -176,7 +176,8 @@ fn read_metadata(folder: &Path) -> Result<Option<Metadata>, KernelFilesError> {
         Err(error) => return Err(unreadable(&path)(error)),
     };
     let wrong = |line, message| KernelFilesError::Metadata { path: path.clone(), line, message };
-    let told: Metadata = serde_json::from_str(&text).map_err(|error| wrong(error.line(), error.to_string()))?;
+    let told: Metadata =
+        serde_json::from_str(&text).map_err(|error| wrong(error.line(), error.to_string()))?;
     if let Some(arch) = told.arch.as_deref().filter(|arch| *arch != ARCH) {
         return Err(wrong(1, format!("`arch` is `{arch}`: only {ARCH} can be booted here")));
     }
@@ -211,7 +212,8 @@ fn list(folder: &Path, lib: Option<&Path>) -> Result<Listing, KernelFilesError> 
 fn names_in(folder: &Path) -> Result<Vec<String>, KernelFilesError> {
     let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = entries.map_err(unreadable(folder))?;
-    let mut names: Vec<_> = entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> =
+        entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     Ok(names)
 }
@@ -221,7 +223,8 @@ fn one_version(folder: &Path) -> Result<PathBuf, KernelFilesError> {
     if ["kernel", "modules.order", "modules.dep"].iter().any(|mark| folder.join(mark).exists()) {
         return Ok(folder.to_owned());
     }
-    let versions = names_in(folder)?.into_iter().filter(|name| is_version(name) && folder.join(name).is_dir());
+    let versions =
+        names_in(folder)?.into_iter().filter(|name| is_version(name) && folder.join(name).is_dir());
     let newest = versions.max_by_key(|version| version_key(version));
     newest.map(|newest| folder.join(newest)).ok_or_else(|| KernelFilesError::NoModules(folder.to_owned()))
 }
@@ -339,8 +342,18 @@ mod tests {
     #[test]
     fn the_newest_kernel_with_modules_is_meant_and_an_initrd_only_where_there_are_none() {
         for (kernels, initrds, modules, wanted) in [
-            (&["6.1.0-9", "6.1.0-10"][..], &[][..], &["6.1.0-9"][..], (Some("vmlinuz-6.1.0-9"), None, Some("6.1.0-9"))),
-            (&["6.1.0-9", "6.1.0-10"], &[], &["6.1.0-9", "6.1.0-10"], (Some("vmlinuz-6.1.0-10"), None, Some("6.1.0-10"))),
+            (
+                &["6.1.0-9", "6.1.0-10"][..],
+                &[][..],
+                &["6.1.0-9"][..],
+                (Some("vmlinuz-6.1.0-9"), None, Some("6.1.0-9")),
+            ),
+            (
+                &["6.1.0-9", "6.1.0-10"],
+                &[],
+                &["6.1.0-9", "6.1.0-10"],
+                (Some("vmlinuz-6.1.0-10"), None, Some("6.1.0-10")),
+            ),
             (&["6.1", "6.2"], &["6.1", "6.2"], &[], (Some("vmlinuz-6.2"), Some("initramfs-6.2"), None)),
             (&["6.1"], &["6.1"], &["6.1"], (Some("vmlinuz-6.1"), None, Some("6.1"))),
             (&["6.1"], &[], &["5.9", "5.10"], (Some("vmlinuz-6.1"), None, Some("5.10"))),
@@ -415,12 +428,15 @@ mod tests {
     fn modules_of_another_kernel_are_refused() {
         let place = folder(&["boot/vmlinuz-6.1", "lib/modules/6.2/kernel/a.ko"]);
         let error = KernelFiles::in_folder(place.path()).unwrap_err();
-        assert!(matches!(&error, KernelFilesError::OtherModules { kernel, modules, .. } if kernel == "6.1" && modules == "6.2"));
+        assert!(
+            matches!(&error, KernelFilesError::OtherModules { kernel, modules, .. } if kernel == "6.1" && modules == "6.2")
+        );
     }
 
     #[test]
     fn the_same_files_make_the_same_archive_whatever_their_dates() {
-        let place = folder(&["vmlinuz-6.1", "modules/kernel/b.ko", "modules/kernel/a.ko", "modules/modules.order"]);
+        let place =
+            folder(&["vmlinuz-6.1", "modules/kernel/b.ko", "modules/kernel/a.ko", "modules/modules.order"]);
         std::os::unix::fs::symlink("/usr/src", place.path().join("modules/build")).unwrap();
         let make = || {
             let (kernel, modules) = (place.path().join("vmlinuz-6.1"), place.path().join("modules"));

@@ -33,8 +33,8 @@ use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::Method;
-use serde::de::DeserializeOwned;
 use kernel_files::KernelFilesError;
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -81,7 +81,8 @@ impl Builder<'_> {
                 }
                 let what = bundle::comment("image", entry.name.as_str());
                 let (file, place) = bundled::fetch(self, bundle, &what).map_err(not_built)?;
-                let request = UnbundleImage { name: name.clone(), source, kernel: kernel.clone(), bundle: place };
+                let request =
+                    UnbundleImage { name: name.clone(), source, kernel: kernel.clone(), bundle: place };
                 self.hand_over(daemon, &request, &[file.as_fd()]).map_err(not_built)
             }
             Recipe::Oci(reference) => {
@@ -93,7 +94,12 @@ impl Builder<'_> {
     }
 
     /// Hands the daemon what something is made of, and waits for it.
-    fn hand_over<M, R>(&self, daemon: &mut Daemon, request: &M, files: &[BorrowedFd<'_>]) -> Result<R, Failure>
+    fn hand_over<M, R>(
+        &self,
+        daemon: &mut Daemon,
+        request: &M,
+        files: &[BorrowedFd<'_>],
+    ) -> Result<R, Failure>
     where
         M: Method<Reply = OperationStarted>,
         R: DeserializeOwned,

@@ -148,8 +148,9 @@ fn recipe(source: &Spanned<Source>, keys: Keys, base: &Path) -> Result<Recipe, M
             of.has_no("packages", packages)?;
             of.has_no("reference", reference)?;
             let (span, url) = of.needs("url", url)?;
-            let location = Location::parse(&url, base)
-                .ok_or_else(|| (span, format!("`{url}` is neither a path nor an URL beginning with https://")))?;
+            let location = Location::parse(&url, base).ok_or_else(|| {
+                (span, format!("`{url}` is neither a path nor an URL beginning with https://"))
+            })?;
             let (span, sha256) = of.needs("sha256", sha256)?;
             let sha256 = Digest::from_hex(&sha256)
                 .ok_or_else(|| (span, format!("`{sha256}` is not 64 hexadecimal digits")))?;

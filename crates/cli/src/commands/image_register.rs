@@ -49,7 +49,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         let rootfs = existing("--rootfs", &self.rootfs, Path::is_file)?;
-        let seed = self.work_seed.as_deref().map(|seed| existing("--work-seed", seed, Path::is_file)).transpose()?;
+        let seed =
+            self.work_seed.as_deref().map(|seed| existing("--work-seed", seed, Path::is_file)).transpose()?;
         let own = self.own_kernel()?;
         let paths = daemon::paths()?;
         let config = Config::read(&paths)?;

@@ -39,7 +39,8 @@ impl Args {
             return Err(Failure { code: USAGE, ..failure });
         }
         let files = KernelFiles::in_folder(folder).map_err(Failure::from);
-        let files = files.map_err(|failure| failure.reason_for(format!("kernel `{}` was not imported", self.name)))?;
+        let files = files
+            .map_err(|failure| failure.reason_for(format!("kernel `{}` was not imported", self.name)))?;
         let paths = daemon::paths()?;
         let config = Config::read(&paths)?;
         let mut daemon = Daemon::connect()?;

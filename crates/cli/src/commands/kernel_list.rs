@@ -27,7 +27,12 @@ impl Args {
             let catalog = Catalog::load(&daemon::paths()?)?;
             let offers = catalog.kernels.iter().map(|entry| {
                 let here = kernels.iter().find(|kernel| kernel.name == entry.name);
-                Offer::new(entry.name.as_str(), &entry.recipe, &entry.description, here.map(|it| it.disk_usage))
+                Offer::new(
+                    entry.name.as_str(),
+                    &entry.recipe,
+                    &entry.description,
+                    here.map(|it| it.disk_usage),
+                )
             });
             printer::offers(&offers.collect::<Vec<_>>(), self.quiet, self.json)?;
         } else if self.json {

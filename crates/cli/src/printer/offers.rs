@@ -17,12 +17,7 @@ pub(crate) struct Offer<'a> {
 }
 
 impl<'a> Offer<'a> {
-    pub(crate) fn new(
-        name: &'a str,
-        recipe: &Recipe,
-        description: &'a str,
-        here: Option<ByteSize>,
-    ) -> Self {
+    pub(crate) fn new(name: &'a str, recipe: &Recipe, description: &'a str, here: Option<ByteSize>) -> Self {
         let size = here.or_else(|| recipe.size().map(ByteSize::bytes));
         Self { name, source: recipe.source(), description, pulled: here.is_some(), size }
     }

@@ -56,7 +56,8 @@ fn make(
     watch: Watch<'_>,
 ) -> Result<(), RpcError> {
     let message = || format!("the image `{}` was not made", request.name);
-    let draft = Draft::begin(services, &services.state.images(), handle).map_err(|e| explain(message(), &e))?;
+    let draft =
+        Draft::begin(services, &services.state.images(), handle).map_err(|e| explain(message(), &e))?;
     let defaults = rootfs::Options::default();
     let agent = crate::kernel::agent(services).map_err(|e| explain(message(), &e))?;
     let inject = vec![Inject { path: AGENT_IN_GUEST.to_owned(), mode: 0o755, bytes: agent }];

@@ -58,7 +58,10 @@ fn make(services: &Services, image: ImageRecord, handle: &Handle, watch: Watch<'
     if files.work_seed.exists() {
         copy(&files.work_seed, WORK_SEED).map_err(|e| explain(message(), &e))?;
     } else {
-        handle.warn(format!("{} is gone: the work disks will have what the image has in /root", files.work_seed.display()));
+        handle.warn(format!(
+            "{} is gone: the work disks will have what the image has in /root",
+            files.work_seed.display()
+        ));
         make_seed(services, &draft.path().join(ROOTFS), &draft, watch).map_err(|e| explain(message(), &e))?;
     }
     let promoted = ImageRecord { registered: None, ..image.clone() };
@@ -67,7 +70,9 @@ fn make(services: &Services, image: ImageRecord, handle: &Handle, watch: Watch<'
     let still = |present: &ImageRecord| *present == image;
     let published = draft.publish(services, &Window::open(), &promoted, still);
     published.map_err(|error| match error {
-        PublishError::NameTaken(_) => RpcError { kind: ErrorKind::AlreadyExists, ..explain(message(), &error) },
+        PublishError::NameTaken(_) => {
+            RpcError { kind: ErrorKind::AlreadyExists, ..explain(message(), &error) }
+        }
         error => explain(message(), &error),
     })
 }

@@ -107,7 +107,8 @@ fn refuse_what_is_there(services: &Services, wanted: &Checked) -> Result<(), Rpc
         && kernel.of_image.as_ref() != Some(name)
     {
         let message = format!("the image `{name}` cannot bring a kernel: there is one of that name already");
-        let hint = format!("`--kernel-ref {}` uses it; another `--name` gives the new one another", kernel.name);
+        let hint =
+            format!("`--kernel-ref {}` uses it; another `--name` gives the new one another", kernel.name);
         return Err(RpcError::new(ErrorKind::AlreadyExists, message).with_hint(hint));
     }
     Ok(())
@@ -206,7 +207,8 @@ fn not_published(message: String, error: &PublishError) -> RpcError {
 
 /// Why an image cannot start with a kernel that brings an initrd of its own.
 pub(crate) fn no_agent_inside(message: String) -> RpcError {
-    let reason = format!("its kernel brings an initrd of its own, and there is no agent in it at /{AGENT_IN_GUEST}");
+    let reason =
+        format!("its kernel brings an initrd of its own, and there is no agent in it at /{AGENT_IN_GUEST}");
     RpcError { causes: vec![reason], ..RpcError::new(ErrorKind::Refused, message) }
         .with_hint("images that banger builds carry one; `--no-agent` takes one that nobody can reach")
 }

@@ -162,7 +162,8 @@ pub(crate) fn make(
     let message = || not_made(&name);
     let draft =
         Draft::begin(services, &services.state.kernels(), handle).map_err(|e| explain(message(), &e))?;
-    let facts = kernel::import_tar(&parts.archive, draft.path(), watch).map_err(|e| explain(message(), &e))?;
+    let facts =
+        kernel::import_tar(&parts.archive, draft.path(), watch).map_err(|e| explain(message(), &e))?;
     if parts.initrd.is_none() {
         for missing in &facts.missing {
             handle.warn(format!("the kernel has no {missing}: guests may not come up"));
@@ -258,7 +259,10 @@ pub(crate) fn remove_orphans(services: &Services) {
     let doomed: Vec<_> = {
         let window = Window::open();
         let orphans = orphans(services).unwrap_or_default();
-        orphans.iter().filter_map(|name| forget::<KernelRecord>(services, &window, &kernels, name.as_str()).ok()).collect()
+        orphans
+            .iter()
+            .filter_map(|name| forget::<KernelRecord>(services, &window, &kernels, name.as_str()).ok())
+            .collect()
     };
     for folder in doomed {
         if let Err(error) = discard(&services.faults, &folder) {

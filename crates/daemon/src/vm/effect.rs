@@ -240,9 +240,11 @@ pub(crate) async fn perform(
             Cause::WorkDisk(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
             Cause::Firecracker(error) => error.hint(services.host.kvm),
-            Cause::Dns(_) | Cause::Planted(_) | Cause::BrokeOff(_) | Cause::Wait(_) | Cause::Unkillable(_) => {
-                None
-            }
+            Cause::Dns(_)
+            | Cause::Planted(_)
+            | Cause::BrokeOff(_)
+            | Cause::Wait(_)
+            | Cause::Unkillable(_) => None,
         };
         EffectError { step, hint, source }
     };

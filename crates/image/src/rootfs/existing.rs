@@ -55,7 +55,8 @@ pub enum SeedError {
 
 impl Look for Ext4 {
     fn is_program(&self, path: &str) -> bool {
-        self.metadata(path).is_ok_and(|about| about.file_type().is_regular_file() && about.mode() & 0o111 != 0)
+        self.metadata(path)
+            .is_ok_and(|about| about.file_type().is_regular_file() && about.mode() & 0o111 != 0)
     }
 
     fn real_path(&self, path: &str) -> Option<String> {
@@ -85,7 +86,8 @@ pub fn seed_of(rootfs: &Path, size: u64, out_dir: &Path, watch: Watch<'_>) -> Re
     let mut left = MOST_SEED;
     let home = match image.symlink_metadata("/root") {
         Ok(about) if about.is_dir() => {
-            let home = tree.make_directory("root", &meta(&about)).map_err(|source| SeedError::Edit { source })?;
+            let home =
+                tree.make_directory("root", &meta(&about)).map_err(|source| SeedError::Edit { source })?;
             copy_folder(&image, "/root", &mut tree, &mut left, watch)?;
             home
         }
@@ -123,7 +125,8 @@ fn copy_folder(
         }
         let entry = entry.map_err(unreadable(folder))?;
         let name = entry.file_name();
-        let name = name.as_str().map_err(|_| SeedError::Name { path: format!("{folder}/{}", name.display()) })?;
+        let name =
+            name.as_str().map_err(|_| SeedError::Name { path: format!("{folder}/{}", name.display()) })?;
         if matches!(name, "." | "..") {
             continue;
         }
@@ -172,8 +175,14 @@ mod tests {
             .map(|&(path, mode)| Inject { path: path.to_owned(), mode, bytes: path.as_bytes().to_vec() })
             .collect();
         let options = Options { size: 64 << 20, work_size: 32 << 20, inject, ..Options::default() };
-        let layer =
-            Layer::open("empty", &File::open(archive).unwrap(), folder.path(), &options.limits, Watch::none()).unwrap();
+        let layer = Layer::open(
+            "empty",
+            &File::open(archive).unwrap(),
+            folder.path(),
+            &options.limits,
+            Watch::none(),
+        )
+        .unwrap();
         rootfs::build(&[layer], &options, folder.path(), Watch::none()).unwrap();
         folder
     }
