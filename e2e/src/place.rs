@@ -11,6 +11,7 @@
 
 use rustix::process::geteuid;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Answers whoever connects with a word.
@@ -35,6 +36,36 @@ impl Place {
     pub fn without(program: &str) -> Self {
         let cover = format!("mount --bind /dev/null \"$(command -v {program})\" && exec perl -e \"$0\"");
         Self { host: Served::unshared("m", &["sh", "-c", &cover, IDLE]), _others: Vec::new() }
+    }
+
+    /// A machine whose images and kernels lie on a disk with no room for another.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_small_disk(state: &Path) -> Self {
+        // It holds what is there already, and 48 KiB.
+        let script = "for f in images kernels; do cp -a --sparse=always $1/$f $1/$f.all; \
+                      size=$(( $(du -sk $1/$f | cut -f1) + 48 )); \
+                      mount -t tmpfs -o size=${size}k,mode=700 none $1/$f; cp -a --sparse=always $1/$f.all/. $1/$f; \
+                      rm -r $1/$f.all; done; exec perl -e \"$0\"";
+        Self::shaped(script, state)
+    }
+
+    /// A machine whose images and kernels lie on a disk that nobody may write to.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_read_only(state: &Path) -> Self {
+        let script = "for f in images kernels; do mount --bind $1/$f $1/$f; mount -o remount,bind,ro $1/$f; done; \
+                      exec perl -e \"$0\"";
+        Self::shaped(script, state)
+    }
+
+    fn shaped(script: &str, state: &Path) -> Self {
+        let host = Served::unshared("m", &["sh", "-c", script, IDLE, &state.display().to_string()]);
+        Self { host, _others: Vec::new() }
     }
 
     /// # Panics

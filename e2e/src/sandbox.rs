@@ -330,6 +330,12 @@ impl Sandbox {
         }
     }
 
+    /// Where the user's settings are, in a folder of banger's.
+    #[must_use]
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.path().join("config")
+    }
+
     /// banger's cache folder.
     #[must_use]
     pub fn cache(&self) -> PathBuf {

@@ -12,6 +12,7 @@
 
 mod bench;
 mod build;
+mod bundle;
 mod check;
 mod ci;
 mod demo;
@@ -45,6 +46,8 @@ usage: cargo xtask <command>
   bench [--on-host] [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
                    the figures banger promises, measured here
   package          a Debian package of all of it, in target/package/
+  bundle image|kernel NAME --key FILE [--out DIR] [--url BASE] [--banger PROGRAM]
+                   a signed bundle of what banger has here, and its entry for a catalogue
   ci               setup, check, build and all tests
 
 `test`, `demo`, `bench` and `ci` run `setup` and `build` themselves.";
@@ -73,6 +76,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["host", rest @ ..] => return host::run(&place, rest),
         ["package"] => drop(package::run(&place)?),
         ["bench", rest @ ..] => bench::run(&place, rest)?,
+        ["bundle", rest @ ..] => bundle::run(&place, rest)?,
         ["ci"] => return ci::run(&place),
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("`{}` is not a command\n\n{USAGE}", words.join(" ")),

@@ -155,7 +155,7 @@ mod tests {
                 .filter(|(file, _)| *file != name)
                 .fold(Archive::new(), |archive, (file, text)| archive.file(file, text.as_bytes()))
         };
-        let long = vec![b' '; (MOST_MANIFEST + 1) as usize];
+        let long = vec![b' '; usize::try_from(MOST_MANIFEST).unwrap() + 1];
         for (archive, reason) in [
             (without("a"), "the bundle has no a"),
             (without("manifest.json"), "the bundle has no manifest.json"),

@@ -1,7 +1,7 @@
 //! Bundles: one archive, whose digest and signature are compared while it comes.
 //!
 //! A catalogue says where one is, what it hashes to and whose key signs it. The signature lies beside it, as `minisign`
-//! names it: the bundle's name and `.minisig`. Its trusted comment has to say what the bundle is ([`Bundle::what`]), so
+//! names it: the bundle's name and `.minisig`. Its trusted comment has to say what the bundle is ([`comment`]), so
 //! that nobody who can change a catalogue can pass off one signed bundle as another.
 //!
 //! Plain HTTP is spoken to this machine alone.

@@ -1,5 +1,6 @@
 //! Images and kernels: those that others published, made into images here, and those that users have.
 
+mod bundles;
 mod faults;
 mod from_disk;
 mod from_registry;
@@ -9,3 +10,4 @@ mod registry;
 mod tokens;
 mod trust;
 mod users_files;
+mod window;

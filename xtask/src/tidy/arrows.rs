@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["crates/protocol", "crates/config", "crates/image", "crates/firecracker", "crates/system"],
     ),
     ("crates/fakes", &["crates/protocol", "crates/copy", "crates/guest-agent"]),
+    ("bundle", &[]),
     ("bench", &["crates/protocol", "crates/image", "e2e"]),
     ("e2e", &[]),
     ("xtask", &[]),
