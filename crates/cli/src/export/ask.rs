@@ -112,9 +112,8 @@ pub(crate) fn for_objects(
         terminal: None,
         stdin: false,
     };
-    let file = File::create(quarantine.received()).map_err(|error| {
-        AskError::Collect(CollectError::Unwanted(TakeError::Write(error)))
-    })?;
+    let file = File::create(quarantine.received())
+        .map_err(|error| AskError::Collect(CollectError::Unwanted(TakeError::Write(error))))?;
     let mut receiver = Receiver { head: Vec::new(), said: None, file, left: quarantine.limits().received };
     let most = receiver.left;
     let collected = collect(agent, &command, quarantine.limits().silence, |piece| receiver.take(piece, most));
@@ -197,11 +196,14 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_none_is_not_waited_for() {
-        let receiver = |left| Receiver { head: Vec::new(), said: None, file: tempfile::tempfile().unwrap(), left };
+        let receiver =
+            |left| Receiver { head: Vec::new(), said: None, file: tempfile::tempfile().unwrap(), left };
         let nonsense = receiver(10_000).take(&[b'x'; 600], 10_000);
         assert!(matches!(nonsense, Err(TakeError::Nonsense)));
         assert!(matches!(receiver(10).take(&[b'x'; 11], 10), Err(TakeError::TooMuch(10))));
-        for text in ["banger-export 1\nhead HEAD\ntree x\n\n", "banger-export 2\n\n", "\n\n", "banger-export 1\n\n"] {
+        for text in
+            ["banger-export 1\nhead HEAD\ntree x\n\n", "banger-export 2\n\n", "\n\n", "banger-export 1\n\n"]
+        {
             assert_eq!(parse(text.as_bytes()), None);
         }
     }

@@ -80,7 +80,11 @@ pub(crate) fn commit(
     };
     // Between the user's own work and the guest's there is a line only if the guest committed nothing on top of both.
     if tip == base.commit && base.tree != tip_tree && base.tree != claim.tree {
-        tip = Some(commit(&base.tree, tip.as_ref(), format!("Uncommitted work when it was brought into VM {vm}\n"))?);
+        tip = Some(commit(
+            &base.tree,
+            tip.as_ref(),
+            format!("Uncommitted work when it was brought into VM {vm}\n"),
+        )?);
         tip_tree = base.tree.clone();
     }
     if tip_tree != claim.tree {
@@ -112,7 +116,8 @@ pub(crate) fn land(
 fn pack(quarantine: &Quarantine, tip: &Oid, base: Option<&Oid>) -> Result<Option<PathBuf>, LandError> {
     let stem = quarantine.path().join("landing");
     let wanted = format!("{tip}\n{}", base.map(|base| format!("^{base}\n")).unwrap_or_default());
-    let pack = quarantine.git().args(["pack-objects", "--revs", "--local", "-q", "--non-empty"]).args([&stem]);
+    let pack =
+        quarantine.git().args(["pack-objects", "--revs", "--local", "-q", "--non-empty"]).args([&stem]);
     let name = pack.input(wanted).word().map_err(LandError::Pack)?;
     let Some(name) = Oid::parse(&name) else { return Ok(None) };
     Ok(Some(quarantine.path().join(format!("landing-{name}"))))
@@ -123,7 +128,8 @@ fn place(pack: &Path, folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for ending in ["pack", "idx"] {
         let from = pack.with_extension(ending);
-        let name: OsString = from.file_name().unwrap_or_default().to_string_lossy().replacen("landing", "pack", 1).into();
+        let name: OsString =
+            from.file_name().unwrap_or_default().to_string_lossy().replacen("landing", "pack", 1).into();
         if folder.join(&name).exists() {
             // The same name is the same objects.
             continue;

@@ -73,8 +73,6 @@ pub(crate) enum FetchError {
     Copied(CopiedError),
     #[error("the work was refused, and nothing of it was kept")]
     Refused(#[source] Refused),
-    #[error("git failed on what the guest sent")]
-    Git(#[source] RunError),
     #[error(transparent)]
     Judge(VerifyError),
 }
@@ -142,10 +140,6 @@ impl Work {
         &self.base.tree
     }
 
-    pub(crate) fn has_changes(&self) -> bool {
-        self.base.tree != self.claim.tree
-    }
-
     /// A commit of the user's by any name that git knows, as its tree.
     pub(crate) fn tree_of(&self, repository: &Repository, commit: &str) -> Result<Option<Oid>, GitError> {
         let Some(commit) = repository.commit(commit)? else { return Ok(None) };
@@ -184,7 +178,8 @@ impl Work {
             suspects.extend(repository.staged(head).map_err(ChangedError::Look)?);
         }
         let index = self.quarantine.path().join("index-of-here");
-        let git = || self.quarantine.git().env("GIT_INDEX_FILE", &index).env("GIT_WORK_TREE", &repository.root);
+        let git =
+            || self.quarantine.git().env("GIT_INDEX_FILE", &index).env("GIT_WORK_TREE", &repository.root);
         git().args(["read-tree", self.base.tree.as_str()]).silently().map_err(ChangedError::Compare)?;
         let mut differ = BTreeSet::new();
         let diff = git().args(["-C"]).args([&repository.root]).args(["diff-files", "-z", "--name-only"]);
@@ -271,7 +266,8 @@ fn origin(repository: &Repository) -> Result<Origin, GitError> {
 
 fn base(workspace: &Workspace, repository: &Repository) -> Result<Base, FetchError> {
     let Some(head) = &workspace.head else {
-        let empty = repository.git.run(&["hash-object", "-t", "tree", "/dev/null"]).map_err(FetchError::Host)?;
+        let empty =
+            repository.git.run(&["hash-object", "-t", "tree", "/dev/null"]).map_err(FetchError::Host)?;
         let empty = Oid::parse(String::from_utf8_lossy(&empty).trim_end());
         let empty = empty.ok_or_else(|| FetchError::BaseGone("at all".to_owned()))?;
         return Ok(Base { commit: None, commit_tree: empty.clone(), tree: empty });

@@ -36,7 +36,9 @@ mod tests {
     #[test]
     fn only_whole_names_are_taken() {
         assert!(Oid::parse(&"0a".repeat(20)).is_some() && Oid::parse(&"0a".repeat(32)).is_some());
-        for text in ["", "HEAD", "-x", &"0A".repeat(20), &"0a".repeat(19), &"0g".repeat(20), &" 0a".repeat(20)] {
+        for text in
+            ["", "HEAD", "-x", &"0A".repeat(20), &"0a".repeat(19), &"0g".repeat(20), &" 0a".repeat(20)]
+        {
             assert!(Oid::parse(text).is_none(), "{text:?} was taken");
         }
     }

@@ -27,7 +27,8 @@ pub(crate) fn between(quarantine: &Quarantine, from: &Oid, to: &Oid) -> Result<F
     for moves in ["--find-renames", "--no-renames"] {
         let path = quarantine.path().join("patch");
         let file = File::create(&path).map_err(PatchError::Keep)?;
-        let diff = quarantine.git().args(["diff-tree", "-p", "--binary", "--full-index", "--no-color", moves]);
+        let diff =
+            quarantine.git().args(["diff-tree", "-p", "--binary", "--full-index", "--no-color", moves]);
         let diff = diff.args(["--no-ext-diff", "--no-textconv", "--ignore-submodules=none"]);
         let diff = diff.args(["--src-prefix=a/", "--dst-prefix=b/", "-l2000", from.as_str(), to.as_str()]);
         diff.into_file(file, quarantine.limits().patch).map_err(PatchError::Run)?;

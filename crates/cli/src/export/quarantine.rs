@@ -65,8 +65,8 @@ impl Quarantine {
         stop: Stop,
     ) -> Result<Self, QuarantineError> {
         let exports = cache.join("exports");
-        let (folder, held) = begin(&exports)
-            .map_err(|source| QuarantineError::Place { path: exports.clone(), source })?;
+        let (folder, held) =
+            begin(&exports).map_err(|source| QuarantineError::Place { path: exports.clone(), source })?;
         let git = Git::at(folder.path()).map_err(QuarantineError::Git)?;
         let quarantine = Self { folder, _held: held, git, limits, stop };
         let format = format!("--object-format={}", origin.format);

@@ -20,7 +20,9 @@ pub(super) fn judge(quarantine: &Quarantine, from: &[Oid], to: &Oid) -> Result<(
     }
     let now = settings(quarantine, to).map_err(|error| Refused::Submodules(said(&error.to_string())))?;
     match now.difference(&before).next() {
-        Some(new) => Err(Refused::Submodules(said(&String::from_utf8_lossy(new).replace('\n', " = "))).into()),
+        Some(new) => {
+            Err(Refused::Submodules(said(&String::from_utf8_lossy(new).replace('\n', " = "))).into())
+        }
         None => Ok(()),
     }
 }
@@ -31,7 +33,8 @@ fn settings(quarantine: &Quarantine, blob: &Oid) -> Result<BTreeSet<Vec<u8>>, Ru
         return Ok(settings);
     }
     let mut all = Vec::new();
-    let config = quarantine.git().args(["config", "--no-includes", "--null", "--list", "--blob", blob.as_str()]);
+    let config =
+        quarantine.git().args(["config", "--no-includes", "--null", "--list", "--blob", blob.as_str()]);
     config.pieces(MOST, |piece| all.extend_from_slice(piece))?;
     settings.extend(all.split(|byte| *byte == 0).filter(|part| !part.is_empty()).map(<[u8]>::to_vec));
     Ok(settings)

@@ -166,7 +166,11 @@ fn complete_and_bounded(quarantine: &Quarantine, wanted: &str) -> Result<(), Ver
     let mut objects: Vec<Vec<u8>> = Vec::new();
     let listed = listing(quarantine, wanted).parts(b'\n', |line| {
         objects.push(line.to_vec());
-        if objects.len() as u64 > limits.objects { Err(Refused::TooMany(limits.objects).into()) } else { Ok(()) }
+        if objects.len() as u64 > limits.objects {
+            Err(Refused::TooMany(limits.objects).into())
+        } else {
+            Ok(())
+        }
     });
     match listed {
         Err(VerifyError::Run(error @ RunError::Failed { .. })) => {
@@ -179,7 +183,8 @@ fn complete_and_bounded(quarantine: &Quarantine, wanted: &str) -> Result<(), Ver
     let names: Vec<u8> = objects.iter().flat_map(|line| [name_in(line), b"\n"].concat()).collect();
     let sizes = quarantine.git().args(["cat-file", "--buffer", "--batch-check=%(objectsize)"]).input(names);
     sizes.parts(b'\n', |size| {
-        let path = lines.next().map_or(&b""[..], |line| line.splitn(2, |byte| *byte == b' ').nth(1).unwrap_or(b""));
+        let path =
+            lines.next().map_or(&b""[..], |line| line.splitn(2, |byte| *byte == b' ').nth(1).unwrap_or(b""));
         let size: u64 = String::from_utf8_lossy(size).parse().map_err(|_| {
             Refused::Incomplete(format!("nothing is known of \"{}\"", said(&String::from_utf8_lossy(path))))
         })?;
@@ -203,9 +208,9 @@ pub(crate) fn tree(quarantine: &Quarantine, tree: &Oid) -> Result<(), VerifyErro
     match read {
         Err(error @ RunError::Failed { .. }) => {
             let RunError::Failed { talk, .. } = &error else { return Err(error.into()) };
-            let path = talk.lines().find_map(|line| {
-                line.split_once("invalid path '")?.1.strip_suffix('\'').map(said)
-            });
+            let path = talk
+                .lines()
+                .find_map(|line| line.split_once("invalid path '")?.1.strip_suffix('\'').map(said));
             Err(match path {
                 Some(path) => {
                     let reason = "no repository may have such a path".to_owned();
@@ -234,20 +239,19 @@ pub(crate) fn commits(quarantine: &Quarantine, head: &Oid, base: Option<&Oid>) -
 fn judge(quarantine: &Quarantine, changes: Run<'_>) -> Result<(), VerifyError> {
     let mut entry: Option<Change> = None;
     let mut of_submodules = Vec::new();
-    changes.parts(0, |part| {
-        match entry.take() {
-            None if part.is_empty() => Ok(()),
-            None => {
-                entry = Some(Change::parse(part).ok_or_else(|| Refused::Object("a change git cannot tell".into()))?);
-                Ok(())
+    changes.parts(0, |part| match entry.take() {
+        None if part.is_empty() => Ok(()),
+        None => {
+            entry =
+                Some(Change::parse(part).ok_or_else(|| Refused::Object("a change git cannot tell".into()))?);
+            Ok(())
+        }
+        Some(change) => {
+            change.judge(part)?;
+            if part == b".gitmodules" {
+                of_submodules.push(change);
             }
-            Some(change) => {
-                change.judge(part)?;
-                if part == b".gitmodules" {
-                    of_submodules.push(change);
-                }
-                Ok::<(), VerifyError>(())
-            }
+            Ok::<(), VerifyError>(())
         }
     })?;
     for change in of_submodules {
@@ -274,11 +278,7 @@ impl Change {
         }
         let ids = words[parents + 1..2 * (parents + 1)].iter().map(|id| Oid::parse(id));
         let mut ids = ids.collect::<Option<Vec<Oid>>>()?;
-        Some(Self {
-            mode: words[parents].to_owned(),
-            to: ids.pop()?,
-            from: ids,
-        })
+        Some(Self { mode: words[parents].to_owned(), to: ids.pop()?, from: ids })
     }
 
     fn judge(&self, path: &[u8]) -> Result<(), Refused> {

@@ -169,7 +169,8 @@ pub(crate) fn harmless_but_colour(text: &str) -> String {
     let mut parts = text.split('\x1b');
     let mut shown = harmless(parts.next().unwrap_or_default());
     for part in parts {
-        let end = part.strip_prefix('[').and_then(|rest| rest.find(|c: char| !c.is_ascii_digit() && c != ';'));
+        let end =
+            part.strip_prefix('[').and_then(|rest| rest.find(|c: char| !c.is_ascii_digit() && c != ';'));
         match end {
             Some(end) if part[1 + end..].starts_with('m') => {
                 shown.push('\x1b');
@@ -196,7 +197,10 @@ mod tests {
     #[test]
     fn a_terminal_is_given_nothing_it_would_obey() {
         assert_eq!(harmless("boot\r\n\ttext"), "boot\n\ttext");
-        assert_eq!(harmless_but_colour("a\x1b[31mb\x1b[mc\x1b[2Jd\x1b"), "a\x1b[31mb\x1b[mc\u{fffd}[2Jd\u{fffd}");
+        assert_eq!(
+            harmless_but_colour("a\x1b[31mb\x1b[mc\x1b[2Jd\x1b"),
+            "a\x1b[31mb\x1b[mc\u{fffd}[2Jd\u{fffd}"
+        );
         assert_eq!(harmless("\x1b]0;x\x07\u{9b}2J\r"), "\u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}");
     }
 }

@@ -29,7 +29,8 @@ impl Args {
             let opened = Opened::find(&self.vm)?;
             let work = opened.fetch(stop)?;
             let base = first(&opened, &work, self.base_commit.as_deref())?;
-            let colour = format!("--color={}", if printer::stdout_takes_colour() { "always" } else { "never" });
+            let colour =
+                format!("--color={}", if printer::stdout_takes_colour() { "always" } else { "never" });
             let form = if self.stat { "--stat" } else { "--patch" };
             let mut out = printer::Foreign::with_colour(rustix::stdio::stdout());
             let mut written = Ok(());

@@ -151,8 +151,7 @@ fn identity(opened: &Opened) -> Result<(String, String), Failure> {
 }
 
 fn is_there(path: &Path) -> Failure {
-    Failure::message(format!("{} is there already", path.display()))
-        .with_hint("`--force` replaces it")
+    Failure::message(format!("{} is there already", path.display())).with_hint("`--force` replaces it")
 }
 
 /// The file is there when all of it is.

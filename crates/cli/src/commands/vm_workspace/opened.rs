@@ -37,10 +37,9 @@ impl Opened {
         match found {
             Found::Repository(repository) => Ok(Self { vm, workspace, repository: *repository }),
             Found::Folder(folder) => {
-                Err(Failure::message(format!("{} is no git repository", folder.display())).with_hint(format!(
-                    "`banger vm cp {vm}:{} .` copies the files out",
-                    workspace.guest_path
-                )))
+                Err(Failure::message(format!("{} is no git repository", folder.display())).with_hint(
+                    format!("`banger vm cp {vm}:{} .` copies the files out", workspace.guest_path),
+                ))
             }
         }
     }
@@ -68,24 +67,20 @@ impl Opened {
                  {vm}:{} .` copies the files out",
                 self.workspace.guest_path
             )),
-            FetchError::Connect(_) => {
-                failure.with_hint(format!("`banger vm start {vm}` if it is stopped"))
-            }
+            FetchError::Connect(_) => failure.with_hint(format!("`banger vm start {vm}` if it is stopped")),
             FetchError::Ask(_) => {
                 failure.with_hint(format!("`banger vm exec {vm} -- git status` may say more"))
             }
             FetchError::Host(_)
             | FetchError::Quarantine(_)
             | FetchError::Copied(_)
-            | FetchError::Git(_)
             | FetchError::Judge(_) => failure,
         }
     }
 
     /// The same of what was refused only when it was looked at.
     pub(super) fn not_shown(&self, error: &ShowError) -> Failure {
-        let failure =
-            Failure::of(error).reason_for(format!("the work in VM `{}` was not had", self.vm));
+        let failure = Failure::of(error).reason_for(format!("the work in VM `{}` was not had", self.vm));
         match error {
             ShowError::Judge(VerifyError::Refused(refused)) => failure.with_hint(self.way_out(refused)),
             _ => failure,
@@ -104,13 +99,14 @@ impl Opened {
                 format!("`{there} checkout {} -- .gitmodules` takes that back", self.base())
             }
             Refused::TooMany(_) | Refused::TooLarge { .. } | Refused::TooMuch(_) => {
-                format!("what is built there belongs into .gitignore; `banger vm cp {vm}:PATH .` copies files out")
+                format!(
+                    "what is built there belongs into .gitignore; `banger vm cp {vm}:PATH .` copies files out"
+                )
             }
-            Refused::NotAPack(_)
-            | Refused::Object(_)
-            | Refused::Path { .. }
-            | Refused::Incomplete(_) => {
-                format!("no honest git sends this; `banger vm delete {vm}` if you do not know where it is from")
+            Refused::NotAPack(_) | Refused::Object(_) | Refused::Path { .. } | Refused::Incomplete(_) => {
+                format!(
+                    "no honest git sends this; `banger vm delete {vm}` if you do not know where it is from"
+                )
             }
         }
     }

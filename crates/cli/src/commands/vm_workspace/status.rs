@@ -90,7 +90,8 @@ impl Args {
 
 fn host(opened: &Opened, work: &Work) -> Result<Host, Failure> {
     let changed = work.changed_here(&opened.repository, &opened.workspace);
-    let changed = changed.map_err(|error| Failure::of(&error).reason_for("the files here were not compared"))?;
+    let changed =
+        changed.map_err(|error| Failure::of(&error).reason_for("the files here were not compared"))?;
     Ok(Host {
         head: opened.repository.head.clone(),
         changed: changed.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect(),
@@ -115,13 +116,16 @@ const MOST: usize = 20;
 fn describe(status: &Status<'_>) -> String {
     let short = |oid: &str| oid.get(..12).unwrap_or(oid).to_owned();
     let mut text = format!("{} is {} in VM {}", status.host_path, status.guest_path, status.vm);
-    let since = status.head.map_or_else(|| "no commit yet".to_owned(), |head| format!("from {}", short(head)));
+    let since =
+        status.head.map_or_else(|| "no commit yet".to_owned(), |head| format!("from {}", short(head)));
     let _ = writeln!(text, ", {since}, {}", printer::age(status.prepared));
 
     let guest = &status.guest;
     let _ = match (guest.commits, guest.changed.len()) {
         (0, 0) => writeln!(text, "nothing was changed in the VM"),
-        (commits, files) => writeln!(text, "in the VM: {}, {}", count(commits, "commit"), count(files, "file")),
+        (commits, files) => {
+            writeln!(text, "in the VM: {}, {}", count(commits, "commit"), count(files, "file"))
+        }
     };
     for changed in guest.changed.iter().take(MOST) {
         let _ = writeln!(text, "  {} {}", changed.status, one_line(&changed.path));

@@ -55,7 +55,8 @@ impl<'a> Forge<'a> {
 fn place() -> Place {
     let mut place = Place::new();
     fs::write(place.here().join("a"), "a\n").unwrap();
-    fs::write(place.here().join(".gitmodules"), "[submodule \"s\"]\n\tpath = s\n\turl = https://host/s\n").unwrap();
+    fs::write(place.here().join(".gitmodules"), "[submodule \"s\"]\n\tpath = s\n\turl = https://host/s\n")
+        .unwrap();
     place.commit();
     place.bring_in();
     place
@@ -105,7 +106,9 @@ fn refused(place: &Place, guest: impl Fn(UnixStream) + Clone + Send + 'static) -
 #[test]
 fn a_repository_in_any_spelling_is_refused_with_its_path() {
     let place = place();
-    for name in [".git", ".GIT", ".Git ", ".git.", "git~1", "GIT~1", ".g\u{200c}it", ".git::$INDEX_ALLOCATION"] {
+    for name in
+        [".git", ".GIT", ".Git ", ".git.", "git~1", "GIT~1", ".g\u{200c}it", ".git::$INDEX_ALLOCATION"]
+    {
         let forge = Forge::new(&place);
         let blob = forge.blob("[core]\n\thooksPath = .\n");
         let inner = forge.tree(&[("100644", b"config", &blob)]);
@@ -147,7 +150,8 @@ fn submodules_are_refused_whether_new_or_elsewhere_or_under_another_name() {
     let forge = Forge::new(&place);
     let link = place.head.clone().unwrap();
     let there = forge.blob("[submodule \"s\"]\n\tpath = s\n\turl = https://evil/s\n");
-    let command = forge.blob("[submodule \"s\"]\n\tpath = s\n\turl = https://host/s\n\tupdate = !touch /tmp/x\n");
+    let command =
+        forge.blob("[submodule \"s\"]\n\tpath = s\n\turl = https://host/s\n\tupdate = !touch /tmp/x\n");
     let dash = forge.blob("[submodule \"s\"]\n\tpath = s\n\turl = -u./x\n");
     let no_config = forge.blob("[submodule");
     let file = forge.blob("x");
@@ -202,16 +206,73 @@ fn objects_that_git_does_not_make_are_refused() {
         (head, tree, forge.pack())
     };
     let cases = [
-        ("no author", forge(&|f| (f.object("commit", format!("tree {clean}\n\nx").as_bytes()), clean.clone()))),
+        (
+            "no author",
+            forge(&|f| (f.object("commit", format!("tree {clean}\n\nx").as_bytes()), clean.clone())),
+        ),
         ("no tree", forge(&|f| ("-".into(), f.object("tree", b"100644 x\0short")))),
-        ("mode", forge(&|f| ("-".into(), { let b = f.blob("x"); f.tree(&[("100666", b"x", &b)]) }))),
-        ("zero", forge(&|f| ("-".into(), { let b = f.blob("x"); f.tree(&[("0100644", b"x", &b)]) }))),
-        ("twice", forge(&|f| ("-".into(), { let b = f.blob("x"); f.tree(&[("100644", b"x", &b), ("100644", b"x", &b)]) }))),
-        ("order", forge(&|f| ("-".into(), { let b = f.blob("x"); f.tree(&[("100644", b"y", &b), ("100644", b"x", &b)]) }))),
-        ("missing", forge(&|f| ("-".into(), { f.blob("y"); f.tree(&[("100644", b"x", &"7".repeat(40))]) }))),
+        (
+            "mode",
+            forge(&|f| {
+                ("-".into(), {
+                    let b = f.blob("x");
+                    f.tree(&[("100666", b"x", &b)])
+                })
+            }),
+        ),
+        (
+            "zero",
+            forge(&|f| {
+                ("-".into(), {
+                    let b = f.blob("x");
+                    f.tree(&[("0100644", b"x", &b)])
+                })
+            }),
+        ),
+        (
+            "twice",
+            forge(&|f| {
+                ("-".into(), {
+                    let b = f.blob("x");
+                    f.tree(&[("100644", b"x", &b), ("100644", b"x", &b)])
+                })
+            }),
+        ),
+        (
+            "order",
+            forge(&|f| {
+                ("-".into(), {
+                    let b = f.blob("x");
+                    f.tree(&[("100644", b"y", &b), ("100644", b"x", &b)])
+                })
+            }),
+        ),
+        (
+            "missing",
+            forge(&|f| {
+                ("-".into(), {
+                    f.blob("y");
+                    f.tree(&[("100644", b"x", &"7".repeat(40))])
+                })
+            }),
+        ),
         ("a file for a tree", forge(&|f| ("-".into(), f.blob("x")))),
-        ("a tree for a commit", forge(&|f| { f.blob("x"); (clean.clone(), clean.clone()) })),
-        ("of another kind", forge(&|f| ("-".into(), { let b = f.blob("x"); f.tree(&[("40000", b"x", &b)]) }))),
+        (
+            "a tree for a commit",
+            forge(&|f| {
+                f.blob("x");
+                (clean.clone(), clean.clone())
+            }),
+        ),
+        (
+            "of another kind",
+            forge(&|f| {
+                ("-".into(), {
+                    let b = f.blob("x");
+                    f.tree(&[("40000", b"x", &b)])
+                })
+            }),
+        ),
     ];
     for (name, (head, tree, pack)) in cases {
         let said = refused(&place, liar(&head, &tree, pack));
@@ -226,7 +287,9 @@ fn what_is_no_pack_or_half_of_one_is_refused() {
     let forge = Forge::new(&place);
     let new = forge.tree(&[("100644", b"x", &forge.blob("x"))]);
     let pack = forge.pack();
-    for bytes in [b"".to_vec(), b"diff --git a/x b/x\n".to_vec(), pack[..pack.len() / 2].to_vec(), vec![0; 100_000]] {
+    for bytes in
+        [b"".to_vec(), b"diff --git a/x b/x\n".to_vec(), pack[..pack.len() / 2].to_vec(), vec![0; 100_000]]
+    {
         let said = refused(&place, liar("-", &tree, bytes));
         assert!(said.contains("is not a pack"), "{said}");
     }
