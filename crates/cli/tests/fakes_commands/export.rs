@@ -1,5 +1,7 @@
 //! Work that comes out of a guest, or does not: the command with a guest whose processes and files are this machine's.
 
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set fails the test")]
+
 use super::fake::{Finished, World, in_background, signal};
 use banger_protocol::daemon_api::workspace::{Mode, Workspace};
 use rustix::process::Signal;
