@@ -1,5 +1,7 @@
 //! Repositories on their way into a guest: real git on both sides, in two folders of this host.
 
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set fails the test")]
+
 use super::fake::{FakeDaemon, Finished, World, in_background, signal};
 use rustix::process::Signal;
 use std::ffi::OsStr;
