@@ -14,6 +14,7 @@ mod catalog;
 mod commands;
 mod complete;
 mod daemon;
+mod export;
 mod failure;
 mod file_sync;
 mod git;

@@ -180,7 +180,8 @@ impl File<'_> {
 }
 
 /// Shortens serde's list of everything that would have been known to the one that was probably meant.
-fn name_the_nearest(message: &str) -> String {
+#[must_use]
+pub fn name_the_nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let (true, Some(unknown)) = (message.starts_with("unknown "), quoted.next()) else {
         return message.to_owned();
@@ -301,6 +302,22 @@ pub(crate) mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "[a-z_=\\[\\]\"'#\n 0-9~é]{0,80}") {
             let _ = read(&text);
+        }
+    }
+
+    mod fuzz {
+        use super::*;
+
+        #[test]
+        fn any_text_is_settings_or_an_error_with_a_hint() {
+            let example = "vmm = \"qemu\"\n[vm_defaults]\nmemory = \"4G\"\n[[file_sync]]\nhost = \"~/x\"\nguest = \"~/x\"\n";
+            banger_fuzz::feed(&[example.as_bytes()], |bytes| {
+                if let Ok(text) = std::str::from_utf8(bytes)
+                    && let Err(error) = read(text)
+                {
+                    assert!(!error.hint().is_empty());
+                }
+            });
         }
     }
 }

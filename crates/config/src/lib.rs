@@ -17,6 +17,7 @@ mod machine;
 mod nearest;
 
 pub use choice::{LogLevel, RootDiskChoice, VmmChoice};
+pub use file::name_the_nearest;
 pub use file_sync::FileSync;
 pub use interval::{Interval, ParseIntervalError};
 pub use listing::Entry;

@@ -25,6 +25,7 @@ mod unfinished;
 pub use entry::{Entry, MalformedEntry, Modified, What};
 pub use receive::{Destination, ReceiveError, Receiver, Step};
 pub use send::{SendError, Sent, name_of, send, send_some};
+pub use unfinished::Unfinished;
 
 /// What of a mode is kept of files from a guest: a program that runs as somebody else would be a gift to whoever
 /// can write to the folder it lands in.

@@ -9,7 +9,7 @@ use std::io;
 
 /// Dropped before it is published, it is gone.
 #[derive(Debug)]
-pub(crate) struct Unfinished {
+pub struct Unfinished {
     pub(crate) file: File,
     folder: OwnedFd,
     /// What it goes by where a file has to have a name.
@@ -17,7 +17,11 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
-    pub(crate) fn begin(folder: OwnedFd) -> io::Result<Self> {
+    /// Begins one in a folder.
+    ///
+    /// # Errors
+    /// When nothing can be made there.
+    pub fn begin(folder: OwnedFd) -> io::Result<Self> {
         let private = Mode::RUSR | Mode::WUSR;
         let nameless = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         match openat(&folder, ".", nameless, private) {
@@ -35,18 +39,43 @@ impl Unfinished {
         Ok(Self { file: file.into(), folder, beside: Some(name) })
     }
 
+    /// What is written into it.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives it its name if nobody has it.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when somebody has.
+    pub fn publish_new(mut self, name: &OsStr) -> io::Result<()> {
+        match self.beside.take() {
+            None => self.link(name)?,
+            Some(beside) => {
+                let linked = linkat(&self.folder, &beside, &self.folder, name, AtFlags::empty());
+                self.beside = Some(beside);
+                linked?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As an ordinary user a file is linked by its descriptor in this way only (open(2), `O_TMPFILE`).
+    fn link(&self, name: &OsStr) -> Result<(), Errno> {
+        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(rustix::fs::CWD, own.as_str(), &self.folder, name, AtFlags::SYMLINK_FOLLOW)
+    }
+
     /// Gives it its name, in place of what had it; a folder keeps it.
-    pub(crate) fn publish(mut self, name: &OsStr) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn publish(mut self, name: &OsStr) -> io::Result<()> {
         if self.beside.is_none() {
-            // As an ordinary user a file is linked by its descriptor in this way only (open(2), O_TMPFILE).
-            let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            let link = |name: &OsStr| {
-                linkat(rustix::fs::CWD, own.as_str(), &self.folder, name, AtFlags::SYMLINK_FOLLOW)
-            };
-            match link(name) {
+            match self.link(name) {
                 Err(Errno::EXIST) => {
                     let beside = name_beside();
-                    link(&beside)?;
+                    self.link(&beside)?;
                     self.beside = Some(beside);
                 }
                 linked => return Ok(linked?),
@@ -99,6 +128,13 @@ mod tests {
             }
             drop(begin(open()).unwrap());
             assert_eq!(names(place.path()), ["file"]);
+        }
+        for begin in [Unfinished::begin, Unfinished::begin_beside] {
+            let taken = begin(open()).unwrap().publish_new("file".as_ref()).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+            begin(open()).unwrap().publish_new("other".as_ref()).unwrap();
+            assert_eq!(names(place.path()).len(), 2);
+            std::fs::remove_file(place.path().join("other")).unwrap();
         }
         std::fs::create_dir(place.path().join("folder")).unwrap();
         for begin in [Unfinished::begin, Unfinished::begin_beside] {

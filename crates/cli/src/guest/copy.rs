@@ -24,6 +24,8 @@ pub(crate) enum CopyError {
     Send(SendError),
     #[error("what the guest sent was not laid down")]
     Receive(#[source] ReceiveError),
+    #[error("the guest sends more than {0} bytes")]
+    TooMuch(u64),
     #[error("the guest's agent broke the protocol")]
     Protocol,
 }
@@ -34,13 +36,37 @@ pub(crate) fn copy_out(
     path: String,
     destination: Destination,
 ) -> Result<Copied, CopyError> {
+    copy_some_out(agent, path, destination, u64::MAX, |_| true)
+}
+
+/// The same without the entries that are not `wanted`, and no more than `most` bytes of the rest.
+pub(crate) fn copy_some_out(
+    agent: &mut UnixStream,
+    path: String,
+    destination: Destination,
+    most: u64,
+    wanted: impl Fn(&Entry) -> bool,
+) -> Result<Copied, CopyError> {
     frame::write_json(agent, Kind::Request, &Request::CopyOut { path }).map_err(CopyError::Ask)?;
     let mut agent = io::BufReader::with_capacity(frame::MAX_PAYLOAD, agent);
     let mut receiver = Receiver::new(destination, MODES_FROM_GUEST);
+    let (mut left, mut skipping) = (most, false);
     loop {
         let Frame { kind, payload } = next(&mut agent)?;
-        if kind == Kind::Error {
-            return Err(refusal(&payload));
+        // Holes count too: whoever reads the file reads them.
+        let bytes = match (kind, payload.as_slice().try_into()) {
+            (Kind::Hole, Ok(length)) => u64::from_le_bytes(length),
+            _ => payload.len() as u64,
+        };
+        left = left.checked_sub(bytes).ok_or(CopyError::TooMuch(most))?;
+        match kind {
+            Kind::Error => return Err(refusal(&payload)),
+            Kind::Entry => skipping = Entry::parse(&payload).is_ok_and(|entry| !wanted(&entry)),
+            Kind::Done => skipping = false,
+            _ => {}
+        }
+        if skipping {
+            continue;
         }
         if receiver.take(kind, &payload).map_err(CopyError::Receive)? == Step::Done {
             return reply(&next(&mut agent)?);

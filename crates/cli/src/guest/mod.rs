@@ -11,6 +11,7 @@
 //! What the guest sends is bytes for the user's own files or terminal and is passed through unread; everything
 //! else it says is held to the protocol.
 
+mod collect;
 mod copy;
 mod detach_keys;
 mod dial;
@@ -20,7 +21,8 @@ mod session;
 mod task;
 mod terminal;
 
-pub(crate) use copy::{CopyError, copy_in, copy_out, copy_some_in, write_file};
+pub(crate) use collect::{CollectError, collect};
+pub(crate) use copy::{CopyError, copy_in, copy_out, copy_some_in, copy_some_out, write_file};
 pub(crate) use detach_keys::DetachKeys;
 pub(crate) use dial::{DialError, dial, pass_both_ways};
 pub(crate) use exec::{ExecError, run};

@@ -1,22 +1,38 @@
 //! Bytes of a guest that are text for a person, as they come in.
 
-use super::{harmless, pass_through};
+use super::{harmless, harmless_but_colour, pass_through};
 use rustix::fd::BorrowedFd;
 use rustix::termios::isatty;
 use std::io;
+
+/// Longest line that is kept to see its colours whole.
+const LONGEST_LINE: usize = 1 << 20;
 
 /// One of our own streams, to which others' output goes: made harmless for a terminal, left alone otherwise.
 #[derive(Debug)]
 pub(crate) struct Foreign {
     to: BorrowedFd<'static>,
     is_terminal: bool,
+    /// Whether colours are for the terminal to obey.
+    colour: bool,
     /// The beginning of a character or of a line's end.
     held: Vec<u8>,
 }
 
 impl Foreign {
     pub(crate) fn to(stream: BorrowedFd<'static>) -> Self {
-        Self { to: stream, is_terminal: isatty(stream), held: Vec::new() }
+        Self { to: stream, is_terminal: isatty(stream), colour: false, held: Vec::new() }
+    }
+
+    /// The same with colours kept, for text that a program here has coloured.
+    pub(crate) fn with_colour(stream: BorrowedFd<'static>) -> Self {
+        Self { colour: true, ..Self::to(stream) }
+    }
+
+    fn show(&self, text: &[u8]) -> io::Result<()> {
+        let text = String::from_utf8_lossy(text);
+        let text = if self.colour { harmless_but_colour(&text) } else { harmless(&text) };
+        pass_through(self.to, text.as_bytes())
     }
 
     /// # Errors
@@ -26,9 +42,17 @@ impl Foreign {
             return pass_through(self.to, bytes);
         }
         self.held.extend_from_slice(bytes);
-        let rest = self.held.split_off(complete(&self.held));
+        let mut end = complete(&self.held);
+        if self.colour {
+            // Half a colour waits as well.
+            end = self.held[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            if self.held.len() > LONGEST_LINE {
+                end = self.held.len();
+            }
+        }
+        let rest = self.held.split_off(end);
         let text = std::mem::replace(&mut self.held, rest);
-        pass_through(self.to, harmless(&String::from_utf8_lossy(&text)).as_bytes())
+        self.show(&text)
     }
 
     /// There is no more.
@@ -36,7 +60,7 @@ impl Foreign {
     /// # Errors
     /// The stream's own.
     pub(crate) fn end(self) -> io::Result<()> {
-        pass_through(self.to, harmless(&String::from_utf8_lossy(&self.held)).as_bytes())
+        if self.is_terminal { self.show(&self.held) } else { Ok(()) }
     }
 }
 

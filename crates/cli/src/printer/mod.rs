@@ -9,12 +9,14 @@
 mod age;
 mod amount;
 mod foreign;
+mod offers;
 mod progress;
 mod table;
 
 pub(crate) use age::age;
 pub(crate) use amount::{duration, rounded};
 pub(crate) use foreign::Foreign;
+pub(crate) use offers::{Offer, offers};
 pub(crate) use progress::Progress;
 pub(crate) use table::table;
 
@@ -94,7 +96,8 @@ pub(crate) fn pass_through(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<(
     Ok(())
 }
 
-fn output_failure(error: &io::Error) -> Failure {
+/// Why stdout was not written to; a reader that went away is no news.
+pub(crate) fn output_failure(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::quiet(READER_GONE);
     }
@@ -148,6 +151,11 @@ fn lively() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Whether data may have colour.
+pub(crate) fn stdout_takes_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 fn dim(text: &str) -> String {
     if lively() { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
 }
@@ -156,6 +164,24 @@ fn dim(text: &str) -> String {
 pub(crate) fn harmless(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same, but colours stay (`ESC [ … m`), which change nothing that the next line's end does not undo for a reader.
+pub(crate) fn harmless_but_colour(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let mut shown = harmless(parts.next().unwrap_or_default());
+    for part in parts {
+        let end =
+            part.strip_prefix('[').and_then(|rest| rest.find(|c: char| !c.is_ascii_digit() && c != ';'));
+        match end {
+            Some(end) if part[1 + end..].starts_with('m') => {
+                shown.push('\x1b');
+            }
+            _ => shown.push('\u{fffd}'),
+        }
+        shown.push_str(&harmless(part));
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -173,6 +199,10 @@ mod tests {
     #[test]
     fn a_terminal_is_given_nothing_it_would_obey() {
         assert_eq!(harmless("boot\r\n\ttext"), "boot\n\ttext");
+        assert_eq!(
+            harmless_but_colour("a\x1b[31mb\x1b[mc\x1b[2Jd\x1b"),
+            "a\x1b[31mb\x1b[mc\u{fffd}[2Jd\u{fffd}"
+        );
         assert_eq!(harmless("\x1b]0;x\x07\u{9b}2J\r"), "\u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}");
     }
 }

@@ -1,6 +1,7 @@
 //! What a user meets, with a daemon and guests that are not real.
 
 mod copies;
+mod export;
 mod fake;
 mod workspace;
 

@@ -132,6 +132,12 @@ impl FakeDaemon {
         self.known().vms.push(vm(id.parse().unwrap(), name.parse().unwrap()));
     }
 
+    /// A VM with a repository in it.
+    pub(crate) fn has_workspace(&self, id: &str, name: &str, workspace: Workspace) {
+        let workspace = Some(workspace);
+        self.known().vms.push(VmView { workspace, ..vm(id.parse().unwrap(), name.parse().unwrap()) });
+    }
+
     /// Root's home in every guest; one with a file `no-git` in it has no git.
     pub(crate) fn guest_home(&self) -> PathBuf {
         let home = self.known().guest_home.clone();

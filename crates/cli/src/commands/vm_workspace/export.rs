@@ -1,0 +1,195 @@
+use super::opened::{Opened, first, interruptible};
+use crate::export::{LandError, LandWorkError, ShowError, Stop, VerifyError};
+use crate::failure::{Failure, Outcome, READER_GONE};
+use crate::git::Git;
+use crate::git::inspect::global_identity;
+use crate::printer;
+use banger_copy::Unfinished;
+use rustix::fs::Mode;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// Take what was done in a VM: as a patch, or as a branch.
+///
+///     banger vm workspace export dev | git apply --index
+///     banger vm workspace export dev -o work.patch
+///     banger vm workspace export dev --branch fix    then `git log -p ..fix`
+///
+/// The patch has everything since the repository was brought in: commits, edits,
+/// new files, deletions, also of what was never committed there. Ignored files
+/// stay in the VM. It goes on top of what you had then, uncommitted changes
+/// included; `--base-commit` makes it against a commit instead.
+///
+/// A branch has the commits made in the VM as they are, and one more for what is
+/// not committed there. It begins at the commit the VM began with, so there are no
+/// conflicts until you merge it. Your working tree, your index and other branches
+/// are not touched; neither is anything in the VM.
+///
+/// The host's own git makes all of it, from objects it has checked. Work that would
+/// bring a `.git`, a path that leads elsewhere, or a submodule is refused.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// A name, an id or the beginning of an id.
+    vm: String,
+    /// Write the patch to a file, which must not be there.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "branch")]
+    output: Option<PathBuf>,
+    /// Replace the file.
+    #[arg(short, long, requires = "output")]
+    force: bool,
+    /// Make the patch against this commit of yours instead of what the VM began with.
+    #[arg(long, value_name = "COMMIT", conflicts_with = "branch")]
+    base_commit: Option<String>,
+    /// Make a branch of this name, which must not be there.
+    #[arg(short, long, value_name = "NAME")]
+    branch: Option<String>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        interruptible(|stop| {
+            let opened = Opened::find(&self.vm)?;
+            match &self.branch {
+                Some(branch) => land(&opened, branch, stop),
+                None => self.patch(&opened, stop),
+            }
+        })
+    }
+
+    fn patch(&self, opened: &Opened, stop: &Stop) -> Outcome {
+        let output = self.output.as_deref().filter(|path| *path != Path::new("-"));
+        if let Some(path) = output
+            && !self.force
+            && path.symlink_metadata().is_ok()
+        {
+            return Err(is_there(path));
+        }
+        let work = opened.fetch(stop)?;
+        let base = first(opened, &work, self.base_commit.as_deref())?;
+        let patch = work.patch(&base).map_err(|error| opened.not_shown(&error))?;
+        let is_empty = patch.metadata().is_ok_and(|about| about.len() == 0);
+        match output {
+            _ if is_empty => printer::talk(format_args!("nothing was changed in VM {}", opened.vm)),
+            None => pour(patch)?,
+            Some(path) => {
+                write(patch, path, self.force)?;
+                printer::talk(format_args!(
+                    "{} has the work of VM {}; `git apply --index {0}` takes it, with `--3way` where your files \
+                     have moved on",
+                    path.display(),
+                    opened.vm
+                ));
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn land(opened: &Opened, branch: &str, stop: &Stop) -> Outcome {
+    let git = &opened.repository.git;
+    may_be_made(git, branch)?;
+    let work = opened.fetch(stop)?;
+    let landed = work.land(&opened.repository, branch, &opened.vm, identity(opened)?);
+    match landed.map_err(|error| not_landed(opened, branch, &error))? {
+        None => printer::talk(format_args!(
+            "nothing was changed in VM {}, so there is no branch {branch}",
+            opened.vm
+        )),
+        Some(tip) => {
+            let base = opened.workspace.head.as_deref().unwrap_or_default();
+            let base = base.get(..12).unwrap_or(base);
+            let dots = if base.is_empty() { "" } else { ".." };
+            printer::talk(format_args!(
+                "branch {branch} is at {}; `git log -p {base}{dots}{branch}` shows it and `git merge {branch}` \
+                 takes it",
+                tip.short()
+            ));
+        }
+    }
+    Ok(0)
+}
+
+/// Before the guest is asked for anything.
+fn may_be_made(git: &Git, branch: &str) -> Result<(), Failure> {
+    let failed = |error| Failure::of(&error);
+    let name = format!("refs/heads/{branch}");
+    let is_name = !branch.starts_with('-') && branch != "HEAD";
+    if !is_name || git.find(&["check-ref-format", &name]).map_err(failed)?.is_none() {
+        return Err(Failure::usage(format!("`{branch}` is no name for a branch")));
+    }
+    if git.find(&["rev-parse", "--quiet", "--verify", &name]).map_err(failed)?.is_some() {
+        return Err(Failure::message(format!("branch {branch} is there already"))
+            .with_hint(format!("choose another name, or delete it: `git branch -D {branch}`")));
+    }
+    Ok(())
+}
+
+fn not_landed(opened: &Opened, branch: &str, error: &LandWorkError) -> Failure {
+    let failure = Failure::of(error).reason_for(format!("branch {branch} was not made"));
+    match error {
+        LandWorkError::Judge(VerifyError::Refused(refused))
+        | LandWorkError::Show(ShowError::Judge(VerifyError::Refused(refused))) => {
+            failure.with_hint(opened.way_out(refused))
+        }
+        LandWorkError::Land(LandError::Branch(_)) => failure.with_hint(format!(
+            "choose another name; `git branch --list` shows those that are there, and `{branch}` cannot be \
+             beside `{branch}/…`"
+        )),
+        LandWorkError::Judge(_) | LandWorkError::Show(_) | LandWorkError::Land(_) => failure,
+    }
+}
+
+/// Who the user is to git; somebody has to be.
+fn identity(opened: &Opened) -> Result<(String, String), Failure> {
+    let own = &opened.repository.identity;
+    let global = global_identity(&opened.repository.git).map_err(|error| Failure::of(&error))?;
+    let name = own.name.clone().or(global.name).unwrap_or_else(|| "banger".to_owned());
+    let email = own.email.clone().or(global.email).unwrap_or_else(|| "banger@localhost".to_owned());
+    Ok((name, email))
+}
+
+fn is_there(path: &Path) -> Failure {
+    Failure::message(format!("{} is there already", path.display())).with_hint("`--force` replaces it")
+}
+
+/// The file is there when all of it is.
+fn write(mut patch: File, path: &Path, replace: bool) -> Result<(), Failure> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => is_there(path),
+        _ => Failure::of(&error).reason_for(format!("{} was not written", path.display())),
+    };
+    let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else {
+        return Err(Failure::usage(format!("{} is no name for a file", path.display())));
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut written = || -> io::Result<()> {
+        let mut file = Unfinished::begin(File::open(folder)?.into())?;
+        io::copy(&mut patch, file.file())?;
+        rustix::fs::fchmod(file.file(), Mode::from_raw_mode(0o600))?;
+        if replace { file.publish(name) } else { file.publish_new(name) }
+    };
+    written().map_err(failed)
+}
+
+/// Bytes passed on at once.
+const PIECE: usize = 64 << 10;
+
+fn pour(mut patch: File) -> Result<(), Failure> {
+    let mut out = printer::Foreign::to(rustix::stdio::stdout());
+    let mut piece = vec![0; PIECE];
+    let mut poured = || -> io::Result<()> {
+        loop {
+            match patch.read(&mut piece)? {
+                0 => return Ok(()),
+                read => out.write(&piece[..read])?,
+            }
+        }
+    };
+    let poured = poured().and_then(|()| out.end());
+    poured.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::quiet(READER_GONE),
+        _ => Failure::of(&error).reason_for("standard output was not written to"),
+    })
+}
