@@ -3,7 +3,9 @@
 use super::decide::{Guest, Steps, decide};
 use super::host::Snapshot;
 use super::inside::Inside;
-use super::lay::{self, change_files, make_index, point_head, remember_base, send_history, send_objects};
+use super::lay::{
+    change_files, make_index, point_head, remember_base, send_history, send_objects, tell_about_repository,
+};
 use super::{Options, PrepareError};
 use crate::git::inspect::Repository;
 use crate::git::{MalformedOutput, changes, index, paths};
@@ -65,6 +67,7 @@ pub(crate) fn update(
     let tree = remember_base(inside, snapshot)?;
     if moved {
         make_index(inside, snapshot)?;
+        tell_about_repository(inside, repository)?;
     } else {
         // The guest may have staged something of its own elsewhere.
         let touched: BTreeSet<Vec<u8>> =
@@ -77,7 +80,6 @@ pub(crate) fn update(
             inside.git(&["update-index", "-z", "--index-info"], Input::Bytes(lines))?;
         }
     }
-    lay::tell_about_repository(inside, repository)?;
     Ok((tree, steps.lay.len() + steps.remove.len()))
 }
 
