@@ -36,7 +36,7 @@ enum Stdin {
 
 impl Invocation {
     #[expect(clippy::disallowed_methods, reason = "the one place where tests start a program")]
-    pub(crate) fn new<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub fn new<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
         let mut command = Command::new(program);
         command.args(arguments).env_clear();
         let words = std::iter::once(program.file_name().unwrap_or_default()).chain(command.get_args());

@@ -15,6 +15,7 @@ mod build;
 mod check;
 mod ci;
 mod demo;
+mod fuzz;
 mod host;
 mod place;
 mod rings;
@@ -33,9 +34,11 @@ usage: cargo xtask <command>
   build [--release]
                    all programs and the static guest agent, in target/<profile>/
   check            formatting, lints, tidiness, licences, documentation
-  test [--ring pure|fakes|kernel|guest]... [--on-host] [-- NAME...]
+  test [--ring pure|fakes|kernel|guest|host]... [--on-host] [-- NAME...]
                    the tests; every ring unless told which, every test unless named;
                    with `--ring guest --on-host` in the test host
+  fuzz [--runs N] [--seed N] [NAME...]
+                   a million hostile inputs for whatever parses, or so many
   demo             a command in a real guest, and how long that guest took to boot
   host             a whole Debian to test on: systemd, device mapper, KVM (says more when called)
   bench [--on-host] [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
@@ -63,6 +66,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["build", "--release"] => drop(build::all(&place, build::Profile::Release)?),
         ["check"] => check::all(&place)?,
         ["test", rest @ ..] => return rings::run(&place, &rings::Request::parse(rest)?),
+        ["fuzz", rest @ ..] => fuzz::run(&place, &fuzz::Request::parse(rest)?)?,
         ["demo"] => demo::run(&place)?,
         ["host", rest @ ..] => return host::run(&place, rest),
         ["bench", rest @ ..] => bench::run(&place, rest)?,

@@ -14,6 +14,7 @@ mod start_up;
 mod stop;
 mod tap;
 mod tree;
+mod workspace;
 
 pub(crate) use tree::image;
 
@@ -62,5 +63,6 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { name: "image", group: Group::Fakes, measure: ext4::measure },
     Entry { name: "layers", group: Group::Fakes, measure: layers::measure },
     Entry { name: "guest", group: Group::Guest, measure: guest::measure },
+    Entry { name: "workspace", group: Group::Guest, measure: workspace::measure },
     Entry { name: "boot", group: Group::Guest, measure: boot::measure },
 ];

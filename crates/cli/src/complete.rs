@@ -107,12 +107,18 @@ fn kernels() -> Candidates {
     Candidates::of(all.into_iter().map(|kernel| (kernel.name, kernel.version)))
 }
 
+/// One that is wrong is told by the commands that need it.
+fn offered() -> Catalog {
+    let paths = crate::daemon::paths().ok();
+    paths.and_then(|paths| Catalog::load(&paths).ok()).unwrap_or_else(Catalog::built_in)
+}
+
 fn offered_images() -> Candidates {
-    Candidates::of(Catalog::load().images.into_iter().map(|entry| (entry.name, entry.description)))
+    Candidates::of(offered().images.into_iter().map(|entry| (entry.name, entry.description)))
 }
 
 fn offered_kernels() -> Candidates {
-    Candidates::of(Catalog::load().kernels.into_iter().map(|entry| (entry.name, entry.description)))
+    Candidates::of(offered().kernels.into_iter().map(|entry| (entry.name, entry.description)))
 }
 
 /// What the daemon says in time.

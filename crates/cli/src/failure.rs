@@ -3,6 +3,7 @@
 //! Each operation has its own error type; here they all become the one form in which users meet them: what did
 //! not happen, why, what can be done about it, and the operation's id for whoever reads the logs.
 
+use crate::catalog::CatalogError;
 use banger_config::ConfigError;
 use banger_protocol::ids::OperationId;
 use banger_protocol::wire::{ConnectionError, ErrorKind, RpcError};
@@ -108,6 +109,12 @@ fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RpcError> {
     match error.downcast_ref::<ConnectionError>() {
         Some(ConnectionError::Refused(refusal)) => Some(refusal),
         _ => error.downcast_ref::<RpcError>(),
+    }
+}
+
+impl From<CatalogError> for Failure {
+    fn from(error: CatalogError) -> Self {
+        Self::of(&error).with_hint(error.hint())
     }
 }
 

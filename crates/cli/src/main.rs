@@ -16,6 +16,7 @@ mod complete;
 mod daemon;
 mod export;
 mod failure;
+mod file_sync;
 mod git;
 mod guest;
 mod marked_block;

@@ -48,6 +48,7 @@ choice! {
     RootDiskChoice {
         /// The cheapest that works here.
         Auto = "auto",
+        DmSnapshot = "dm-snapshot",
         Reflink = "reflink",
         GuestSnapshot = "guest-snapshot",
         Copy = "copy",

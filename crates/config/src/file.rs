@@ -2,7 +2,8 @@
 
 use crate::nearest::nearest;
 use crate::{
-    Config, ConfigError, Interval, LogLevel, Machine, RootDiskChoice, Setting, Source, VmDefaults, VmmChoice,
+    Config, ConfigError, FileSync, Interval, LogLevel, Machine, RootDiskChoice, Setting, Source, VmDefaults,
+    VmmChoice,
 };
 use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::names::{ImageName, KernelName};
@@ -33,7 +34,16 @@ struct Written {
     auto_stop_stale_after: Option<Spanned<OrOff>>,
     stats_poll_interval: Option<Spanned<Span>>,
     debian_mirror: Option<Spanned<String>>,
+    file_sync: Vec<Spanned<WrittenFileSync>>,
     vm_defaults: WrittenVmDefaults,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFileSync {
+    host: String,
+    guest: String,
+    mode: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -111,6 +121,7 @@ pub(crate) fn parse(text: &str, paths: &LocalPaths, machine: &Machine) -> Result
             .setting(written.stats_poll_interval, |every| every.0)
             .unwrap_or(Setting::built_in(POLL)),
         debian_mirror: file.setting(written.debian_mirror, |url| url),
+        file_sync: written.file_sync.into_iter().map(|one| file.file_sync(one)).collect::<Result<_, _>>()?,
         vm_defaults: VmDefaults {
             vcpu: file.setting(defaults.vcpu, |n| n).unwrap_or(Setting::of_host(machine.usual_vcpu())),
             memory: file.setting(defaults.memory, size).unwrap_or(Setting::of_host(machine.usual_memory())),
@@ -144,6 +155,13 @@ impl File<'_> {
         self.setting(written, |value| value).unwrap_or(Setting::built_in(built_in))
     }
 
+    fn file_sync(&self, written: Spanned<WrittenFileSync>) -> Result<Setting<FileSync>, ConfigError> {
+        let (span, one) = (written.span(), written.into_inner());
+        let parsed = FileSync::parse(self.paths.home.as_deref(), &one.host, &one.guest, one.mode.as_deref());
+        let source = Source::Config { line: self.line(&span) };
+        parsed.map(|value| Setting { value, source }).map_err(|message| self.wrong(span, message))
+    }
+
     /// A path that means the same from everywhere: absolute, or below the home.
     fn path(&self, written: Option<Spanned<PathBuf>>) -> Result<Option<Setting<PathBuf>>, ConfigError> {
         let Some(written) = written else { return Ok(None) };
@@ -162,7 +180,8 @@ impl File<'_> {
 }
 
 /// Shortens serde's list of everything that would have been known to the one that was probably meant.
-fn name_the_nearest(message: &str) -> String {
+#[must_use]
+pub fn name_the_nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let (true, Some(unknown)) = (message.starts_with("unknown "), quoted.next()) else {
         return message.to_owned();
@@ -231,6 +250,8 @@ pub(crate) mod tests {
             ("[vm_defaults]\nmemory = true", 2, "number of MiB"),
             ("[vm_defaults]\ndisk_size = 99999999999999", 2, "is not a size"),
             ("[vm_defaults]\nvcpu = -1", 2, "-1"),
+            ("[[file_sync]]\nhost = \"/etc/passwd\"\nguest = \"~/x\"", 1, "below your home"),
+            ("[[file_sync]]\nhost = \"~/x\"", 1, "missing field"),
             ("qemu_bin = \"qemu\"", 1, "neither an absolute path nor one below `~/`"),
             ("default_image = \"No Image\"", 1, "is not a"),
             ("vmm = ", 1, ""),
@@ -281,6 +302,22 @@ pub(crate) mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "[a-z_=\\[\\]\"'#\n 0-9~é]{0,80}") {
             let _ = read(&text);
+        }
+    }
+
+    mod fuzz {
+        use super::*;
+
+        #[test]
+        fn any_text_is_settings_or_an_error_with_a_hint() {
+            let example = "vmm = \"qemu\"\n[vm_defaults]\nmemory = \"4G\"\n[[file_sync]]\nhost = \"~/x\"\nguest = \"~/x\"\n";
+            banger_fuzz::feed(&[example.as_bytes()], |bytes| {
+                if let Ok(text) = std::str::from_utf8(bytes)
+                    && let Err(error) = read(text)
+                {
+                    assert!(!error.hint().is_empty());
+                }
+            });
         }
     }
 }

@@ -10,12 +10,15 @@
 
 mod choice;
 mod file;
+mod file_sync;
 mod interval;
 mod listing;
 mod machine;
 mod nearest;
 
 pub use choice::{LogLevel, RootDiskChoice, VmmChoice};
+pub use file::name_the_nearest;
+pub use file_sync::FileSync;
 pub use interval::{Interval, ParseIntervalError};
 pub use listing::Entry;
 pub use machine::Machine;
@@ -109,6 +112,8 @@ pub struct Config {
     pub stats_poll_interval: Setting<Interval>,
     /// Where Debian's packages come from; `None` leaves it to the tool that gets them.
     pub debian_mirror: Option<Setting<String>>,
+    /// Files that every guest gets.
+    pub file_sync: Vec<Setting<FileSync>>,
     pub vm_defaults: VmDefaults,
 }
 

@@ -1,6 +1,6 @@
 //! Every setting as a line of its own, for those who ask what is in force.
 
-use crate::{Config, Setting, Source};
+use crate::{Config, FileSync, Setting, Source};
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -45,10 +45,21 @@ impl Config {
                 Some(mirror) => entry("debian_mirror", mirror, &mirror.value),
                 None => Entry { key: "debian_mirror", value: None, source: Source::BuiltIn },
             },
+            self.file_sync_entry(),
             entry("vm_defaults.vcpu", &defaults.vcpu, defaults.vcpu.value),
             entry("vm_defaults.memory", &defaults.memory, defaults.memory.value),
             entry("vm_defaults.disk_size", &defaults.disk_size, defaults.disk_size.value),
         ]
+    }
+}
+
+impl Config {
+    /// All of them on one line, from where the first is.
+    fn file_sync_entry(&self) -> Entry {
+        let shown = |one: &Setting<FileSync>| format!("{} to {}", one.value.host.display(), one.value.guest);
+        let all: Vec<String> = self.file_sync.iter().map(shown).collect();
+        let source = self.file_sync.first().map_or(Source::BuiltIn, |one| one.source);
+        Entry { key: "file_sync", value: (!all.is_empty()).then(|| all.join(", ")), source }
     }
 }
 

@@ -43,6 +43,11 @@ pub(crate) enum PublishError {
     Planted(#[from] Planted),
 }
 
+/// A bundle whose files are there and are not described.
+#[derive(Debug, thiserror::Error)]
+#[error("the bundle's manifest cannot be understood")]
+pub(crate) struct BundleManifestError(#[source] pub(crate) serde_json::Error);
+
 /// The moment in which names are given and taken, one at a time: a rename and a row, nothing that waits.
 #[derive(Debug)]
 pub(crate) struct Window(#[expect(dead_code, reason = "held, never looked at")] MutexGuard<'static, ()>);

@@ -152,6 +152,15 @@ pub(crate) async fn route(
             });
             reply(client, id, outcome).await
         }
+        DaemonCall::ImageUnbundle(request) => {
+            let outcome = only(descriptors).map(|bundle| {
+                let services = s.clone();
+                let subject = request.name.to_string();
+                let work = |handle| async move { image::unbundle(&services, request, bundle, &handle).await };
+                OperationStarted { operation: s.operations.start("image.unbundle", subject, work) }
+            });
+            reply(client, id, outcome).await
+        }
         DaemonCall::ImageRegister(request) => {
             let files = descriptors.into_iter().map(File::from).collect();
             let subject = request.name.to_string();
@@ -187,6 +196,16 @@ pub(crate) async fn route(
             });
             reply(client, id, outcome).await
         }
+        DaemonCall::KernelUnbundle(request) => {
+            let outcome = only(descriptors).map(|bundle| {
+                let services = s.clone();
+                let subject = request.name.to_string();
+                let work =
+                    |handle| async move { kernel::unbundle(&services, request, bundle, &handle).await };
+                OperationStarted { operation: s.operations.start("kernel.unbundle", subject, work) }
+            });
+            reply(client, id, outcome).await
+        }
         DaemonCall::KernelDelete(request) => {
             reply(client, id, block_in_place(|| kernel::delete(s, request.kernel))).await
         }
@@ -213,6 +232,14 @@ where
 
 async fn reply<R: Serialize>(client: &Client, id: u64, outcome: Result<R, RpcError>) -> io::Result<()> {
     client.reply(id, &outcome, &[]).await
+}
+
+/// The one file that must come with the request.
+fn only(mut descriptors: Vec<OwnedFd>) -> Result<File, RpcError> {
+    match (descriptors.pop(), descriptors.is_empty()) {
+        (Some(only), true) => Ok(File::from(only)),
+        _ => Err(RpcError::new(ErrorKind::BadRequest, "the request must carry exactly one descriptor")),
+    }
 }
 
 fn running_count(services: &Services) -> Result<u64, RpcError> {

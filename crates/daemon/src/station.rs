@@ -9,7 +9,7 @@ use crate::network::Range;
 use crate::paths::StateFolder;
 use crate::vm::NetworkTools;
 use crate::vm::program::Program;
-use crate::vm::vmm::Host;
+use crate::vm::vmm::{Host, VmmName};
 use anyhow::{Context as _, bail};
 use banger_config::Config;
 use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
@@ -74,6 +74,15 @@ impl Station {
             Self::System(install) => {
                 NetworkTools::of_the_host(install.settings.nft.as_ref().map(PathBuf::from))
             }
+        }
+    }
+
+    /// Whether the helper makes block devices, and can give one to this VMM: a Firecracker gets it from its jailer.
+    pub(crate) fn gives_devices_to(&self, vmm: VmmName) -> bool {
+        match (self, vmm) {
+            (Self::Local, _) => false,
+            (Self::System(_), VmmName::Qemu) => true,
+            (Self::System(install), VmmName::Firecracker) => install.jailed && install.jailer.is_some(),
         }
     }
 

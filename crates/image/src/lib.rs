@@ -11,6 +11,7 @@
 //! All of it blocks, and looks at [`Watch`] often enough that a cancel is felt at once. A function that fails or
 //! is cancelled leaves no output behind.
 
+pub mod bundle;
 mod digest;
 pub mod ext4;
 pub mod kernel;

@@ -13,12 +13,17 @@
 //!
 //! From a registry the layers come through a [`cache`] by digest, and nothing is fetched that lies there already.
 //!
+//! [`bundle`]s are images and kernels that were finished elsewhere: one file, with a digest and a signature.
+//!
 //! Metadata is lenient where the image specification asks for it, with unknown fields, and strict about everything
 //! that is used.
 
+pub mod bundle;
 pub mod cache;
 mod config;
 pub mod disk;
+#[cfg(test)]
+mod fuzz;
 mod manifest;
 mod metadata;
 mod platform;

@@ -19,8 +19,12 @@ pub mod names;
 #[cfg(feature = "schema")]
 pub mod openrpc;
 pub mod root_api;
+pub mod root_table;
 pub mod size;
 pub mod wire;
+
+#[cfg(test)]
+mod fuzz;
 
 /// Version of the two Unix-socket protocols. Raised whenever an old and a new end would misunderstand each other.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -487,3 +487,16 @@ pub struct OwnedProcess {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_changes_is_larger_than_what_it_may_have_to_hold() {
+        for base in [1 << 30, 40 << 30, 4097] {
+            let size = changes_size(base);
+            assert!(size >= base + base / 100 + (16 << 20) && size.is_multiple_of(512));
+        }
+    }
+}

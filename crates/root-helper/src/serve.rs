@@ -77,7 +77,8 @@ fn converse(stream: UnixStream, helper: &Helper) {
         }
         let _span =
             tracing::info_span!("request", method = call.method(), vm = vm_of(&call), operation).entered();
-        let ends = matches!(call, RootCall::Shutdown(_));
+        // One with descriptors is refused.
+        let ends = matches!(call, RootCall::Shutdown(_)) && line.descriptors.is_empty();
         let mut carried = Vec::new();
         let answer = route(helper, id, call, line.descriptors, &mut carried);
         let carried: Vec<_> = carried.iter().map(AsFd::as_fd).collect();
@@ -107,4 +108,28 @@ fn parse(line: &Line, greeted: bool) -> Result<(u64, RootCall), Refusal> {
 fn refuse(stream: &UnixStream, id: u64, error: &RpcError) {
     // Who does not listen to the refusal has it all the same.
     let _ = send(stream, &encode_response::<()>(id, &Err(error.clone())), &[]);
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+
+    #[test]
+    fn any_line_is_a_call_or_a_refusal() {
+        let examples: [&[u8]; 5] = [
+            br#"{"jsonrpc":"2.0","id":1,"method":"version","params":{"protocol":1}}"#,
+            br#"{"jsonrpc":"2.0","id":2,"method":"tap.create","params":{"vm":"0123456789ab","address":"172.16.0.2","nat":false}}"#,
+            br#"{"jsonrpc":"2.0","id":3,"method":"tap.release","params":{"vm":"0123456789ab"}}"#,
+            br#"{"jsonrpc":"2.0","id":4,"method":"process.start","params":{"vm":"0123456789ab","role":"vmm","arguments":["-x"]}}"#,
+            br#"{"jsonrpc":"2.0","id":5,"method":"inventory","params":{}}"#,
+        ];
+        banger_fuzz::feed(&examples, |bytes| {
+            let line = Line { bytes: bytes.to_vec(), descriptors: Vec::new() };
+            for greeted in [false, true] {
+                if let Err((_, error)) = parse(&line, greeted) {
+                    assert!(!error.message.is_empty());
+                }
+            }
+        });
+    }
 }

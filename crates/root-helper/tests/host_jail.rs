@@ -237,7 +237,7 @@ fn a_vm_that_takes_more_than_it_was_given_is_ended_and_nobody_else() {
     let scope = format!("/sys/fs/cgroup/banger.slice/banger-{}-vmm.scope/memory.max", vm.vm);
     assert!(std::fs::metadata(&scope).unwrap().uid() == 0);
     std::fs::write(&scope, "4096").unwrap();
-    let _ = std::thread::scope(|threads| {
+    std::thread::scope(|threads| {
         threads.spawn(|| {
             let _ = std::panic::catch_unwind(|| {
                 ask(&vm, "PUT", "/machine-config", r#"{"vcpu_count":1,"mem_size_mib":128}"#)

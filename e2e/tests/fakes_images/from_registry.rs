@@ -1,6 +1,7 @@
 //! Images of a registry on this machine: over good lines and bad ones, with credentials and without.
 
 use crate::registry::{CREDENTIALS, Line, Registry, layout, noise};
+use crate::tokens::base64;
 use banger_e2e::{Finished, LayerTar, Sandbox};
 use rustix::process::Signal;
 use std::fs;
@@ -147,7 +148,11 @@ fn a_closed_registry_is_entered_with_dockers_credentials_or_those_of_its_helper(
     let docker = sandbox.home().join(".docker");
     fs::create_dir(&docker).expect("the sandbox is writable");
     let write = |text: String| fs::write(docker.join("config.json"), text).expect("the sandbox is writable");
-    write(format!(r#"{{"auths":{{"{}":{{"auth":"{}"}}}}}}"#, registry.address(), base64(CREDENTIALS)));
+    write(format!(
+        r#"{{"auths":{{"{}":{{"auth":"{}"}}}}}}"#,
+        registry.address(),
+        base64(CREDENTIALS.as_bytes())
+    ));
     let _ = pull(&sandbox, &reference, &[]).expect_success();
 
     let helper = sandbox.home().join("docker-credential-test");
@@ -176,15 +181,27 @@ fn what_a_registry_does_not_have_is_told_by_its_name() {
     assert!(nobody.stderr_text().contains("127.0.0.1:1 did not give"), "{}", nobody.stderr_text());
 }
 
-/// RFC 4648, for one short text.
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |bits: u32| char::from(DIGITS[(bits & 63) as usize]);
-    let encode = |chunk: &[u8]| {
-        let bits = (0..3).fold(0_u32, |bits, at| bits << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
-        let mut group: Vec<char> = [18, 12, 6, 0].iter().map(|shift| digit(bits >> shift)).collect();
-        group[chunk.len() + 1..].fill('=');
-        group.into_iter().collect::<String>()
-    };
-    text.as_bytes().chunks(3).map(encode).collect()
+#[test]
+fn a_registry_that_vanishes_midway_leaves_no_image_and_what_came_is_continued_when_it_is_back() {
+    let sandbox = Sandbox::with_fake_guests();
+    let registry = Registry::start(&sandbox);
+    layout(&sandbox, "one", &[large_layer(5), large_layer(6)]);
+    registry.fill(&sandbox, "one:v1", "app:v1");
+    let line = Line::to(&registry);
+    let reference = format!("{}/app:v1", line.address());
+    line.vanish_after(LARGE as u64);
+    let told = pull(&sandbox, &reference, &[]).expect_code(1);
+    let text = told.stderr_text();
+    assert!(
+        text.contains("broke off, again and again") && text.contains("the same command continues it"),
+        "{text}"
+    );
+    let _ = sandbox.banger(["image", "show", "app-v1"]).run().expect_code(1);
+    assert_eq!(sandbox.files_named(".tmp-"), Vec::<std::path::PathBuf>::new());
+
+    line.open();
+    let before = line.passed();
+    let _ = pull(&sandbox, &reference, &[]).expect_success();
+    let passed = line.passed() - before;
+    assert!(passed < (LARGE * 3 / 2) as u64, "{passed} bytes came for what was left of {}", 2 * LARGE);
 }

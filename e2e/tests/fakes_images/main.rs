@@ -6,4 +6,6 @@ mod from_registry;
 mod kernels;
 mod registered;
 mod registry;
+mod tokens;
+mod trust;
 mod users_files;

@@ -72,6 +72,7 @@ fn a_seed_beside_the_root_file_system_is_used_and_another_size_is_prepared_elsew
         0,
         "banger wrote beside the user's files"
     );
+    let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
 
     let other = sandbox.home().join("other-seed.ext4");
     fs::rename(&beside, &other).expect("the home is writable");
@@ -102,6 +103,7 @@ fn registering_again_updates_and_never_takes_the_name_of_a_managed_one_or_the_di
     let _ = register(&second, "mine").expect_success();
     let refused = register(&first, "mine");
     let _ = refused.expect_failure(&["was not given another root file system: VM `dev` was started from"]);
+    let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
 }
 
 #[test]
@@ -224,6 +226,7 @@ fn promoting_copies_what_is_there_and_misses_nothing_that_is_not() {
     let _ = run(&sandbox, &["vm", "start", "dev"]).expect_success();
     let again = run(&sandbox, &["image", "promote", "mine"]);
     let _ = again.expect_failure(&["`mine` is banger's own already"]);
+    let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
     let _ = run(&sandbox, &["image", "promote", "absent"]).expect_failure(&["there is no image `absent`"]);
 }
 
@@ -233,10 +236,11 @@ fn a_root_file_system_that_went_away_is_named_when_a_vm_wants_it() {
     let file = rootfs(&sandbox, "mine", &[("etc/x", "content")]);
     let _ = run(&sandbox, &["image", "register", "--name", "mine", "--rootfs", text(&file)]).expect_success();
     fs::remove_file(&file).expect("the home is writable");
-    for tried in [&["image", "promote", "mine"][..], &["vm", "create", "--image", "mine"]] {
+    for tried in [&["image", "promote", "mine"][..], &["vm", "create", "--image", "mine", "--name", "dev"]] {
         let failed = run(&sandbox, tried);
         let _ = failed.expect_failure(&[text(&file)]);
     }
+    let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
     assert!(sandbox.files_named(".tmp-").is_empty());
 }
 

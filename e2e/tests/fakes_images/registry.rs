@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 /// `tester`, whose password is `open sesame`.
@@ -33,11 +33,10 @@ impl Registry {
         Self::start_with(sandbox, &auth)
     }
 
-    fn start_with(sandbox: &Sandbox, auth: &str) -> Self {
+    /// One whose configuration ends so, inside the section `http`.
+    pub(crate) fn start_with(sandbox: &Sandbox, auth: &str) -> Self {
         let folder = sandbox.home().join("registry");
-        // Free a moment ago; another test has to be very quick to take it.
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = free_port();
         let config = sandbox.home().join("registry.yml");
         let text = format!(
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{auth}",
@@ -88,6 +87,11 @@ impl Registry {
     }
 }
 
+/// Free a moment ago; another test has to be very quick to take it.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
+}
+
 /// A relay in front of a registry that counts what comes back and says when it is enough.
 pub(crate) struct Line {
     port: u16,
@@ -101,6 +105,8 @@ struct State {
     per_connection: AtomicU64,
     /// Of all connections, before nothing passes any more but connections stay.
     in_all: AtomicU64,
+    /// Connections do not stay then.
+    vanishes: AtomicBool,
 }
 
 impl Line {
@@ -141,6 +147,12 @@ impl Line {
         self.state.in_all.store(self.passed() + bytes, Ordering::SeqCst);
     }
 
+    /// After this many bytes more every connection ends, and no other brings anything.
+    pub(crate) fn vanish_after(&self, bytes: u64) {
+        self.state.vanishes.store(true, Ordering::SeqCst);
+        self.stall_after(bytes);
+    }
+
     /// Bytes that came back from the registry.
     pub(crate) fn passed(&self) -> u64 {
         self.state.passed.load(Ordering::SeqCst)
@@ -158,8 +170,10 @@ fn relay(client: TcpStream, server: TcpStream, state: &State) {
     let mut own = 0;
     while let Ok(read @ 1..) = server.read(&mut buffer) {
         if state.passed.load(Ordering::SeqCst) >= state.in_all.load(Ordering::SeqCst) {
-            // Silent until the other end has had enough.
-            let _ = client.peek(&mut [0]);
+            if !state.vanishes.load(Ordering::SeqCst) {
+                // Silent until the other end has had enough.
+                let _ = client.peek(&mut [0]);
+            }
             break;
         }
         if client.write_all(&buffer[..read]).is_err() {

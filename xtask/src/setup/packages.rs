@@ -64,6 +64,8 @@ const NEEDS: &[Need] = &[
     need(Proof::Program("skopeo"), "skopeo", "skopeo", "skopeo"),
     // Makes and unpacks images in layers, which is what ours are compared with.
     need(Proof::Program("umoci"), "umoci", "umoci", "umoci"),
+    // Certificates and tokens for it.
+    need(Proof::Program("openssl"), "openssl", "openssl", "openssl"),
     // What an image with a single program is made of.
     need(Proof::StaticProgram("busybox"), "busybox-static", "busybox", "busybox"),
 ];

@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/root-helper", &["crates/protocol", "crates/system"]),
     ("crates/cli", &["crates/protocol", "crates/config", "crates/copy", "crates/oci", "crates/system"]),
     ("crates/firecracker", &[]),
+    ("crates/fuzz", &[]),
     (
         "crates/daemon",
         &["crates/protocol", "crates/config", "crates/image", "crates/firecracker", "crates/system"],

@@ -1,7 +1,6 @@
 //! One run of a package tool: an archive comes out, or nothing is left.
 
 use super::{Builder, debian};
-use crate::catalog::Recipe;
 use crate::failure::Failure;
 use crate::signals::{asks_to_end, exit_code};
 use crate::tool::{NotInstalled, Tool};
@@ -74,8 +73,12 @@ impl From<BuildError> for Failure {
 }
 
 /// Builds the archive into a file without a name, so that nothing is left of it when the last who holds it ends.
-pub(super) fn build(builder: &Builder<'_>, recipe: &Recipe, kind: debian::Kind) -> Result<File, BuildError> {
-    let Recipe::Debian { suite, packages } = recipe;
+pub(super) fn build(
+    builder: &Builder<'_>,
+    suite: &str,
+    packages: &[String],
+    kind: debian::Kind,
+) -> Result<File, BuildError> {
     let tool = Tool::find(debian::PROGRAM).map_err(BuildError::NotInstalled)?;
     let uid = rustix::process::geteuid().as_raw();
     let folder = &builder.paths.cache;

@@ -37,7 +37,7 @@ fn named(
         self::kernel(builder, daemon, kernel.unwrap_or(&found.kernel))?;
         return Ok(found);
     }
-    let catalog = Catalog::load();
+    let catalog = Catalog::load(builder.paths)?;
     let Some(entry) = catalog.image(name.as_str()) else {
         let known = known_images(daemon, &catalog)?;
         let here = "`banger image list` shows what is here";
@@ -128,7 +128,7 @@ pub(crate) fn kernel(
     if let Some(found) = show_kernel(daemon, name)? {
         return Ok(found);
     }
-    let catalog = Catalog::load();
+    let catalog = Catalog::load(builder.paths)?;
     let unknown = || {
         let offered = catalog.kernels.iter().map(|entry| entry.name.as_str());
         let hint = "`banger kernel list --available` shows what can be had";

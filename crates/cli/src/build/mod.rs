@@ -5,6 +5,7 @@
 //! at once build a thing once.
 
 mod archive;
+mod bundled;
 mod debian;
 mod ensure;
 mod kernel_files;
@@ -15,19 +16,25 @@ pub(crate) use ensure::{image as ensure_image, kernel as ensure_kernel, once};
 pub(crate) use kernel_files::KernelFiles;
 pub(crate) use published::{Published, Wish};
 
-use crate::catalog::{ImageEntry, KernelEntry};
+use crate::catalog::{ImageEntry, KernelEntry, Recipe};
 use crate::daemon::{Daemon, follow};
 use crate::failure::Failure;
 use crate::printer::Progress;
 use crate::signals::Signals;
 use banger_config::Config;
-use banger_protocol::daemon_api::image::{ImageView, Ingest as IngestImage, LayerSource, Register};
-use banger_protocol::daemon_api::kernel::{Ingest as IngestKernel, KernelView};
+use banger_oci::{Platform, Reference, bundle};
+use banger_protocol::daemon_api::image::{
+    ImageView, Ingest as IngestImage, LayerSource, Register, Unbundle as UnbundleImage,
+};
+use banger_protocol::daemon_api::kernel::{Ingest as IngestKernel, KernelView, Unbundle as UnbundleKernel};
+use banger_protocol::daemon_api::operation::OperationStarted;
 use banger_protocol::image_config::ImageConfig;
 use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
+use banger_protocol::wire::Method;
 use kernel_files::KernelFilesError;
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -41,7 +48,7 @@ pub(crate) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Builds an image of the catalogue and hands it to the daemon. Its kernel must be there.
+    /// Makes an image of the catalogue. Its kernel must be there.
     pub(crate) fn image(
         &self,
         daemon: &mut Daemon,
@@ -51,33 +58,58 @@ impl Builder<'_> {
         size: Option<ByteSize>,
     ) -> Result<ImageView, Failure> {
         let not_built = |failure: Failure| failure.reason_for(format!("image `{name}` was not built"));
-        let archive = archive::build(self, &entry.recipe, debian::Kind::Image);
-        let archive = archive.map_err(|error| not_built(error.into()))?;
-        let length = archive.metadata().map_err(|error| not_built(Failure::of(&error)))?.len();
-        let request = IngestImage {
-            name: name.clone(),
-            source: entry.recipe.source(),
-            kernel: kernel.clone(),
-            size,
-            layers: vec![LayerSource { offset: 0, length, digest: None, diff_id: None }],
-            config: ImageConfig::default(),
-        };
-        self.ingest(daemon, &request, &[archive.as_fd()]).map_err(not_built)
+        let source = entry.recipe.source();
+        match &entry.recipe {
+            Recipe::Debian { suite, packages } => {
+                let archive = archive::build(self, suite, packages, debian::Kind::Image);
+                let archive = archive.map_err(|error| not_built(error.into()))?;
+                let length = archive.metadata().map_err(|error| not_built(Failure::of(&error)))?.len();
+                let request = IngestImage {
+                    name: name.clone(),
+                    source,
+                    kernel: kernel.clone(),
+                    size,
+                    layers: vec![LayerSource { offset: 0, length, digest: None, diff_id: None }],
+                    config: ImageConfig::default(),
+                };
+                self.hand_over(daemon, &request, &[archive.as_fd()]).map_err(not_built)
+            }
+            Recipe::Bundle(bundle) => {
+                if size.is_some() {
+                    let message = format!("image `{name}` is a bundle, whose size is what it is");
+                    return Err(Failure::usage(message).with_hint("leave `--size` out"));
+                }
+                let what = bundle::comment("image", entry.name.as_str());
+                let (file, place) = bundled::fetch(self, bundle, &what).map_err(not_built)?;
+                let request =
+                    UnbundleImage { name: name.clone(), source, kernel: kernel.clone(), bundle: place };
+                self.hand_over(daemon, &request, &[file.as_fd()]).map_err(not_built)
+            }
+            Recipe::Oci(reference) => {
+                let reference = Reference::Registry(reference.clone());
+                let published = Published::find(self, &reference, &Platform::of_guests())?;
+                published.make(self, daemon, name, kernel, size)
+            }
+        }
     }
 
-    /// Hands the daemon what an image is made of, and waits for the image.
-    fn ingest(
+    /// Hands the daemon what something is made of, and waits for it.
+    fn hand_over<M, R>(
         &self,
         daemon: &mut Daemon,
-        request: &IngestImage,
-        layers: &[BorrowedFd<'_>],
-    ) -> Result<ImageView, Failure> {
+        request: &M,
+        files: &[BorrowedFd<'_>],
+    ) -> Result<R, Failure>
+    where
+        M: Method<Reply = OperationStarted>,
+        R: DeserializeOwned,
+    {
         let _held = self.signals.hold();
-        let started = daemon.call_sending(request, layers)?;
+        let started = daemon.call_sending(request, files)?;
         Ok(follow(daemon, started, Some(self.signals), self.progress)?)
     }
 
-    /// Builds the kernel entry and hands it to the daemon; `force` replaces one that is there.
+    /// Makes a kernel entry of the catalogue; `force` replaces one that is there.
     pub(crate) fn kernel(
         &self,
         daemon: &mut Daemon,
@@ -86,20 +118,23 @@ impl Builder<'_> {
     ) -> Result<KernelView, Failure> {
         let name = &entry.name;
         let not_built = |failure: Failure| failure.reason_for(format!("kernel `{name}` was not built"));
-        let archive = archive::build(self, &entry.recipe, debian::Kind::Kernel);
-        let archive = archive.map_err(|error| not_built(error.into()))?;
-        let _held = self.signals.hold();
-        let request = IngestKernel {
-            name: name.clone(),
-            source: entry.recipe.source(),
-            distro: None,
-            own_initrd: false,
-            force,
-        };
-        let started =
-            daemon.call_sending(&request, &[archive.as_fd()]).map_err(|error| not_built(error.into()))?;
-        let made = follow(daemon, started, Some(self.signals), self.progress);
-        made.map_err(|error| not_built(error.into()))
+        let source = entry.recipe.source();
+        match &entry.recipe {
+            Recipe::Debian { suite, packages } => {
+                let archive = archive::build(self, suite, packages, debian::Kind::Kernel);
+                let archive = archive.map_err(|error| not_built(error.into()))?;
+                let distro = Some(format!("debian {suite}"));
+                let request = IngestKernel { name: name.clone(), source, distro, own_initrd: false, force };
+                self.hand_over(daemon, &request, &[archive.as_fd()]).map_err(not_built)
+            }
+            Recipe::Bundle(bundle) => {
+                let what = bundle::comment("kernel", name.as_str());
+                let (file, place) = bundled::fetch(self, bundle, &what).map_err(not_built)?;
+                let request = UnbundleKernel { name: name.clone(), source, bundle: place, force };
+                self.hand_over(daemon, &request, &[file.as_fd()]).map_err(not_built)
+            }
+            Recipe::Oci(_) => unreachable!("no catalogue has a kernel of a registry"),
+        }
     }
 
     /// Makes a kernel entry of files that the user has.
@@ -116,10 +151,7 @@ impl Builder<'_> {
         let parts: Vec<_> = parts.iter().map(AsFd::as_fd).collect();
         let (distro, own_initrd) = (files.distro.clone(), files.initrd.is_some());
         let request = IngestKernel { name: name.clone(), source, distro, own_initrd, force };
-        let _held = self.signals.hold();
-        let started = daemon.call_sending(&request, &parts).map_err(|error| not_made(error.into()))?;
-        let made = follow(daemon, started, Some(self.signals), self.progress);
-        made.map_err(|error| not_made(error.into()))
+        self.hand_over(daemon, &request, &parts).map_err(not_made)
     }
 
     /// Registers an image, with a kernel of its own if there is one.
@@ -131,9 +163,7 @@ impl Builder<'_> {
     ) -> Result<ImageView, Failure> {
         let parts = own.map(|files| self.parts(files)).transpose()?.unwrap_or_default();
         let parts: Vec<_> = parts.iter().map(AsFd::as_fd).collect();
-        let _held = self.signals.hold();
-        let started = daemon.call_sending(request, &parts)?;
-        Ok(follow(daemon, started, Some(self.signals), self.progress)?)
+        self.hand_over(daemon, request, &parts)
     }
 
     /// The archive of a kernel's files, then its initrd.

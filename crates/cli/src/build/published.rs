@@ -116,7 +116,7 @@ impl Published {
             config: self.image.config.clone(),
         };
         let descriptors: Vec<_> = layers.iter().map(|layer| layer.file.as_fd()).collect();
-        let made = builder.ingest(daemon, &request, &descriptors);
+        let made = builder.hand_over(daemon, &request, &descriptors);
         made.map_err(|failure| failure.reason_for(format!("image `{name}` was not made of {}", self.source)))
     }
 }
@@ -130,6 +130,26 @@ fn download(
     let folder = &builder.paths.cache;
     let uid = rustix::process::geteuid().as_raw();
     make_private_folder(folder, uid).map_err(|error| Failure::of(&error))?;
+    builder.progress.stage(&format!("asking {}", reference.registry));
+    let downloading = Cell::new(false);
+    let progress = |done, total| {
+        if !downloading.replace(true) {
+            builder.progress.stage("downloading");
+        }
+        builder.progress.bytes("downloading", done, total);
+    };
+    interruptible(builder, |cancel| {
+        let watch = Watch { progress: &progress, cancel };
+        let pulled = registry::pull(reference, platform, &BlobCache::in_folder(folder), &watch);
+        pulled.map_err(|error| error.hint().into_iter().fold(Failure::of(&error), Failure::with_hint))
+    })
+}
+
+/// Does what a signal that asks to end cancels; the failure is then the signal's, and quiet.
+pub(super) fn interruptible<T>(
+    builder: &Builder<'_>,
+    work: impl FnOnce(&Cancel) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let (cancel, caught) = (Cancel::default(), Arc::new(AtomicI32::new(0)));
     let _directed = builder.signals.direct({
         let (cancel, caught) = (cancel.clone(), Arc::clone(&caught));
@@ -140,18 +160,8 @@ fn download(
             }
         }
     });
-    builder.progress.stage(&format!("asking {}", reference.registry));
-    let downloading = Cell::new(false);
-    let progress = |done, total| {
-        if !downloading.replace(true) {
-            builder.progress.stage("downloading");
-        }
-        builder.progress.bytes("downloading", done, total);
-    };
-    let watch = Watch { progress: &progress, cancel: &cancel };
-    let pulled = registry::pull(reference, platform, &BlobCache::in_folder(folder), &watch);
-    pulled.map_err(|error| match caught.load(Ordering::SeqCst) {
-        0 => error.hint().into_iter().fold(Failure::of(&error), Failure::with_hint),
+    work(&cancel).map_err(|failure| match caught.load(Ordering::SeqCst) {
+        0 => failure,
         signal => Failure::quiet(exit_code(signal)),
     })
 }

@@ -1,13 +1,17 @@
-use crate::daemon::Daemon;
+use crate::catalog::Catalog;
+use crate::daemon::{self, Daemon};
 use crate::failure::Outcome;
-use crate::printer;
+use crate::printer::{self, Offer};
 use banger_protocol::daemon_api::image::{ImageView, List};
 
-/// List the images that are here.
+/// List the images that are here, or that can be had.
 ///
-/// `banger image list` shows them; `banger vm run --image NAME` starts a VM of one, `banger image pull` makes another.
+/// `banger image list` shows them, with `--available` the catalogue; `banger vm run --image NAME` starts a VM of one, `banger image pull` makes another.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// What the catalogue offers instead of what is here.
+    #[arg(long)]
+    available: bool,
     /// Only the names, one a line.
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
@@ -19,7 +23,19 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         let images = Daemon::connect()?.call(&List {})?;
-        if self.json {
+        if self.available {
+            let catalog = Catalog::load(&daemon::paths()?)?;
+            let offers = catalog.images.iter().map(|entry| {
+                let here = images.iter().find(|image| image.name == entry.name);
+                Offer::new(
+                    entry.name.as_str(),
+                    &entry.recipe,
+                    &entry.description,
+                    here.map(|it| it.disk_usage),
+                )
+            });
+            printer::offers(&offers.collect::<Vec<_>>(), self.quiet, self.json)?;
+        } else if self.json {
             printer::json(&images)?;
         } else if self.quiet {
             printer::data(&images.iter().map(|image| format!("{}\n", image.name)).collect::<String>())?;

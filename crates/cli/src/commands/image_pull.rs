@@ -61,9 +61,9 @@ enum Origin<'a> {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let catalog = Catalog::load();
-        let wanted = self.wanted(&catalog)?;
         let paths = daemon::paths()?;
+        let catalog = Catalog::load(&paths)?;
+        let wanted = self.wanted(&catalog)?;
         let mut daemon = Daemon::connect()?;
         let shown = match &wanted {
             Wanted::Entry(entry) => entry.name.to_string(),

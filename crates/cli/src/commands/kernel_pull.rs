@@ -24,8 +24,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let catalog = Catalog::load();
         let paths = daemon::paths()?;
+        let catalog = Catalog::load(&paths)?;
         let config = Config::read(&paths)?;
         let name = self.name.as_deref().unwrap_or(config.default_kernel.value.as_str());
         let Some(entry) = catalog.kernel(name) else {

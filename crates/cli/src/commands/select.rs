@@ -5,6 +5,7 @@
 
 use crate::daemon::{Daemon, follow};
 use crate::failure::Failure;
+use crate::file_sync::sync_files;
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
 use banger_config::probably_meant;
@@ -101,15 +102,22 @@ pub(super) fn boot_each<M: Method<Reply = OperationStarted>>(
     request: impl Fn(VmRef) -> M + Sync,
 ) -> Result<u8, Failure> {
     // Several at once would overwrite each other's line, and each other's Ctrl-C.
-    let [alone] = given else { return ask_of_each(given, request) };
+    let [alone] = given else {
+        return act_on_each(given, |daemon, vm| {
+            let started = daemon.call(&request(vm.clone()))?;
+            follow::<VmView>(daemon, started, None, &Progress::Silent)?;
+            sync_files(daemon, &vm)
+        });
+    };
     let signals = Signals::take().map_err(|error| Failure::of(&error))?;
     let subject = format!("{doing} {alone}");
     let progress = Progress::live_or_silent(&subject);
     act_on_each(given, |daemon, vm| {
-        let _held = signals.hold();
-        let started = daemon.call(&request(vm))?;
+        let held = signals.hold();
+        let started = daemon.call(&request(vm.clone()))?;
         follow::<VmView>(daemon, started, Some(&signals), &progress)?;
-        Ok(())
+        drop(held);
+        sync_files(daemon, &vm)
     })
 }
 

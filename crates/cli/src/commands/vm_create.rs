@@ -1,6 +1,7 @@
 use crate::build::{self, Builder, Wish};
 use crate::daemon::{self, Daemon, FollowError, follow};
 use crate::failure::{Failure, Outcome};
+use crate::file_sync::sync_files;
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
 use banger_config::Config;
@@ -110,6 +111,9 @@ impl Machine {
         let progress = Progress::live_or_silent(&format!("starting {}", created.name));
         let outcome = follow(daemon, created.operation, Some(signals), &progress);
         drop((progress, held));
+        if outcome.is_ok() && purpose != Purpose::Store {
+            sync_files(daemon, &VmRef(created.id.to_string()))?;
+        }
         outcome.map(|vm| (vm, image)).map_err(|error| match error {
             FollowError::TooLate { .. } => {
                 if let Err(failure) = remove(&VmRef(created.id.to_string())) {

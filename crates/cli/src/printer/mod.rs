@@ -9,12 +9,14 @@
 mod age;
 mod amount;
 mod foreign;
+mod offers;
 mod progress;
 mod table;
 
 pub(crate) use age::age;
 pub(crate) use amount::{duration, rounded};
 pub(crate) use foreign::Foreign;
+pub(crate) use offers::{Offer, offers};
 pub(crate) use progress::Progress;
 pub(crate) use table::table;
 

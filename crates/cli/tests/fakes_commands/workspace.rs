@@ -1,5 +1,7 @@
 //! Repositories on their way into a guest: real git on both sides, in two folders of this host.
 
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set fails the test")]
+
 use super::fake::{FakeDaemon, Finished, World, in_background, signal};
 use rustix::process::Signal;
 use std::ffi::OsStr;
@@ -509,4 +511,59 @@ fn tools_that_a_repository_names_are_installed_and_found_or_it_is_said_why_not()
     let log = read(guest.join(".git/banger-bootstrap.log"));
     assert!(log.contains("half") && log.contains("no such version"), "{log}");
     scene.assert_same_status();
+}
+
+#[test]
+fn files_that_every_guest_gets_are_there_with_their_mode_and_what_leads_out_is_not() {
+    let scene = Scene::with_files();
+    scene.daemon.has_default_image();
+    let home = scene.world.home();
+    let config = home.join(".config/banger/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(home.join("settings"), "mine\n").unwrap();
+    symlink("/etc/hostname", home.join("elsewhere")).unwrap();
+    let inside = "/root/sub";
+    let one =
+        |host: &str, name: &str| format!("[[file_sync]]\nhost = \"~/{host}\"\nguest = \"{inside}/{name}\"\n");
+    let text = [one("settings", "a"), one("gone", "b"), one("elsewhere", "c")].concat();
+    std::fs::write(&config, text).unwrap();
+    let finished = scene.world.run(&["vm", "run", "--rm", "--", "stat", "-c", "%a", &format!("{inside}/a")]);
+    let found = std::fs::read_dir(scene.daemon.guest_home().join("sub")).map(|entries| entries.count());
+    assert_eq!((finished.code, finished.out.as_slice()), (Some(0), &b"600\n"[..]), "{}", finished.err);
+    assert_eq!(found.unwrap(), 1);
+    for words in ["gone is not there", "elsewhere was not brought along: it leads out of your home"] {
+        assert!(finished.err.contains(words), "{}", finished.err);
+    }
+}
+
+#[test]
+fn a_file_that_went_along_once_goes_on_being_looked_after() {
+    let scene = Scene::with_files();
+    scene.write("untracked", "mine\n");
+    scene.write("brief", "mine\n");
+    scene.prepared(&["--include-untracked"]);
+    scene.write("untracked", "changed\n");
+    std::fs::remove_file(scene.host().join("brief")).unwrap();
+    scene.prepared(&[]);
+    assert_eq!(read(scene.guest().join("untracked")), "changed\n");
+    assert!(!scene.guest().join("brief").exists());
+}
+
+#[test]
+fn a_branch_of_the_guests_own_stays_and_one_of_the_hosts_is_followed() {
+    let scene = Scene::with_files();
+    scene.prepared(&["--branch", "fix"]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    scene.prepared(&[]);
+    assert_eq!(scene.guest_git(&["status", "--porcelain", "-b"]), "## fix\n");
+    assert_eq!(scene.daemon.workspace("dev").unwrap().branch.as_deref(), Some("fix"));
+
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    scene.git(&["checkout", "-q", "-b", "feature"]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    scene.prepared(&[]);
+    assert_eq!(scene.guest_git(&["status", "--porcelain", "-b"]), "## feature\n");
 }

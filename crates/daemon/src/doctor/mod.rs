@@ -46,7 +46,9 @@ fn look(station: &Station, paths: &LocalPaths, daemon: Option<&Services>) -> Doc
     );
     rows.extend(host::rows(&config, &host));
     rows.extend(programs::rows());
-    rows.extend(state::rows(paths, &config, daemon));
+    let vmm = crate::vm::vmm::choose(&host, config.vmm.value, 1);
+    let devices = vmm.is_ok_and(|vmm| station.gives_devices_to(vmm.name()));
+    rows.extend(state::rows(paths, &config, devices, daemon));
     DoctorReport { rows, settings: settings::list(&config, &host) }
 }
 

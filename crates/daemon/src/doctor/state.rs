@@ -76,7 +76,12 @@ fn exposed(paths: &LocalPaths) -> Option<String> {
     })
 }
 
-pub(super) fn rows(paths: &LocalPaths, config: &Config, daemon: Option<&Services>) -> Vec<DoctorRow> {
+pub(super) fn rows(
+    paths: &LocalPaths,
+    config: &Config,
+    devices: bool,
+    daemon: Option<&Services>,
+) -> Vec<DoctorRow> {
     let mut rows = vec![space(&paths.state)];
     // Without a state folder there is nothing yet, and none is made.
     let Some(state) = StateFolder::find(&paths.state) else {
@@ -87,7 +92,8 @@ pub(super) fn rows(paths: &LocalPaths, config: &Config, daemon: Option<&Services
     let images: Found<ImageRecord> = artefact::look(&state.images());
     let kernels: Found<KernelRecord> = artefact::look(&state.kernels());
     let kernel = kernels.sound.iter().find(|kernel| kernel.name == config.default_kernel.value);
-    let way = root_disk_way(config.root_disk.value, crate::clone::can_reflink(&state.vms()), kernel);
+    let reflink = crate::clone::can_reflink(&state.vms());
+    let way = root_disk_way(config.root_disk.value, devices, reflink, kernel);
     rows.push(root_disk(way));
 
     let seen = Seen::look(&state, daemon);
@@ -123,6 +129,7 @@ fn space(state: &Path) -> DoctorRow {
 fn root_disk(way: RootDiskWay) -> DoctorRow {
     let subject = "root disks";
     match way {
+        RootDiskWay::DmSnapshot => pass(subject, "hold what changed; joined with the image by this host"),
         RootDiskWay::Reflink => pass(subject, "share the image's blocks"),
         RootDiskWay::GuestSnapshot => {
             pass(subject, "hold what changed; joined with the image inside the guest")

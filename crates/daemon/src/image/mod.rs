@@ -6,10 +6,12 @@
 mod ingest;
 mod promote;
 mod register;
+mod unbundle;
 
 pub(crate) use ingest::{check, ingest};
 pub(crate) use promote::promote;
 pub(crate) use register::{check as check_register, no_agent_inside, register};
+pub(crate) use unbundle::unbundle;
 
 use crate::Services;
 use crate::artefact::{absent, disk_usage, remove};

@@ -1,5 +1,9 @@
 //! Kernels: a folder each, with what a VM boots.
 
+mod unbundle;
+
+pub(crate) use unbundle::unbundle;
+
 use crate::Services;
 use crate::artefact::{
     Draft, Window, absent, build, discard, disk_usage, explain, forget, hexadecimal, remove,

@@ -167,13 +167,14 @@ fn check_agent(services: &Arc<Services>, id: VmId, boot_id: String) {
     });
 }
 
-/// Ids that have a folder, a tap or a process, and no row.
+/// Ids that have a folder, a tap, a device or a process, and no row.
 async fn strays(services: &Arc<Services>, known: &BTreeSet<VmId>) -> BTreeSet<VmId> {
     let folders = std::fs::read_dir(services.state.vms()).into_iter().flatten().filter_map(Result::ok);
     let mut found: BTreeSet<VmId> =
         folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     if let Some(inventory) = look(services).await {
         found.extend(inventory.taps);
+        found.extend(inventory.snapshots);
         found.extend(inventory.processes.into_iter().map(|process| process.vm));
     }
     found.difference(known).cloned().collect()

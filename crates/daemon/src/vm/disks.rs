@@ -5,13 +5,16 @@
 //!
 //! | way | the VM's own file | needs |
 //! |---|---|---|
+//! | dm-snapshot | `changes.img`, only what changed; the host joins the two | the installed helper |
 //! | reflink | `root.img`, sharing the image's blocks | a file system that shares blocks |
 //! | guest-snapshot | `cow.img`, only what changed; the guest joins the two itself | dm-snapshot in the guest's kernel |
 //! | copy | `root.img`, all of the image's data | space and time |
 //!
-//! A VM keeps the way it was first started with, since its file holds what it wrote.
+//! A VM keeps the way it was first started with, since its file holds what it wrote. `cow.img` and `changes.img` have the
+//! same form, and are never taken for each other: a guest wrote the first, and the host's kernel trusts the second.
 
 use super::effect::Effect;
+use super::vmm::Vmm;
 use crate::Services;
 use crate::store::KernelRecord;
 use banger_config::RootDiskChoice;
@@ -26,29 +29,38 @@ pub(super) enum RootDisk {
     Own,
     /// The image's disk, read-only, and a file of what changed.
     Joined,
+    /// A block device of the host's.
+    Device,
 }
 
 /// How root disks of VMs that are started for the first time are kept here, for the doctor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RootDiskWay {
+    DmSnapshot,
     Reflink,
     GuestSnapshot,
     Copy,
 }
 
+/// The VM's own file under a block device of the host's.
+pub(super) const CHANGES: &str = "changes.img";
+
 /// The way for a kernel, or for one that is not here yet and joins disks as the catalogue's do. Pure.
 pub(crate) fn root_disk_way(
     choice: RootDiskChoice,
+    devices: bool,
     reflink: bool,
     kernel: Option<&KernelRecord>,
 ) -> RootDiskWay {
     let kernel_joins = kernel.is_none_or(joins);
+    let (has_root, has_cow, has_changes, own_initrd) = (false, false, false, false);
     let here =
-        Circumstances { choice, has_root: false, has_cow: false, reflink, kernel_joins, own_initrd: false };
+        Circumstances { choice, has_root, has_cow, has_changes, devices, reflink, kernel_joins, own_initrd };
     match RootDisk::choose(here) {
         RootDisk::Own if reflink => RootDiskWay::Reflink,
         RootDisk::Own => RootDiskWay::Copy,
         RootDisk::Joined => RootDiskWay::GuestSnapshot,
+        RootDisk::Device => RootDiskWay::DmSnapshot,
     }
 }
 
@@ -62,6 +74,9 @@ pub(super) struct Circumstances {
     pub choice: RootDiskChoice,
     pub has_root: bool,
     pub has_cow: bool,
+    pub has_changes: bool,
+    /// Whether the helper can make block devices, and give them to this VMM.
+    pub devices: bool,
     pub reflink: bool,
     /// Whether the guest's kernel brings what joins two disks.
     pub kernel_joins: bool,
@@ -70,12 +85,14 @@ pub(super) struct Circumstances {
 }
 
 impl Circumstances {
-    pub(super) fn look(services: &Services, vm: &VmId, kernel: Option<&KernelRecord>) -> Self {
+    pub(super) fn look(services: &Services, vm: &VmId, vmm: Vmm, kernel: Option<&KernelRecord>) -> Self {
         let folder = services.state.vm(vm);
         Self {
             choice: services.config.root_disk.value,
             has_root: folder.join(DiskRole::Root.file_name()).exists(),
             has_cow: folder.join(DiskRole::Cow.file_name()).exists(),
+            has_changes: folder.join(CHANGES).exists(),
+            devices: services.station.gives_devices_to(vmm.name()),
             reflink: services.reflink,
             kernel_joins: kernel.is_some_and(joins),
             own_initrd: kernel.is_some_and(|kernel| kernel.own_initrd),
@@ -88,8 +105,12 @@ impl RootDisk {
     pub(super) fn choose(here: Circumstances) -> Self {
         match here.choice {
             _ if here.has_root => Self::Own,
-            _ if here.own_initrd => Self::Own,
+            _ if here.has_changes => Self::Device,
             _ if here.has_cow => Self::Joined,
+            RootDiskChoice::DmSnapshot => Self::Device,
+            RootDiskChoice::Auto if here.devices => Self::Device,
+            // Its own first program knows nothing of two disks to be joined.
+            _ if here.own_initrd => Self::Own,
             RootDiskChoice::Reflink | RootDiskChoice::Copy => Self::Own,
             RootDiskChoice::GuestSnapshot => Self::Joined,
             RootDiskChoice::Auto if here.reflink || !here.kernel_joins => Self::Own,
@@ -97,11 +118,15 @@ impl RootDisk {
         }
     }
 
-    /// Makes the VM's own file, unless it has it.
-    pub(super) fn prepare(self, rootfs: &Path) -> Effect {
+    /// Makes the VM's own file, unless it has it, and what is made of it.
+    pub(super) fn prepare(self, rootfs: &Path) -> Vec<Effect> {
+        let base = rootfs.to_owned();
         match self {
-            Self::Own => Effect::CloneDisk { from: rootfs.to_owned(), name: DiskRole::Root.file_name() },
-            Self::Joined => Effect::MakeCow { base: rootfs.to_owned() },
+            Self::Own => vec![Effect::CloneDisk { from: base, name: DiskRole::Root.file_name() }],
+            Self::Joined => vec![Effect::MakeCow { base, name: DiskRole::Cow.file_name() }],
+            Self::Device => {
+                vec![Effect::MakeCow { base: base.clone(), name: CHANGES }, Effect::CreateDevice { base }]
+            }
         }
     }
 
@@ -109,6 +134,7 @@ impl RootDisk {
     pub(super) fn disks(self) -> Vec<Disk> {
         let root: &[(DiskRole, DiskSource)] = match self {
             Self::Own => &[(DiskRole::Root, DiskSource::Folder)],
+            Self::Device => &[(DiskRole::Root, DiskSource::Snapshot)],
             Self::Joined => &[(DiskRole::Base, DiskSource::Descriptor), (DiskRole::Cow, DiskSource::Folder)],
         };
         let others = [
@@ -120,15 +146,6 @@ impl RootDisk {
     }
 }
 
-/// Bytes of a file that can hold every block of its base changed: base, its table of exceptions, and some.
-///
-/// One that is only as large as its base overflows and takes the root file system with it.
-pub(super) const fn cow_size(base: u64) -> u64 {
-    let size = base + base / 100 + (16 << 20);
-    // A disk is made of whole sectors.
-    size.div_ceil(512) * 512
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +155,8 @@ mod tests {
             choice,
             has_root: false,
             has_cow: false,
+            has_changes: false,
+            devices: false,
             reflink: false,
             kernel_joins: true,
             own_initrd: false,
@@ -145,8 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn sharing_blocks_goes_before_joining_and_joining_before_copying() {
+    fn a_device_goes_first_then_sharing_blocks_goes_before_joining_and_joining_before_copying() {
         let auto = here(RootDiskChoice::Auto);
+        assert_eq!(
+            RootDisk::choose(Circumstances { devices: true, reflink: true, ..auto }),
+            RootDisk::Device
+        );
         assert_eq!(RootDisk::choose(Circumstances { reflink: true, ..auto }), RootDisk::Own);
         assert_eq!(RootDisk::choose(auto), RootDisk::Joined);
         assert_eq!(RootDisk::choose(Circumstances { kernel_joins: false, ..auto }), RootDisk::Own);
@@ -165,7 +188,9 @@ mod tests {
         for choice in [RootDiskChoice::Auto, RootDiskChoice::Copy, RootDiskChoice::GuestSnapshot] {
             let has_cow = Circumstances { has_cow: true, ..here(choice) };
             assert_eq!(RootDisk::choose(has_cow), RootDisk::Joined);
-            let has_root = Circumstances { has_root: true, ..here(choice) };
+            let has_changes = Circumstances { has_changes: true, ..here(choice) };
+            assert_eq!(RootDisk::choose(has_changes), RootDisk::Device);
+            let has_root = Circumstances { has_root: true, devices: true, ..here(choice) };
             assert_eq!(RootDisk::choose(has_root), RootDisk::Own);
         }
     }
@@ -176,13 +201,5 @@ mod tests {
         assert_eq!(disks[0], Disk { role: DiskRole::Base, source: DiskSource::Descriptor });
         assert_eq!(disks[1].role, DiskRole::Cow);
         assert!(disks[0].read_only());
-    }
-
-    #[test]
-    fn a_cow_is_larger_than_what_it_may_have_to_hold() {
-        for base in [1 << 30, 40 << 30, 4097] {
-            let size = cow_size(base);
-            assert!(size >= base + base / 100 + (16 << 20) && size.is_multiple_of(512));
-        }
     }
 }

@@ -5,7 +5,7 @@
 //! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
 //! ends it just before.
 
-use super::disks::cow_size;
+use super::disks::CHANGES;
 use super::driver::firecracker::{self, FirecrackerError};
 use super::egress::EgressError;
 use super::folder;
@@ -19,7 +19,7 @@ use banger_protocol::ids::VmId;
 use banger_protocol::names::VmName;
 use banger_protocol::root_api::{
     DiskRole, NetworkEnsure, ProcessIdentity, ProcessKillAll, ProcessSignal, ProcessSignalKind, ProcessStart,
-    Program, TapCreate, TapDelete,
+    Program, SnapshotCreate, SnapshotDelete, TapCreate, TapDelete, changes_size,
 };
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
@@ -55,6 +55,11 @@ pub(crate) enum Effect {
     /// Gives the VM an empty file for what it changes of `base`, unless it has one.
     MakeCow {
         base: PathBuf,
+        name: &'static str,
+    },
+    /// Has the host join `base` and what the VM changed of it to a block device.
+    CreateDevice {
+        base: PathBuf,
     },
     /// Bridge and firewall.
     EnsureNetwork,
@@ -82,6 +87,7 @@ pub(crate) enum Effect {
         signal: ProcessSignalKind,
     },
     KillProcesses,
+    DeleteDevice,
     DeleteTap,
     /// Removes the way out, when no guest has NAT any more.
     CloseEgress,
@@ -97,7 +103,7 @@ impl Effect {
             Self::MakeFolder => "make the VM's folder",
             Self::WriteConfigDrive(_) => "write the config drive",
             Self::MakeWorkDisk { .. } => "make the work disk",
-            Self::CloneDisk { .. } | Self::MakeCow { .. } => "make the root disk",
+            Self::CloneDisk { .. } | Self::MakeCow { .. } | Self::CreateDevice { .. } => "make the root disk",
             Self::EnsureNetwork => "make the network",
             Self::ServeDns => "answer questions about names",
             Self::CreateTap { .. } => "make the tap",
@@ -112,6 +118,7 @@ impl Effect {
                 "tell the VMM to end"
             }
             Self::KillProcesses => "end the VM's processes",
+            Self::DeleteDevice => "remove the root disk's device",
             Self::DeleteTap => "remove the tap",
             Self::RemoveSockets => "remove the VM's sockets",
             Self::RemoveFolder => "remove the VM's folder",
@@ -329,12 +336,21 @@ fn act(services: &Services, helper: &Helper, vm: &VmId, effect: Effect) -> Resul
         Effect::MakeWorkDisk { seed, prepared, size } => {
             work_disk::make(&folder, &seed, &prepared, size).map_err(Cause::WorkDisk)?;
         }
-        Effect::MakeCow { base } => {
-            let path = folder.join(DiskRole::Cow.file_name());
+        Effect::MakeCow { base, name } => {
+            let path = folder.join(name);
             let size = std::fs::metadata(&base).map_err(file(&base))?.len();
             if !path.exists() {
-                make_hole(&path, cow_size(size)).map_err(file(&path))?;
+                make_hole(&path, changes_size(size)).map_err(file(&path))?;
             }
+        }
+        Effect::CreateDevice { base } => {
+            let image = File::open(&base).map_err(file(&base))?;
+            let path = folder.join(CHANGES);
+            let changes = folder::open_to_write(&folder, CHANGES).map_err(file(&path))?;
+            helper.call(&SnapshotCreate { vm: vm.clone() }, &[image.into(), changes.into()])?;
+        }
+        Effect::DeleteDevice => {
+            helper.call_if_anything_lives(&SnapshotDelete { vm: vm.clone() })?;
         }
         Effect::EnsureNetwork => {
             helper.call(&NetworkEnsure { barred: host_addresses() }, &[])?;

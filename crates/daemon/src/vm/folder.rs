@@ -21,6 +21,10 @@ pub(super) fn open(folder: &Path, name: &str) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), folder, name)
 }
 
+pub(super) fn open_to_write(folder: &Path, name: &str) -> io::Result<File> {
+    open_with(OpenOptions::new().read(true).write(true), folder, name)
+}
+
 fn open_with(options: &mut OpenOptions, folder: &Path, name: &str) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = options.custom_flags(flags.bits().cast_signed()).open(folder.join(name))?;

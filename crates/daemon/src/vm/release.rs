@@ -7,6 +7,7 @@
 use super::effect::{Effect, EffectError, perform};
 use super::names;
 use crate::Services;
+use crate::station::Station;
 use banger_protocol::ids::VmId;
 use std::sync::Arc;
 
@@ -37,8 +38,11 @@ impl ReleaseError {
 /// Removes what a VM owns. The caller holds the VM's lock.
 pub(crate) async fn release(services: &Arc<Services>, vm: &VmId, depth: Depth) -> Result<(), ReleaseError> {
     names::withdraw(services, vm);
-    let mut steps =
-        vec![Effect::KillProcesses, Effect::DeleteTap, Effect::CloseEgress, Effect::RemoveSockets];
+    let mut steps = vec![Effect::KillProcesses];
+    if matches!(services.station, Station::System(_)) {
+        steps.push(Effect::DeleteDevice);
+    }
+    steps.extend([Effect::DeleteTap, Effect::CloseEgress, Effect::RemoveSockets]);
     if depth == Depth::Everything {
         steps.push(Effect::RemoveFolder);
     }

@@ -133,7 +133,7 @@ async fn bring_up(
     let kernel = services.store.find::<KernelRecord>(vm.kernel.as_str())?;
     let own_initrd = kernel.as_ref().is_some_and(|kernel| kernel.own_initrd);
     let unheard = own_initrd && image.as_ref().is_some_and(|image| image.no_agent && !image.has_agent);
-    let root = RootDisk::choose(Circumstances::look(services, id, kernel.as_ref()));
+    let root = RootDisk::choose(Circumstances::look(services, id, vmm, kernel.as_ref()));
     let disks = root.disks();
     let shared = files.open(&disks).map_err(StartError::SharedFile)?;
     let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
@@ -147,7 +147,9 @@ async fn bring_up(
     // First, so that it comes up while everything else is made.
     let begun = driver::begin(services, vmm, vm).await?;
     perform(services, id, Effect::WriteConfigDrive(drive)).await?;
-    perform(services, id, root.prepare(&files.rootfs)).await?;
+    for effect in root.prepare(&files.rootfs) {
+        perform(services, id, effect).await?;
+    }
     stages.check()?;
     let (seed, prepared, size) = (files.work_seed.clone(), files.image.clone(), vm.spec.disk_size);
     perform(services, id, Effect::MakeWorkDisk { seed, prepared, size }).await?;

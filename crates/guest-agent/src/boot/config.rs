@@ -207,4 +207,21 @@ mod tests {
             let _ = read(bytes.as_slice());
         }
     }
+
+    mod fuzz {
+        use super::*;
+
+        #[test]
+        fn any_bytes_are_a_config_drive_or_an_error() {
+            let regular = tar::EntryType::Regular;
+            let whole =
+                archive(&[(CONFIG_ENTRY, regular, CONFIG), ("etc/hosts", regular, "127.0.0.1 localhost")]);
+            let linked = archive(&[(CONFIG_ENTRY, regular, CONFIG), ("etc/x", tar::EntryType::Symlink, "")]);
+            banger_fuzz::feed(&[&whole, &linked, CONFIG.as_bytes()], |bytes| {
+                if let Ok(drive) = read(bytes) {
+                    assert!(drive.files.iter().map(|file| file.content.len()).sum::<usize>() <= bytes.len());
+                }
+            });
+        }
+    }
 }

@@ -21,7 +21,10 @@ mod netlink;
 mod network;
 mod pid1;
 mod power;
+mod settle_in;
 mod switch_root;
+
+pub use settle_in::{SettleError, settle_in};
 
 use crate::causes::with_causes;
 use crate::image;

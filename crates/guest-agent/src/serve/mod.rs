@@ -32,6 +32,8 @@ use vsock::{VMADDR_CID_ANY, VsockListener, VsockStream};
 
 /// The argument that makes this program mark the guest usable and end.
 pub const MARK_USABLE: &str = "mark-usable";
+/// The word that has a guest which came up without banger's initrd become one of banger's.
+pub const SETTLE_IN: &str = "settle-in";
 
 /// The argument that makes the agent report the guest as usable only once it was marked.
 pub const UNTIL_MARKED: &str = "until-marked";

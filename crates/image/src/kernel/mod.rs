@@ -294,4 +294,6 @@ fn package_error(source: LayerError) -> ImportError {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -306,6 +306,28 @@ fn every_form_of_a_sparse_file_is_the_same_file() {
 }
 
 #[test]
+fn a_sparse_file_whose_size_is_told_twice_is_not_guessed_at() {
+    let mut map = b"1\n0\n3\n".to_vec();
+    map.resize(512, 0);
+    map.extend(b"abc");
+    let records: Vec<(&str, &[u8])> = vec![
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.realsize", b"3"),
+        ("size", b"515"),
+    ];
+    let error = Archive::new().pax(&records).file("s", &map).tree().unwrap_err();
+    assert!(chain(&error).ends_with("unusable value for `size`"), "{}", chain(&error));
+}
+
+#[test]
+fn an_empty_region_of_a_sparse_file_says_nothing_wherever_it_is() {
+    let records: Vec<(&str, &[u8])> = vec![("GNU.sparse.map", b"8,0,0,4"), ("GNU.sparse.size", b"16")];
+    let layers = [Archive::new().pax(&records).file("s", b"abcd").layer()];
+    assert_eq!(content(&layers, "s"), b"abcd\0\0\0\0\0\0\0\0\0\0\0\0");
+}
+
+#[test]
 fn numbers_that_do_not_fit_eight_digits_are_read_in_base_256() {
     let mut header = gnu_header(EntryType::Regular, "a", 0);
     let bytes = header.as_mut_bytes();

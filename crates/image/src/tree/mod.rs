@@ -241,4 +241,6 @@ impl Tree {
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

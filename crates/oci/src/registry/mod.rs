@@ -4,8 +4,9 @@
 //! outside the daemon. Credentials are those of `docker login`, read in the user's own session.
 //!
 //! A registry is not believed: manifests and blobs are compared with the digests that led to them, nothing longer
-//! than promised is kept, and plain HTTP is spoken to this machine alone.
+//! than promised is kept, and plain HTTP is spoken to this machine alone, also where a registry sends us on.
 
+mod certificates;
 mod credentials;
 mod download;
 mod manifests;
@@ -16,6 +17,7 @@ use crate::manifest::{Descriptor, ManifestError};
 use crate::metadata::MetadataError;
 use crate::{Image, Layer, Platform, RegistryReference, config};
 use banger_protocol::digest::Digest;
+use certificates::CertificatesError;
 use credentials::CredentialError;
 use download::Download;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -30,9 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Layers that come at once.
 const PARALLEL: usize = 4;
-const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 /// A connection that says nothing for this long is dead.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// An image was not pulled.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,16 @@ pub enum PullError {
         #[source]
         source: CredentialError,
     },
+    #[error("the certificates that {registry} is to be trusted by cannot be used")]
+    Certificates {
+        registry: String,
+        #[source]
+        source: CertificatesError,
+    },
+    #[error(
+        "{registry} sends us to {to} for {what}, and plain http is for this machine's own registries alone"
+    )]
+    PlainHttp { registry: String, what: String, to: String },
     #[error("{registry} does not let us in")]
     Unauthorized {
         registry: String,
@@ -91,6 +103,11 @@ impl PullError {
             Self::Unauthorized { registry, .. } => {
                 Some(format!("`docker login {registry}` or `skopeo login` leaves credentials that are used"))
             }
+            Self::Registry { source, .. } if is_no_connection(source) => Some(
+                "either it is not there, or it sent us on to plain http, which is spoken to this machine's own \
+                 registries alone"
+                    .to_owned(),
+            ),
             Self::BrokeOff { .. } => Some("what came is kept: the same command continues it".to_owned()),
             Self::Damaged { .. } => Some("the registry's copy is broken, or somebody changed it".to_owned()),
             Self::Manifest(ManifestError::NoPlatform { .. })
@@ -120,6 +137,15 @@ impl std::fmt::Debug for Watch<'_> {
 pub struct Cancel(CancellationToken);
 
 impl Cancel {
+    /// Ends when somebody cancels.
+    pub(crate) async fn cancelled(&self) {
+        self.0.cancelled().await;
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     pub fn cancel(&self) {
         self.0.cancel();
     }
@@ -248,27 +274,56 @@ impl Registry<'_> {
     }
 }
 
+/// The client does not tell whose connection it was: the registry's, or one that it was sent on to.
+fn is_no_connection(error: &OciDistributionError) -> bool {
+    matches!(error, OciDistributionError::RequestError(error) if error.is_connect())
+}
+
+/// A proxy that is never there.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// Speaks HTTPS, and to this machine's own registries plain HTTP where nothing says how to trust them.
 fn client(registry: &str) -> Result<Client, PullError> {
-    // One that was installed before does as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    use_ring();
+    let failed = |source| PullError::Certificates { registry: registry.to_owned(), source };
+    let certificates = certificates::of(registry).map_err(failed)?;
     let mut config = ClientConfig {
         protocol: ClientProtocol::Https,
         connect_timeout: Some(CONNECT_WITHIN),
         read_timeout: Some(SILENCE),
         user_agent: concat!("banger/", env!("CARGO_PKG_VERSION")),
+        // The library follows a redirection to plain HTTP: there it ends at a proxy that is not there.
+        http_proxy: Some(NOWHERE.to_owned()),
         ..ClientConfig::default()
     };
-    if is_loopback(registry) {
-        config.protocol = ClientProtocol::Http;
-        // A proxy would reach another machine's loopback: one that is never used takes the environment's place.
-        config.http_proxy = Some("http://127.0.0.1:9".to_owned());
-        config.no_proxy = Some("localhost,127.0.0.0/8,::1".to_owned());
+    match (is_loopback(registry), &certificates) {
+        (true, None) => {
+            config.protocol = ClientProtocol::Http;
+            // Another proxy than that would reach another machine's loopback.
+            config.no_proxy = Some("localhost,127.0.0.0/8,::1".to_owned());
+        }
+        (true, Some(_)) => {}
+        (false, _) => {
+            // Having a proxy of its own, the client asks the environment for none.
+            config.https_proxy = first_set(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+            config.no_proxy = config.https_proxy.as_ref().and_then(|_| first_set(&["no_proxy", "NO_PROXY"]));
+        }
     }
+    config.extra_root_certificates = certificates.unwrap_or_default();
     Client::try_from(config).map_err(|error| PullError::Client(error.into()))
 }
 
+/// What TLS computes with; one that was installed before does as well.
+pub(crate) fn use_ring() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn first_set(variables: &[&str]) -> Option<String> {
+    variables.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
+}
+
 /// Whether a registry is on this machine by its very name, without asking anybody what the name means.
-fn is_loopback(registry: &str) -> bool {
+pub(crate) fn is_loopback(registry: &str) -> bool {
     let host = match registry.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => registry.split(':').next().unwrap_or_default(),

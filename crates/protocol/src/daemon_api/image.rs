@@ -80,6 +80,18 @@ pub struct Register {
     pub no_agent: bool,
 }
 
+/// Makes an image of a bundle; the request carries its descriptor. A bundle's signature is its caller's to verify.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Unbundle {
+    pub name: ImageName,
+    /// Where it came from, for people.
+    pub source: String,
+    pub kernel: KernelName,
+    pub bundle: LayerSource,
+}
+
 /// Copies what is registered, so that it is banger's own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

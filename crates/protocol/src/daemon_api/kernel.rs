@@ -1,5 +1,6 @@
 //! Kernel entries.
 
+use super::image::LayerSource;
 use crate::names::{ImageName, KernelName};
 use crate::size::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,20 @@ pub struct Ingest {
     pub distro: Option<String>,
     #[serde(default)]
     pub own_initrd: bool,
+    /// Replace an entry of this name instead of refusing.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Makes a kernel entry of a bundle; the request carries its descriptor. A bundle's signature is its caller's to verify.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Unbundle {
+    pub name: KernelName,
+    /// Where it came from, for people.
+    pub source: String,
+    pub bundle: LayerSource,
     /// Replace an entry of this name instead of refusing.
     #[serde(default)]
     pub force: bool,

@@ -87,6 +87,8 @@ requests! {
         "image.show" => ImageShow(image::Show) -> image::ImageView,
         /// Makes an image of its layers; the request carries a descriptor for each.
         "image.ingest" => ImageIngest(image::Ingest) -> OperationStarted => image::ImageView,
+        /// Makes an image of a bundle; the request carries its descriptor.
+        "image.unbundle" => ImageUnbundle(image::Unbundle) -> OperationStarted => image::ImageView,
         /// Makes known a root file system that stays where it is.
         "image.register" => ImageRegister(image::Register) -> OperationStarted => image::ImageView,
         /// Copies a registered image's files, which become banger's own.
@@ -100,6 +102,8 @@ requests! {
         "kernel.show" => KernelShow(kernel::Show) -> kernel::KernelView,
         /// Makes a kernel entry of an archive of its package's files; the request carries its descriptor, and that of an initrd.
         "kernel.ingest" => KernelIngest(kernel::Ingest) -> OperationStarted => kernel::KernelView,
+        /// Makes a kernel entry of a bundle; the request carries its descriptor.
+        "kernel.unbundle" => KernelUnbundle(kernel::Unbundle) -> OperationStarted => kernel::KernelView,
         /// Removes a kernel entry that neither an image nor a VM needs.
         "kernel.delete" => KernelDelete(kernel::Delete) -> kernel::Deleted,
     }

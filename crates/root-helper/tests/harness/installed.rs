@@ -61,11 +61,16 @@ impl Installed {
         self.helper.id()
     }
 
+    /// A connection past its greeting. Others may have to be closed at the helper's end first.
     pub(crate) fn connect(&self) -> Connection {
-        let mut connection = Connection::new(UnixStream::connect(&self.socket).unwrap());
         let greeting = Version { protocol: PROTOCOL_VERSION, operation: None };
-        connection.call(&greeting).unwrap_or_else(|error| panic!("{error}: {}", self.log()));
-        connection
+        let mut connected = None;
+        until("the helper answers", || {
+            let mut connection = Connection::new(UnixStream::connect(&self.socket).unwrap());
+            connected = connection.call(&greeting).is_ok().then_some(connection);
+            connected.is_some()
+        });
+        connected.unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -95,12 +100,12 @@ impl Installed {
         Disk { vm: id, folder, image }
     }
 
-    /// An image of the owner's with this many MiB, every one of them another.
+    /// An image of the owner's with this many MiB, every page of them another.
     pub(crate) fn image(&self, name: &str, mib: u64) -> PathBuf {
         let path = self.state.join(name);
         self.as_owner(|| {
-            let bytes: Vec<u8> = (0..mib << 20).map(|at| (at >> 20) as u8 ^ (at as u8)).collect();
-            std::fs::write(&path, bytes).unwrap();
+            let page = |at: u64| [at.to_le_bytes(); 512].concat();
+            std::fs::write(&path, (0..mib << 8).flat_map(page).collect::<Vec<_>>()).unwrap();
             std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         });
         path

@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod frame;
+pub(crate) mod hostile;
 pub(crate) mod installed;
 pub(crate) mod wire;
 

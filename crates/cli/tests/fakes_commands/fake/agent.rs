@@ -48,7 +48,7 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnc
             answer(&mut stream, sent.map(|sent| sent.entries).map_err(|error| error.to_string()));
         }
         Request::CopyIn { path, name } => {
-            let destination = Destination { path: path.into(), name: name.map(Into::into) };
+            let destination = Destination { path: in_guest(home, &path).into(), name: name.map(Into::into) };
             let mut receiver = Receiver::new(destination, MODES_FROM_HOST);
             while let Ok(Some(frame)) = frame::read(&mut stream) {
                 match receiver.take(frame.kind, &frame.payload) {
@@ -66,6 +66,11 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnc
     }
 }
 
+/// A path below root's home, as this host has it.
+fn in_guest(home: &Path, path: &str) -> String {
+    path.strip_prefix("/root/").map_or_else(|| path.to_owned(), |below| format!("{}/{below}", home.display()))
+}
+
 fn answer(stream: &mut UnixStream, outcome: Result<u64, String>) {
     match outcome {
         Ok(entries) => {
@@ -81,6 +86,7 @@ fn answer(stream: &mut UnixStream, outcome: Result<u64, String>) {
 #[expect(clippy::disallowed_methods, reason = "a stand-in for a guest's processes")]
 fn execute(mut stream: UnixStream, exec: Exec, home: &Path) {
     let (program, arguments) = exec.argv.split_first().map_or(("sh", &[][..]), |(p, a)| (p.as_str(), a));
+    let arguments: Vec<String> = arguments.iter().map(|word| in_guest(home, word)).collect();
     let lacks_it = program == "git" && home.join("no-git").exists();
     let spawned = Command::new(if lacks_it { "/none/such" } else { program })
         .args(arguments)

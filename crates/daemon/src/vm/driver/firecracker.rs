@@ -105,7 +105,7 @@ fn machine(vm: &VmRecord, disks: &[Disk], own_initrd: bool) -> Machine {
             tap: vm.id.tap_name(),
             mac: MacAddress::of_guest(vm.address).0,
         }),
-        vsock: Some(Vsock { cid: GUEST_CID, socket: VSOCK_SOCKET.to_owned() }),
+        vsock: Some(Vsock { cid: GUEST_CID, socket: FirecrackerFiles::in_folder(VSOCK_SOCKET) }),
         entropy: true,
         console: None,
         metrics: None,

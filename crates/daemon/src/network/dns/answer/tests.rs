@@ -289,3 +289,34 @@ proptest::proptest! {
         });
     }
 }
+
+mod fuzz {
+    use super::*;
+
+    #[test]
+    fn any_packet_is_answered_with_a_message_that_fits_or_not_at_all() {
+        let asked = ["dev.vm.", "2.0.16.172.in-addr.arpa.", "example.org."].map(|name| {
+            let mut message = query(name, RecordType::A);
+            message.set_edns(Edns::new());
+            message.to_vec().unwrap()
+        });
+        let examples: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
+        let zone = zone();
+        banger_fuzz::feed(&examples, |packet| {
+            for from in [DEV, OUT] {
+                match react(packet, from, &zone) {
+                    Reaction::Answer(bytes) => {
+                        assert!(bytes.len() <= usize::from(USUAL_OVER_UDP), "{} bytes", bytes.len());
+                        assert_eq!(bytes[..2], packet[..2], "another question's answer");
+                        let _ = Message::from_vec(&bytes).unwrap();
+                    }
+                    Reaction::Forward(question) => {
+                        assert!(from == OUT, "forwarded for who may not reach out");
+                        assert!(question.failed().is_some() && question.truncated().is_some());
+                    }
+                    Reaction::Silence => {}
+                }
+            }
+        });
+    }
+}

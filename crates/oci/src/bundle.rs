@@ -1,0 +1,419 @@
+//! Bundles: one archive, whose digest and signature are compared while it comes.
+//!
+//! A catalogue says where one is, what it hashes to and whose key signs it. The signature lies beside it, as `minisign`
+//! names it: the bundle's name and `.minisig`. Its trusted comment has to say what the bundle is ([`Bundle::what`]), so
+//! that nobody who can change a catalogue can pass off one signed bundle as another.
+//!
+//! Plain HTTP is spoken to this machine alone.
+
+use crate::registry::{CONNECT_WITHIN, SILENCE, Watch, is_loopback, use_ring};
+use banger_protocol::digest::Digest;
+use minisign_verify::{PublicKey, Signature, StreamVerifier};
+use sha2::Digest as _;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Longer than any signature with its comments.
+const MOST_SIGNATURE: u64 = 4096;
+const SIGNATURE: &str = ".minisig";
+const CHUNK: usize = 256 << 10;
+
+/// Where a bundle is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// An URL.
+    Web(String),
+    File(PathBuf),
+}
+
+impl Location {
+    /// Reads what a catalogue says: an URL, or a path. `None` for what cannot be trusted to lead there: another scheme,
+    /// or plain HTTP to another machine.
+    #[must_use]
+    pub fn parse(text: &str, base: &Path) -> Option<Self> {
+        match text.split_once("://") {
+            Some(("https", rest)) if !rest.is_empty() => Some(Self::Web(text.to_owned())),
+            // With a user in it, the name before the `@` is not the machine's.
+            Some(("http", rest))
+                if !rest.contains('@') && is_loopback(rest.split('/').next().unwrap_or_default()) =>
+            {
+                Some(Self::Web(text.to_owned()))
+            }
+            Some(("file", path)) if path.starts_with('/') => Some(Self::File(path.into())),
+            Some(_) => None,
+            None => Some(Self::File(base.join(text))),
+        }
+    }
+
+    /// That of the signature beside it.
+    fn signature(&self) -> Self {
+        match self {
+            Self::Web(url) => Self::Web(format!("{url}{SIGNATURE}")),
+            Self::File(path) => {
+                let mut name = path.clone().into_os_string();
+                name.push(SIGNATURE);
+                Self::File(name.into())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Web(url) => f.write_str(url),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// A bundle that a catalogue offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    pub location: Location,
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// As `minisign` prints public keys.
+    pub public_key: String,
+}
+
+/// What a bundle's signature has to say about it.
+#[must_use]
+pub fn comment(kind: &str, name: &str) -> String {
+    format!("banger {kind} {name}")
+}
+
+/// A bundle that was not had, or is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    #[error("{0} cannot be read")]
+    Read(Location, #[source] io::Error),
+    #[error("{0} cannot be fetched")]
+    Fetch(Location, #[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("{0} has no signature beside it")]
+    NoSignature(Location),
+    #[error("the signature {0} cannot be understood")]
+    BadSignature(Location, #[source] minisign_verify::Error),
+    #[error("the public key cannot be understood")]
+    BadKey(#[source] minisign_verify::Error),
+    #[error("{0} was signed with another key")]
+    OtherKey(Location),
+    #[error("the signature is not of {location}")]
+    WrongSignature {
+        location: Location,
+        #[source]
+        source: minisign_verify::Error,
+    },
+    #[error("{location} was signed as {signed:?}, and not as {wanted:?}")]
+    Swapped { location: Location, signed: String, wanted: String },
+    #[error("{location} has {found} bytes, and not {size}")]
+    Size { location: Location, found: u64, size: u64 },
+    #[error("{location} is damaged: it hashes to {found}")]
+    Damaged { location: Location, found: Digest },
+    #[error("no temporary file can be made in {}", .0.display())]
+    TemporaryFile(PathBuf, #[source] io::Error),
+    #[error("it was interrupted")]
+    Cancelled,
+}
+
+impl BundleError {
+    /// What its user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoSignature(_) => Some("whoever made the bundle made a file ending in `.minisig` with it"),
+            Self::OtherKey(_) | Self::WrongSignature { .. } | Self::Swapped { .. } | Self::Damaged { .. } => {
+                Some("somebody changed it, or the catalogue's entry is of another: ask whoever published it")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Bundle {
+    /// The bundle in a file, after everything about it was found to be true. What comes from elsewhere comes into a file
+    /// without a name in `scratch`. `what` is what it was signed as, see [`comment`].
+    ///
+    /// # Errors
+    /// With the reason, when it cannot be had or is not what it should be.
+    pub fn fetch(&self, what: &str, scratch: &Path, watch: &Watch<'_>) -> Result<File, BundleError> {
+        let key = PublicKey::from_base64(self.public_key.trim()).map_err(BundleError::BadKey)?;
+        let text = self.signature(watch)?;
+        let place = self.location.signature();
+        let signature =
+            Signature::decode(&text).map_err(|error| BundleError::BadSignature(place.clone(), error))?;
+        let verifier = key.verify_stream(&signature).map_err(|error| match error {
+            minisign_verify::Error::UnexpectedKeyId => BundleError::OtherKey(self.location.clone()),
+            error => BundleError::BadSignature(place, error),
+        })?;
+        let mut check = Check { bundle: self, verifier, hasher: sha2::Sha256::new(), done: 0, watch };
+        let file = match &self.location {
+            Location::File(path) => check.read(path)?,
+            Location::Web(url) => check.download(url, scratch)?,
+        };
+        check.finish()?;
+        // Only now is what the signature says about itself known to be its signer's.
+        if signature.trusted_comment() != what {
+            let (signed, wanted) = (signature.trusted_comment().to_owned(), what.to_owned());
+            return Err(BundleError::Swapped { location: self.location.clone(), signed, wanted });
+        }
+        Ok(file)
+    }
+
+    fn signature(&self, watch: &Watch<'_>) -> Result<String, BundleError> {
+        let place = self.location.signature();
+        let bytes = match &place {
+            Location::File(path) => {
+                let mut bytes = Vec::new();
+                match File::open(path).and_then(|file| file.take(MOST_SIGNATURE).read_to_end(&mut bytes)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err(BundleError::NoSignature(self.location.clone()));
+                    }
+                    read => read.map_err(|error| BundleError::Read(place.clone(), error))?,
+                };
+                bytes
+            }
+            Location::Web(url) => get(url, &place, watch, |bytes, so_far| {
+                if so_far > MOST_SIGNATURE {
+                    Err(BundleError::NoSignature(self.location.clone()))
+                } else {
+                    Ok(bytes.to_vec())
+                }
+            })
+            .map_err(|error| match error {
+                NotHad::Absent => BundleError::NoSignature(self.location.clone()),
+                NotHad::Other(error) => error,
+            })?
+            .concat(),
+        };
+        String::from_utf8(bytes)
+            .map_err(|_| BundleError::BadSignature(place, minisign_verify::Error::InvalidEncoding))
+    }
+}
+
+/// A bundle's bytes on their way past everything that is compared.
+struct Check<'a> {
+    bundle: &'a Bundle,
+    verifier: StreamVerifier<'a>,
+    hasher: sha2::Sha256,
+    done: u64,
+    watch: &'a Watch<'a>,
+}
+
+impl Check<'_> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), BundleError> {
+        self.done += bytes.len() as u64;
+        if self.done > self.bundle.size {
+            return Err(self.wrong_size());
+        }
+        self.verifier.update(bytes);
+        self.hasher.update(bytes);
+        (self.watch.progress)(self.done, self.bundle.size);
+        Ok(())
+    }
+
+    fn wrong_size(&self) -> BundleError {
+        let Bundle { location, size, .. } = self.bundle;
+        BundleError::Size { location: location.clone(), found: self.done, size: *size }
+    }
+
+    fn read(&mut self, path: &Path) -> Result<File, BundleError> {
+        let unreadable = |error| BundleError::Read(self.bundle.location.clone(), error);
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            if self.watch.cancel.is_cancelled() {
+                return Err(BundleError::Cancelled);
+            }
+            let read = file
+                .read(&mut buffer)
+                .map_err(|error| BundleError::Read(self.bundle.location.clone(), error))?;
+            if read == 0 {
+                return Ok(file);
+            }
+            self.take(&buffer[..read])?;
+        }
+    }
+
+    fn download(&mut self, url: &str, scratch: &Path) -> Result<File, BundleError> {
+        let unwritable = |error| BundleError::TemporaryFile(scratch.to_owned(), error);
+        let mut file = tempfile::tempfile_in(scratch).map_err(unwritable)?;
+        let (place, watch) = (self.bundle.location.clone(), self.watch);
+        let came = get(url, &place, watch, |bytes, _| {
+            self.take(bytes)?;
+            file.write_all(bytes).map_err(unwritable)
+        });
+        came.map_err(|error| match error {
+            NotHad::Absent => BundleError::Fetch(place.clone(), "it is not there".into()),
+            NotHad::Other(error) => error,
+        })?;
+        file.rewind().map_err(unwritable)?;
+        Ok(file)
+    }
+
+    fn finish(mut self) -> Result<(), BundleError> {
+        let location = &self.bundle.location;
+        if self.done != self.bundle.size {
+            return Err(self.wrong_size());
+        }
+        let found = Digest::new(self.hasher.finalize().into());
+        if found != self.bundle.sha256 {
+            return Err(BundleError::Damaged { location: location.clone(), found });
+        }
+        let verified = self.verifier.finalize();
+        verified.map_err(|source| BundleError::WrongSignature { location: location.clone(), source })
+    }
+}
+
+/// Why there is nothing.
+enum NotHad {
+    Absent,
+    Other(BundleError),
+}
+
+/// Gives what an URL leads to piece by piece, with how much it is so far.
+fn get<T>(
+    url: &str,
+    place: &Location,
+    watch: &Watch<'_>,
+    mut take: impl FnMut(&[u8], u64) -> Result<T, BundleError>,
+) -> Result<Vec<T>, NotHad> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+        NotHad::Other(BundleError::Fetch(place.clone(), error))
+    };
+    use_ring();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(error.into()))?;
+    let mut client = reqwest::Client::builder()
+        .connect_timeout(CONNECT_WITHIN)
+        .read_timeout(SILENCE)
+        .user_agent(concat!("banger/", env!("CARGO_PKG_VERSION")));
+    // Whoever begins encrypted is not led on in the clear; and no proxy has this machine's loopback.
+    client = if url.starts_with("https:") { client.https_only(true) } else { client.no_proxy() };
+    let client = client.build().map_err(|error| failed(error.into()))?;
+    let work = async {
+        let mut response = client.get(url).send().await.map_err(|error| failed(error.into()))?;
+        if response.status() == reqwest::StatusCode::NOT_FOUND {
+            return Err(NotHad::Absent);
+        }
+        response.error_for_status_ref().map_err(|error| failed(error.into()))?;
+        let (mut taken, mut so_far) = (Vec::new(), 0);
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(error.into()))? {
+            so_far += chunk.len() as u64;
+            taken.push(take(&chunk, so_far).map_err(NotHad::Other)?);
+        }
+        Ok(taken)
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome,
+            () = watch.cancel.cancelled() => Err(NotHad::Other(BundleError::Cancelled)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Cancel;
+    use std::io::Cursor;
+
+    struct Published {
+        folder: tempfile::TempDir,
+        keys: minisign::KeyPair,
+        bundle: Bundle,
+    }
+
+    fn sign(keys: &minisign::KeyPair, bytes: &[u8], comment: &str) -> String {
+        let signed = minisign::sign(None, &keys.sk, Cursor::new(bytes), Some(comment), None);
+        signed.unwrap().into_string()
+    }
+
+    fn publish(bytes: &[u8], what: &str) -> Published {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+        let path = folder.path().join("x.tar.zst");
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(folder.path().join("x.tar.zst.minisig"), sign(&keys, bytes, what)).unwrap();
+        let bundle = Bundle {
+            location: Location::File(path),
+            sha256: Digest::new(sha2::Sha256::digest(bytes).into()),
+            size: bytes.len() as u64,
+            public_key: keys.pk.to_base64(),
+        };
+        Published { folder, keys, bundle }
+    }
+
+    fn fetch(bundle: &Bundle, what: &str) -> Result<File, BundleError> {
+        let cancel = Cancel::default();
+        bundle.fetch(what, Path::new("/tmp"), &Watch { progress: &|_, _| {}, cancel: &cancel })
+    }
+
+    const WHAT: &str = "banger image x";
+
+    #[test]
+    fn a_bundle_that_is_what_was_signed_is_taken() {
+        let published = publish(b"bytes", WHAT);
+        assert!(fetch(&published.bundle, &comment("image", "x")).is_ok());
+    }
+
+    #[test]
+    fn wrong_missing_and_swapped_signatures_are_refused() {
+        let Published { folder, keys, bundle } = publish(b"bytes", WHAT);
+        let signature = folder.path().join("x.tar.zst.minisig");
+        let good = std::fs::read_to_string(&signature).unwrap();
+        let refused = |text: &str| {
+            std::fs::write(&signature, text).unwrap();
+            fetch(&bundle, WHAT).unwrap_err()
+        };
+        let strangers = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+        assert!(matches!(refused(&sign(&strangers, b"bytes", WHAT)), BundleError::OtherKey(_)));
+        assert!(matches!(refused(&sign(&keys, b"other", WHAT)), BundleError::WrongSignature { .. }));
+        assert!(matches!(refused(&sign(&keys, b"bytes", "banger image y")), BundleError::Swapped { .. }));
+        // What is said about the bundle is signed as well.
+        let renamed = sign(&keys, b"bytes", "banger image y").replace("image y", "image x");
+        assert!(matches!(refused(&renamed), BundleError::WrongSignature { .. }));
+        assert!(matches!(refused("untrusted"), BundleError::BadSignature(..)));
+        assert!(matches!(refused(""), BundleError::BadSignature(..)));
+        std::fs::remove_file(&signature).unwrap();
+        assert!(matches!(fetch(&bundle, WHAT), Err(BundleError::NoSignature(_))));
+        std::fs::write(&signature, good).unwrap();
+        assert!(fetch(&bundle, WHAT).is_ok());
+        let key = Bundle { public_key: "RWQ".to_owned(), ..bundle };
+        assert!(matches!(fetch(&key, WHAT), Err(BundleError::BadKey(_))));
+    }
+
+    #[test]
+    fn another_digest_or_size_is_refused_though_the_signature_is_right() {
+        let Published { folder: _folder, bundle, .. } = publish(b"bytes", WHAT);
+        let other = Bundle { sha256: Digest::new([0; 32]), ..bundle.clone() };
+        assert!(matches!(fetch(&other, WHAT), Err(BundleError::Damaged { .. })));
+        for size in [4, 6] {
+            let other = Bundle { size, ..bundle.clone() };
+            assert!(matches!(fetch(&other, WHAT), Err(BundleError::Size { .. })));
+        }
+    }
+
+    #[test]
+    fn a_location_is_an_encrypted_one_or_this_machine() {
+        let parse = |text: &str| Location::parse(text, Path::new("/base"));
+        for (text, wanted) in [
+            ("https://example.test/x", Some(Location::Web("https://example.test/x".to_owned()))),
+            ("http://127.0.0.1:1/x", Some(Location::Web("http://127.0.0.1:1/x".to_owned()))),
+            ("http://example.test/x", None),
+            ("http://127.0.0.1.example.test/x", None),
+            ("http://localhost:1@example.test/x", None),
+            ("ftp://localhost/x", None),
+            ("https://", None),
+            ("file:///x", Some(Location::File("/x".into()))),
+            ("x.tar.zst", Some(Location::File("/base/x.tar.zst".into()))),
+            ("/x.tar.zst", Some(Location::File("/x.tar.zst".into()))),
+        ] {
+            assert_eq!(parse(text), wanted, "{text}");
+        }
+        assert_eq!(parse("/a.b").unwrap().signature(), Location::File("/a.b.minisig".into()));
+    }
+}
