@@ -60,8 +60,8 @@ fn a_vm_keeps_its_files_over_stop_and_start_and_leaves_no_trace_when_deleted() {
     checks.check("the disk that grew is sound", || {
         let disk = sandbox.state().join("vms").join(&id).join("work.img").display().to_string();
         // -p and not -n: the guest was switched off without unmounting, so its journal is to be read first.
-        let _ = sandbox.tool("e2fsck", &["-p", "--", &disk]).run();
-        let _ = sandbox.tool("e2fsck", &["-fn", "--", &disk]).run().expect_success();
+        let _ = sandbox.tool("e2fsck", ["-p", "--", &disk]).run();
+        let _ = sandbox.tool("e2fsck", ["-fn", "--", &disk]).run().expect_success();
     });
     checks.check("deleted it leaves no process, file, row or change", || {
         let _ = sandbox.banger(["vm", "delete", "dev"]).run().expect_success();

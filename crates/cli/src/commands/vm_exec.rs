@@ -69,6 +69,12 @@ impl Environment {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
+        let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
+        let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
+        let vm = VmRef(self.vm.clone());
+        if self.auto_prepare {
+            bring_up_to_date(&mut daemon, &vm, &signals)?;
+        }
         if self.detach {
             return self.start_session();
         }
@@ -82,12 +88,6 @@ impl Args {
             stdin: self.interactive || is_shell,
             terminal: self.tty || at_terminal,
         };
-        let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
-        let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
-        let vm = VmRef(self.vm);
-        if self.auto_prepare {
-            bring_up_to_date(&mut daemon, &vm, &signals)?;
-        }
         run_in(&mut daemon, &vm, command, &signals)
     }
 }
@@ -101,7 +101,7 @@ impl Args {
             argv: self.command,
             env: self.environment.into_map(),
             user: self.user,
-            cwd: None,
+            cwd: self.guest_path,
         };
         vm_session::start(&VmRef(self.vm), None, &command)
     }

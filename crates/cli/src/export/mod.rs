@@ -73,8 +73,6 @@ pub(crate) enum FetchError {
     Copied(CopiedError),
     #[error("the work was refused, and nothing of it was kept")]
     Refused(#[source] Refused),
-    #[error("git failed on what the guest sent")]
-    Git(#[source] RunError),
     #[error(transparent)]
     Judge(VerifyError),
 }
@@ -140,10 +138,6 @@ impl Work {
     /// The tree that the patch is made against, unless another is asked for: what was in the guest at first.
     pub(crate) fn first(&self) -> &Oid {
         &self.base.tree
-    }
-
-    pub(crate) fn has_changes(&self) -> bool {
-        self.base.tree != self.claim.tree
     }
 
     /// A commit of the user's by any name that git knows, as its tree.

@@ -271,7 +271,6 @@ impl Repository {
         let mut level = BTreeSet::from([commit.to_owned()]);
         for depth in 1..=DEPTH {
             let commits: String = level.iter().map(|commit| format!("{commit}\n")).collect();
-            // Where the repository's own history was cut off, the parents a commit names are not there.
             let output = self
                 .git
                 .run_with(&["rev-list", "--no-walk=unsorted", "--parents", "--stdin"], commits.as_bytes())?;
@@ -290,7 +289,6 @@ impl Repository {
                 break;
             }
         }
-        // At a depth's end one may be left out that another way led to.
         history
             .boundary
             .extend(self.cut_off()?.into_iter().filter(|commit| history.commits.contains(commit)));
@@ -302,7 +300,7 @@ impl Repository {
         if self.git.run(&["rev-parse", "--is-shallow-repository"])? != b"true\n" {
             return Ok(Vec::new());
         }
-        // Those without parents here, of which some name parents all the same.
+        // Those without parents here. Some name parents all the same; to call the others cut off does no harm.
         let output = self.git.run(&["rev-list", "--max-parents=0", "--all", "HEAD"])?;
         let oids: Result<Vec<String>, _> =
             output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(parse::oid).collect();

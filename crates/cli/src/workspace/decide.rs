@@ -38,7 +38,7 @@ pub(crate) fn decide(host: &BTreeMap<Vec<u8>, Content>, guest: &Guest) -> Steps 
         if guest.laid.get(path) == Some(content) {
             continue;
         }
-        let in_the_way = guest.edited.contains(path) || guest.own.iter().any(|own| collides(own, path));
+        let in_the_way = guest.edited.contains(path) || is_in_the_way(&guest.own, path);
         steps.lay.push(path.clone());
         steps.conflicts.extend(in_the_way.then(|| path.clone()));
     }
@@ -49,11 +49,12 @@ pub(crate) fn decide(host: &BTreeMap<Vec<u8>, Content>, guest: &Guest) -> Steps 
     steps
 }
 
-/// Whether two paths cannot both be there: they are the same, or one is a file where the other needs a folder.
-fn collides(one: &[u8], other: &[u8]) -> bool {
-    let below =
-        |inner: &[u8], outer: &[u8]| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with(b"/"));
-    one == other || below(one, other) || below(other, one)
+/// Whether one of these is at a path, where that needs a folder, or below it.
+fn is_in_the_way(own: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
+    let mut ways = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);
+    let below = [path, b"/"].concat();
+    let next = own.range(below.clone()..).next();
+    own.contains(path) || ways.any(|way| own.contains(way)) || next.is_some_and(|own| own.starts_with(&below))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use banger_protocol::daemon_api::workspace::Mode;
 use rustix::fs::{FileType, Mode as Permissions, OFlags, ResolveFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 /// Most arguments of one command.
@@ -118,29 +119,24 @@ impl Snapshot {
         &self,
         repository: &Repository,
     ) -> Result<BTreeMap<Vec<u8>, Content>, PrepareError> {
-        let mut contents: BTreeMap<Vec<u8>, Content> =
-            self.files().into_iter().filter_map(|(path, content)| Some((path, content?))).collect();
-        let mut files: Vec<(&[u8], Kind)> = Vec::new();
-        for (path, kind) in &self.over {
-            match kind {
-                Some(Kind::Link) => {
-                    let target = std::fs::read_link(repository.root.join(crate::git::path_of(path)))
-                        .map_err(|source| PrepareError::Read { path: crate::git::path_of(path), source })?;
-                    let target = std::os::unix::ffi::OsStringExt::into_vec(target.into_os_string());
-                    let oid = repository.hash(&target)?;
-                    contents.insert(path.clone(), (Kind::Link.mode().to_owned(), oid));
-                }
-                Some(kind) => files.push((path, *kind)),
-                None => {}
-            }
-        }
-        for files in files.chunks(MOST_ARGUMENTS) {
-            let paths: Vec<&[u8]> = files.iter().map(|(path, _)| *path).collect();
-            for ((path, kind), oid) in files.iter().zip(repository.hash_files(&paths)?) {
-                contents.insert(path.to_vec(), (kind.mode().to_owned(), oid));
-            }
-        }
+        let known = self.files().into_iter().filter_map(|(path, content)| Some((path, content?)));
+        let read = self.over.iter().filter_map(|(path, kind)| Some((path.as_slice(), (*kind)?)));
+        let mut contents = read_contents(repository, read)?;
+        contents.extend(known);
         Ok(contents)
+    }
+
+    /// Those of these paths that are here and that git does not know.
+    pub(crate) fn contents_of_untracked<'p>(
+        &self,
+        repository: &Repository,
+        paths: impl Iterator<Item = &'p Vec<u8>>,
+    ) -> Result<BTreeMap<Vec<u8>, Content>, PrepareError> {
+        let tracked: BTreeSet<&[u8]> = self.index.iter().map(|entry| entry.path.as_slice()).collect();
+        let gone = |path: &[u8]| self.staged.contains(path) || self.over.contains_key(path);
+        let root = open_root(&repository.root)?;
+        let paths = paths.map(Vec::as_slice).filter(|path| !tracked.contains(path) && !gone(path));
+        read_contents(repository, paths.filter_map(|path| Some((path, kind_of(&root, path)?))))
     }
 
     /// Lines for `update-index --index-info` that make another index say of these paths what this one says.
@@ -176,6 +172,29 @@ impl Snapshot {
     }
 }
 
+/// What files are, read as they are.
+fn read_contents<'p>(
+    repository: &Repository,
+    paths: impl Iterator<Item = (&'p [u8], Kind)>,
+) -> Result<BTreeMap<Vec<u8>, Content>, PrepareError> {
+    let (links, files): (Vec<_>, Vec<_>) = paths.partition(|(_, kind)| *kind == Kind::Link);
+    let content = |kind: Kind, oid| (kind.mode().to_owned(), oid);
+    let mut contents = BTreeMap::new();
+    for (path, kind) in links {
+        let link = repository.root.join(crate::git::path_of(path));
+        let target = std::fs::read_link(&link).map_err(|source| PrepareError::Read { path: link, source })?;
+        let oid = repository.hash(target.as_os_str().as_bytes())?;
+        contents.insert(path.to_vec(), content(kind, oid));
+    }
+    for files in files.chunks(MOST_ARGUMENTS) {
+        let paths: Vec<&[u8]> = files.iter().map(|(path, _)| *path).collect();
+        for ((path, kind), oid) in files.iter().zip(repository.hash_files(&paths)?) {
+            contents.insert(path.to_vec(), content(*kind, oid));
+        }
+    }
+    Ok(contents)
+}
+
 fn open_root(root: &Path) -> Result<File, PrepareError> {
     File::open(root).map_err(|source| PrepareError::Read { path: root.to_owned(), source })
 }
@@ -203,7 +222,7 @@ pub(super) fn every_file(root: &Path, with_git: bool) -> Result<Vec<Vec<u8>>, Pr
         let unreadable = |source| PrepareError::Read { path: at.clone(), source };
         for entry in std::fs::read_dir(&at).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
-            let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+            let name = entry.file_name().into_vec();
             if !with_git && name.eq_ignore_ascii_case(b".git") {
                 continue;
             }

@@ -260,6 +260,7 @@ fn with_git(
         let (tree, changed) = update::update(inside, repository, snapshot, options, known)?;
         printer::remark(format_args!("{changed} files changed in {}", inside.place));
         workspace.base_tree = Some(tree);
+        workspace.branch = update::branch_after(repository, known)?;
         return Ok(workspace);
     }
     unless_occupied(inside, options)?;

@@ -3,7 +3,9 @@
 use super::decide::{Guest, Steps, decide};
 use super::host::Snapshot;
 use super::inside::Inside;
-use super::lay::{self, change_files, make_index, point_head, remember_base, send_history, send_objects};
+use super::lay::{
+    change_files, make_index, point_head, remember_base, send_history, send_objects, tell_about_repository,
+};
 use super::{Options, PrepareError};
 use crate::git::inspect::Repository;
 use crate::git::{MalformedOutput, changes, index, paths};
@@ -20,11 +22,13 @@ pub(crate) fn compare(
     repository: &Repository,
     snapshot: &Snapshot,
 ) -> Result<Steps, PrepareError> {
-    let host = snapshot.contents(repository)?;
+    let mut host = snapshot.contents(repository)?;
     let laid = parsed("ls-files", index(&inside.base(&["ls-files", "--stage", "-z"], Input::None)?))?;
     let laid = laid.into_iter().map(|entry| (entry.path, (entry.kind.mode().to_owned(), entry.oid)));
     let mut guest =
         Guest { laid: laid.filter(|(_, (mode, _))| mode != "160000").collect(), ..Guest::default() };
+    // Files that git does not know and that went along once go on being looked after.
+    host.extend(snapshot.contents_of_untracked(repository, guest.laid.keys())?);
     // It says by its exit code that something changed; that is what is asked next.
     let _ = inside.base(&["update-index", "-q", "--refresh"], Input::None);
     let raw = ["diff-files", "--raw", "-z", "--no-renames", "--ignore-submodules=all"];
@@ -54,10 +58,8 @@ pub(crate) fn update(
     } else {
         send_objects(inside, repository, snapshot)?;
     }
-    let slices = |paths: &'_ [Vec<u8>]| paths.iter().cloned().collect::<Vec<_>>();
-    let (lay, remove) = (slices(&steps.lay), slices(&steps.remove));
-    let lay: Vec<&[u8]> = lay.iter().map(Vec::as_slice).collect();
-    let remove: Vec<&[u8]> = remove.iter().map(Vec::as_slice).collect();
+    let lay: Vec<&[u8]> = steps.lay.iter().map(Vec::as_slice).collect();
+    let remove: Vec<&[u8]> = steps.remove.iter().map(Vec::as_slice).collect();
     change_files(inside, repository, &remove, &lay)?;
     if !snapshot.besides.is_empty() {
         inside.lay(&repository.root, snapshot.besides.iter().map(Vec::as_slice))?;
@@ -65,6 +67,7 @@ pub(crate) fn update(
     let tree = remember_base(inside, snapshot)?;
     if moved {
         make_index(inside, snapshot)?;
+        tell_about_repository(inside, repository)?;
     } else {
         // The guest may have staged something of its own elsewhere.
         let touched: BTreeSet<Vec<u8>> =
@@ -77,7 +80,6 @@ pub(crate) fn update(
             inside.git(&["update-index", "-z", "--index-info"], Input::Bytes(lines))?;
         }
     }
-    lay::tell_about_repository(inside, repository)?;
     Ok((tree, steps.lay.len() + steps.remove.len()))
 }
 
@@ -103,7 +105,20 @@ fn move_head(
         _ => None,
     };
     send_history(inside, repository, snapshot, commit, had)?;
-    point_head(inside, repository.branch.as_deref(), commit)
+    point_head(inside, branch_after(repository, known)?.as_deref(), commit)
+}
+
+/// The branch that the guest is on afterwards: the host's, unless it was given one that the host has not.
+pub(super) fn branch_after(
+    repository: &Repository,
+    known: &Workspace,
+) -> Result<Option<String>, PrepareError> {
+    if let Some(own) = &known.branch
+        && repository.commit(&format!("refs/heads/{own}"))?.is_none()
+    {
+        return Ok(Some(own.clone()));
+    }
+    Ok(repository.branch.clone())
 }
 
 fn parsed<T>(command: &'static str, outcome: Result<T, MalformedOutput>) -> Result<T, PrepareError> {

@@ -1,6 +1,8 @@
 //! Copies into guests and out of them. Every system call of one is made to fail, one by one, until it needs no more of
 //! them: what is there afterwards is whole or absent.
 
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set fails the test")]
+
 use super::fake::{Finished, World, in_background, signal};
 use rustix::process::Signal;
 use std::collections::BTreeMap;

@@ -1,17 +1,22 @@
 //! Work that comes out of a guest, or does not: the command with a guest whose processes and files are this machine's.
 
-use crate::fake::{Finished, World};
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set fails the test")]
+
+use super::fake::{Finished, World, in_background, signal};
 use banger_protocol::daemon_api::workspace::{Mode, Workspace};
+use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const ONE: &str = "aaaaaaaaaaaa";
 
 /// A repository here, and a clone of it that is the guest's.
 struct Both {
     world: World,
+    guest_home: std::cell::RefCell<PathBuf>,
     here: PathBuf,
     there: PathBuf,
 }
@@ -43,7 +48,7 @@ impl Both {
         git_in(&here, &["add", "-A"]);
         git_in(&here, &["commit", "-q", "-m", "first"]);
         git_in(&world.home(), &["clone", "-q", "--depth=1", &format!("file://{}", here.display()), "there"]);
-        let both = Self { world, here, there };
+        let both = Self { world, guest_home: PathBuf::new().into(), here, there };
         let head = git_in(&both.here, &["rev-parse", "HEAD"]);
         both.record(Some(head), None);
         both
@@ -62,6 +67,31 @@ impl Both {
             prepared: "2026-01-01T00:00:00Z".to_owned(),
         };
         daemon.has_workspace(ONE, "dev", workspace);
+        *self.guest_home.borrow_mut() = daemon.guest_home();
+    }
+
+    /// The guest's git stops at this subcommand until the answer is there no more, and makes this file when it is at it.
+    fn holds_at(&self, subcommand: &str) -> (PathBuf, PathBuf) {
+        let bin = self.guest_home.borrow().join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let (git, at) = (bin.join("git"), self.world.home().join("at-it"));
+        let script = format!(
+            "#!/bin/sh\ncase \" $* \" in *' {subcommand} '*) echo PACK; : > '{}'; sleep 20;; esac\nexec /usr/bin/git \"$@\"\n",
+            at.display()
+        );
+        fs::write(&git, script).unwrap();
+        fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+        (git, at)
+    }
+
+    fn quarantines(&self) -> usize {
+        let exports = fs::read_dir(self.world.paths.cache.join("exports")).unwrap();
+        exports.filter(|entry| entry.as_ref().unwrap().file_name() != "lock").count()
+    }
+
+    fn left_in_guest(&self) -> usize {
+        let names = fs::read_dir(self.there.join(".git")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("banger-export")).count()
     }
 
     fn work(&self) {
@@ -241,4 +271,74 @@ fn a_look_first_says_what_would_come() {
     for part in ["1 commit, 8 files changed", "  A new\n", "  D gone\n", "here: 1 file changed\n  a\n"] {
         assert!(text.contains(part), "{part}: {}", said(&status));
     }
+}
+
+/// Waits for something that comes soon.
+fn until(mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(15), "it did not come");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn ctrl_c_and_a_kill_at_any_stage_leave_nothing_here_or_there() {
+    let both = Both::new();
+    both.work();
+    let here = snapshot(&both.here);
+    for stage in ["add", "write-tree", "pack-objects"] {
+        for by in [Signal::INT, Signal::KILL] {
+            let (git, at) = both.holds_at(stage);
+            let line = ["vm", "workspace", "export", "dev", "--branch", "x"];
+            let child = in_background(&mut both.world.banger(&line));
+            until(|| at.exists());
+            signal(&child, by);
+            let finished = Finished::from(child);
+            let code = if by == Signal::INT { Some(130) } else { None };
+            assert_eq!((finished.code, finished.err.as_str()), (code, ""), "{stage}");
+            assert_eq!(both.quarantines(), usize::from(by == Signal::KILL), "{stage}");
+            until(|| both.left_in_guest() == 0);
+            fs::remove_file(git).unwrap();
+            fs::remove_file(at).unwrap();
+            let after = both.banger(&["diff", "dev", "--stat"]);
+            assert_eq!(after.code, Some(0), "{}", said(&after));
+            assert_eq!(both.quarantines(), 0, "what was killed is swept by the next");
+            assert!(snapshot(&both.here) == here, "{stage} {by:?} left something here");
+        }
+    }
+}
+
+#[test]
+fn what_keeps_the_work_in_the_guest_is_said_with_a_way_out() {
+    let both = Both::new();
+    git_in(&both.there, &["clone", "-q", &format!("file://{}", both.here.display()), "vendored"]);
+    let here = snapshot(&both.here);
+    for words in [&["export", "dev"][..], &["diff", "dev"], &["export", "dev", "--branch", "x"]] {
+        let refused = both.banger(words);
+        let is_diff = words[0] == "diff";
+        assert_eq!(refused.code, Some(u8::from(!is_diff).into()), "{}", said(&refused));
+        for part in ["\"vendored\" is a submodule", "hint: ", ".gitignore"] {
+            assert!(is_diff || refused.err.contains(part), "{}", said(&refused));
+        }
+    }
+    assert!(snapshot(&both.here) == here);
+}
+
+#[test]
+fn who_has_no_workspace_or_names_no_branch_learns_it_before_the_guest_is_asked() {
+    let both = Both::new();
+    let daemon = both.world.paths.socket.clone();
+    fs::remove_file(&daemon).unwrap();
+    both.world.daemon().has_vm(ONE, "dev");
+    let none = both.banger(&["export", "dev"]);
+    assert!(none.code == Some(1) && none.err.contains("vm workspace prepare dev"), "{}", said(&none));
+    fs::remove_file(&daemon).unwrap();
+    both.record(Some("a".repeat(40)), None);
+    for name in ["-x", "a..b", "a b", "HEAD", "x.lock", ""] {
+        let refused = both.banger(&["export", "dev", &format!("--branch={name}")]);
+        assert_eq!(refused.code, Some(2), "{name}: {}", said(&refused));
+    }
+    let gone = both.banger(&["export", "dev"]);
+    assert!(gone.code == Some(1) && gone.err.contains("has no commit aaaa"), "{}", said(&gone));
 }

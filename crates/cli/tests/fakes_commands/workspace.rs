@@ -1,5 +1,7 @@
 //! Repositories on their way into a guest: real git on both sides, in two folders of this host.
 
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set fails the test")]
+
 use super::fake::{FakeDaemon, Finished, World, in_background, signal};
 use rustix::process::Signal;
 use std::ffi::OsStr;
@@ -532,4 +534,36 @@ fn files_that_every_guest_gets_are_there_with_their_mode_and_what_leads_out_is_n
     for words in ["gone is not there", "elsewhere was not brought along: it leads out of your home"] {
         assert!(finished.err.contains(words), "{}", finished.err);
     }
+}
+
+#[test]
+fn a_file_that_went_along_once_goes_on_being_looked_after() {
+    let scene = Scene::with_files();
+    scene.write("untracked", "mine\n");
+    scene.write("brief", "mine\n");
+    scene.prepared(&["--include-untracked"]);
+    scene.write("untracked", "changed\n");
+    std::fs::remove_file(scene.host().join("brief")).unwrap();
+    scene.prepared(&[]);
+    assert_eq!(read(scene.guest().join("untracked")), "changed\n");
+    assert!(!scene.guest().join("brief").exists());
+}
+
+#[test]
+fn a_branch_of_the_guests_own_stays_and_one_of_the_hosts_is_followed() {
+    let scene = Scene::with_files();
+    scene.prepared(&["--branch", "fix"]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    scene.prepared(&[]);
+    assert_eq!(scene.guest_git(&["status", "--porcelain", "-b"]), "## fix\n");
+    assert_eq!(scene.daemon.workspace("dev").unwrap().branch.as_deref(), Some("fix"));
+
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    scene.git(&["checkout", "-q", "-b", "feature"]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    scene.prepared(&[]);
+    assert_eq!(scene.guest_git(&["status", "--porcelain", "-b"]), "## feature\n");
 }

@@ -74,7 +74,6 @@ impl Opened {
             FetchError::Host(_)
             | FetchError::Quarantine(_)
             | FetchError::Copied(_)
-            | FetchError::Git(_)
             | FetchError::Judge(_) => failure,
         }
     }
