@@ -34,7 +34,7 @@ pub struct Workspace {
 
 /// What travelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "WorkspaceMode"))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The last commits, and what the working tree changes in them.
