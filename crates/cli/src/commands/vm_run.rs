@@ -140,14 +140,14 @@ impl Args {
     }
 }
 
-/// A path that is nowhere may have been meant as a command.
+/// What is no folder may have been meant as a command.
 fn looked_at(error: PrepareError, path: &Path) -> Failure {
-    let is_nowhere = !path.exists();
+    let is_folder = path.is_dir();
     let failure = error.before_the_command();
-    if is_nowhere {
-        failure.with_hint("a command goes behind `--`: `banger vm run --rm -- CMD`")
-    } else {
+    if is_folder {
         failure
+    } else {
+        failure.with_hint("a command goes behind `--`: `banger vm run --rm -- CMD`")
     }
 }
 

@@ -128,11 +128,11 @@ impl InspectError {
 }
 
 /// Looks at a folder.
-pub(crate) fn inspect(path: &Path) -> Result<Found, InspectError> {
+pub(crate) fn inspect(given: &Path) -> Result<Found, InspectError> {
     let path =
-        path.canonicalize().map_err(|source| InspectError::Folder { path: path.to_owned(), source })?;
+        given.canonicalize().map_err(|source| InspectError::Folder { path: given.to_owned(), source })?;
     if !path.is_dir() {
-        return Err(InspectError::NoFolder(path));
+        return Err(InspectError::NoFolder(given.to_owned()));
     }
     if path.to_str().is_none() {
         return Err(InspectError::Unnameable(path));
