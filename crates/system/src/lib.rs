@@ -8,7 +8,7 @@
 //! the installed one, and a service that does not answer is an error. Nothing here is taken from a user's settings.
 //!
 //! It is linked into `bangerd-root`, so it brings next to nothing along: the file is read by a parser of its own
-//! ([`file`]), which knows the few forms that the file is written in.
+//! ([`mod@file`]), which knows the few forms that the file is written in.
 
 mod file;
 mod install;
