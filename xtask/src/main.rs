@@ -16,6 +16,7 @@ mod check;
 mod ci;
 mod demo;
 mod host;
+mod package;
 mod place;
 mod rings;
 mod setup;
@@ -33,13 +34,14 @@ usage: cargo xtask <command>
   build [--release]
                    all programs and the static guest agent, in target/<profile>/
   check            formatting, lints, tidiness, licences, documentation
-  test [--ring pure|fakes|kernel|guest]... [--on-host] [-- NAME...]
+  test [--ring pure|fakes|kernel|guest|host]... [--on-host] [-- NAME...]
                    the tests; every ring unless told which, every test unless named;
                    with `--ring guest --on-host` in the test host
   demo             a command in a real guest, and how long that guest took to boot
   host             a whole Debian to test on: systemd, device mapper, KVM (says more when called)
   bench [--on-host] [--only fakes|guest] [--json FILE] [--check FILE] [NAME...]
                    the figures banger promises, measured here
+  package          a Debian package of all of it, in target/package/
   ci               setup, check, build and all tests
 
 `test`, `demo`, `bench` and `ci` run `setup` and `build` themselves.";
@@ -65,6 +67,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["test", rest @ ..] => return rings::run(&place, &rings::Request::parse(rest)?),
         ["demo"] => demo::run(&place)?,
         ["host", rest @ ..] => return host::run(&place, rest),
+        ["package"] => drop(package::run(&place)?),
         ["bench", rest @ ..] => bench::run(&place, rest)?,
         ["ci"] => return ci::run(&place),
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),

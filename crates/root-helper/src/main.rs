@@ -26,6 +26,7 @@ mod owned_file;
 mod proc;
 mod process;
 mod qemu;
+mod resolver;
 mod route;
 mod scope;
 mod serve;

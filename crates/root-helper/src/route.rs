@@ -5,7 +5,7 @@ use crate::inventory::{self, LookError};
 use crate::process::{SignalError, StartError};
 use crate::snapshot::{self, SnapshotError};
 use crate::station::Station;
-use crate::{Helper, bridge, dns, process, tap};
+use crate::{Helper, bridge, dns, process, resolver, tap};
 use banger_protocol::root_api::{Changed, NetworkEnsure, RootCall, Version, VersionReply};
 use banger_protocol::wire::{ErrorKind, Method, RpcError, encode_response};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
@@ -34,6 +34,9 @@ pub(crate) fn route(
             let opened = dns::listen(helper.settings.address).map_err(|e| e.answer());
             let opened = opened.map(|sockets| {
                 carried.extend(sockets.into_iter().flatten());
+                if !carried.is_empty() && helper.station.is_the_hosts() {
+                    resolver::tell(&helper.settings);
+                }
                 changed(!carried.is_empty())
             });
             reply(&call, id, opened)
@@ -123,7 +126,11 @@ fn reply<M: Method>(_asked: &M, id: u64, outcome: Result<M::Reply, RpcError>) ->
 /// The rules come before the bridge on which something could arrive.
 fn ensure_network(helper: &Helper, firewall: &mut Firewall, call: &NetworkEnsure) -> Result<bool, RpcError> {
     let ruled = firewall.ensure(&helper.settings, &call.barred).map_err(|e| e.answer())?;
-    Ok(bridge::ensure(&helper.settings).map_err(|e| e.answer())? | ruled)
+    let bridged = bridge::ensure(&helper.settings).map_err(|e| e.answer())?;
+    if bridged && helper.station.is_the_hosts() {
+        resolver::tell(&helper.settings);
+    }
+    Ok(bridged | ruled)
 }
 
 /// The host's own block devices: only the installed helper has them.

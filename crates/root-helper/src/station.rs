@@ -180,6 +180,11 @@ impl Station {
         }
     }
 
+    /// Whether the bridge is the host's own, so that the host's resolver can ask there.
+    pub(crate) fn is_the_hosts(&self) -> bool {
+        matches!(self, Self::System { .. })
+    }
+
     pub(crate) fn ends_when_told(&self) -> bool {
         matches!(self, Self::Local { .. })
     }

@@ -44,7 +44,8 @@ pub(super) struct Size {
 
 impl Default for Size {
     fn default() -> Self {
-        Self { memory_mib: 6144, processors: 2, user_namespaces: true }
+        // More than one, and emulated SVM confuses the kernel of a quiet host after some minutes.
+        Self { memory_mib: 6144, processors: 1, user_namespaces: true }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The test rings, from the cheapest outwards.
 //!
 //! A test's ring is told by where it lives, not by an attribute somebody can forget: beside the code it is *pure*;
-//! in a test binary whose name begins with `fakes`, `kernel` or `guest` it is of that ring. A ring that runs no
+//! in a test binary whose name begins with `fakes`, `kernel`, `guest` or `host` it is of that ring. A ring that runs no
 //! test fails, because a suite that silently selects nothing looks exactly like a passing one.
 
 mod on_host;
@@ -26,10 +26,12 @@ enum Ring {
     Kernel,
     /// Real guests, through the command line alone.
     Guest,
+    /// The installed system, on a host of its own.
+    Host,
 }
 
 impl Ring {
-    const ALL: [Self; 4] = [Self::Pure, Self::Fakes, Self::Kernel, Self::Guest];
+    const ALL: [Self; 5] = [Self::Pure, Self::Fakes, Self::Kernel, Self::Guest, Self::Host];
 
     fn name(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl Ring {
             Self::Fakes => "fakes",
             Self::Kernel => "kernel",
             Self::Guest => "guest",
+            Self::Host => "host",
         }
     }
 
@@ -46,6 +49,7 @@ impl Ring {
             Self::Fakes => &["--test", "fakes*"],
             Self::Kernel => &["--test", "kernel*"],
             Self::Guest => &["--test", "guest*"],
+            Self::Host => &["--test", "host*"],
         }
     }
 }
@@ -78,7 +82,7 @@ impl Request {
                 ["--ring", name, tail @ ..] => {
                     let ring = Ring::ALL.into_iter().find(|ring| ring.name() == *name);
                     let Some(ring) = ring else {
-                        bail!("there is no ring `{name}`: pure, fakes, kernel, guest")
+                        bail!("there is no ring `{name}`: pure, fakes, kernel, guest, host")
                     };
                     rings.push(ring);
                     rest = tail;
@@ -119,7 +123,9 @@ pub(crate) fn run(place: &Place, request: &Request) -> Result<ExitCode> {
     for &ring in &request.rings {
         println!("ring {}", ring.name());
         let outcome = match &programs {
-            Some(programs) if request.on_host => on_host::run(place, &request.names, programs)?,
+            Some(programs) if request.on_host || ring == Ring::Host => {
+                on_host::run(place, ring, &request.names, programs)?
+            }
             _ => here(place, ring, &request.names, programs.as_deref())?,
         };
         if let Some(complaint) = outcome.verdict.complaint {

@@ -1,4 +1,5 @@
-//! The guest ring in the test host, where there is a KVM that works, as an ordinary user.
+//! Rings in the test host, where there is a KVM that works, as an ordinary user: the host ring always, the guest ring
+//! when it is asked to.
 //!
 //! Everything the tests need is built here and given to the host as one folder, the tests and their runner among it.
 
@@ -22,10 +23,10 @@ chmod 0700 "$XDG_RUNTIME_DIR"
 "$BANGER_BIN_DIR/banger" daemon stop
 "#;
 
-pub(super) fn run(place: &Place, names: &[String], programs: &Path) -> Result<Outcome> {
+pub(super) fn run(place: &Place, ring: Ring, names: &[String], programs: &Path) -> Result<Outcome> {
     // Before the host is up: what does not compile should not wait for it.
     let parcel = Parcel::pack(place, programs)?;
-    add_tests(place, &parcel)?;
+    add_tests(place, ring, &parcel)?;
     let mut host = Host::developers_or_own(place)?;
     let given = Given::folder(place, &host, parcel.folder())?;
     drop(parcel);
@@ -47,6 +48,8 @@ pub(super) fn run(place: &Place, names: &[String], programs: &Path) -> Result<Ou
         "--no-fail-fast",
     ]
     .into_iter()
+    // There is one host to install something on.
+    .chain(if ring == Ring::Host { &["--test-threads", "1"][..] } else { &[] }.iter().copied())
     .chain(names.iter().map(String::as_str))
     .collect();
     let (verdict, status) = watch(in_given(place, &host, &words)?)?;
@@ -58,8 +61,8 @@ pub(super) fn run(place: &Place, names: &[String], programs: &Path) -> Result<Ou
     Ok(Outcome { verdict, remark: format!(" (on host, {driver})") })
 }
 
-fn add_tests(place: &Place, parcel: &Parcel) -> Result<()> {
-    println!("ring guest: gathering tests, image and kernel for the host");
+fn add_tests(place: &Place, ring: Ring, parcel: &Parcel) -> Result<()> {
+    println!("ring {}: gathering tests, image and kernel for the host", ring.name());
     parcel.add_tool(place, RUNNER)?;
     // Of the checkout the runner wants to see its own configuration, a manifest, and the package's folder.
     for file in [".config/nextest.toml", "Cargo.toml"] {
@@ -70,7 +73,7 @@ fn add_tests(place: &Place, parcel: &Parcel) -> Result<()> {
     cargo(place)?
         .args(["nextest", "archive", "--workspace"])
         .args(["--target-dir".as_ref(), place.target.as_os_str()])
-        .args(Ring::Guest.targets())
+        .args(ring.targets())
         .args(["--archive-file".as_ref(), parcel.folder().join("tests.tar.zst").as_os_str()])
         .run()
 }

@@ -8,6 +8,7 @@ mod arrows;
 mod helper_dependencies;
 mod manifest;
 mod modules;
+mod promises;
 mod sources;
 mod words;
 
@@ -53,6 +54,9 @@ fn complaints(place: &Place) -> Result<Vec<Complaint>> {
         })
         .flatten()
         .collect();
+    if let Some(page) = sources.iter().find(|source| source.path == promises::PAGE) {
+        complaints.extend(promises::check(page, &sources));
+    }
     let tree = cargo(place)?.args(arrows::TREE).output()?;
     complaints.extend(arrows::check(&arrows::parse(&tree)));
     if let Some(list) = sources.iter().find(|source| source.path == helper_dependencies::LIST) {

@@ -5,8 +5,8 @@ use banger_system::Firewall;
 
 /// Install banger for the whole machine, or bring what is installed up to this build.
 ///
-/// `sudo banger system install` makes two services, which start with the machine and serve one user: you, or whom
-/// `--owner` names. Running VMs stay. Then `banger system status` says how it is.
+/// `sudo banger system install --owner ada` makes two services, which start with the machine and serve one user: the
+/// owner, or else whoever called sudo. Running VMs stay. Then `banger system status` says how it is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Whom it serves; whoever called sudo, unless said.

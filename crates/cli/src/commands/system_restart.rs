@@ -6,7 +6,7 @@ use banger_system::Install;
 
 /// Start the installed services anew; running VMs stay.
 ///
-/// `sudo banger system restart` returns when both have answered. `banger system status` says how they are.
+/// As root, `banger system restart` returns when both have answered. `banger system status` says how they are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

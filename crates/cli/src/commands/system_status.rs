@@ -62,13 +62,13 @@ impl Args {
 }
 
 fn look(install: &Install) -> Result<Report, SetUpError> {
+    // Only the owner and root may ask. Asking comes first: it starts what starts when it is asked.
+    let may_ask = [0, install.owner.uid].contains(&rustix::process::geteuid().as_raw());
+    let asked = may_ask.then(ask);
     let names = UNITS.iter().flat_map(|unit| ["socket", "service"].map(|kind| format!("{unit}.{kind}")));
     let units = names.map(|name| Ok(Unit { state: systemd::state_of(&name)?, name }));
     let units: Vec<Unit> = units.collect::<Result<_, SetUpError>>()?;
-    let origin = match install.programs.starts_with("/usr/local") {
-        true => Origin::Folder(install.programs.clone()),
-        false => Origin::Package,
-    };
+    let origin = Origin::installed(install);
     let mut problems: Vec<String> = units
         .iter()
         .filter(|unit| unit.state != "active")
@@ -80,9 +80,6 @@ fn look(install: &Install) -> Result<Report, SetUpError> {
             format!("{} {}: `sudo banger system install`", path.display(), drift.as_str())
         }),
     );
-    // Only the owner and root may ask.
-    let may_ask = [0, install.owner.uid].contains(&rustix::process::geteuid().as_raw());
-    let asked = may_ask.then(ask);
     let status = match asked {
         Some(Ok(status)) => Some(status),
         Some(Err(error)) => {

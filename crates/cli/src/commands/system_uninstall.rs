@@ -7,8 +7,8 @@ use banger_system::Install;
 
 /// Stop what runs, and take the installed services away.
 ///
-/// `sudo banger system uninstall` keeps images, kernels and VMs for the next `banger system install`; with `--purge`
-/// they go too. Files of yours stay.
+/// `sudo banger system uninstall --purge` removes images, kernels and VMs as well; without it they stay for the next
+/// `banger system install`. Files of yours always stay.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Remove images, kernels and VMs as well.

@@ -1,7 +1,7 @@
 //! Which files the installed system consists of, and what is in them.
 
 use super::units;
-use banger_system::Owner;
+use banger_system::{Install, Owner};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,14 @@ impl Origin {
         // One that was installed before is its own source.
         let installed = folder == Path::new("/usr/local/bin");
         Self::Folder(if installed { "/usr/local/lib/banger".into() } else { folder.to_owned() })
+    }
+
+    /// The one that an installed system came from. Pure.
+    pub(crate) fn installed(install: &Install) -> Self {
+        match install.programs == Self::Package.programs() {
+            true => Self::Package,
+            false => Self::Folder(install.programs.clone()),
+        }
     }
 
     /// Where the programs are once it is installed.

@@ -81,10 +81,7 @@ pub(crate) fn uninstall(install: &Install, purge: bool, force: bool) -> Result<(
     if let Some(firewall) = install.firewall {
         foreign_firewall::forget(firewall, &install.settings.bridge).map_err(TakeDownError::Foreign)?;
     }
-    let origin = match install.programs.starts_with("/usr/local") {
-        true => Origin::Folder(install.programs.clone()),
-        false => Origin::Package,
-    };
+    let origin = Origin::installed(install);
     for text in layout::texts(&origin, &install.owner) {
         remove_file(&text.path)?;
         if let Some(folder) = text.path.parent().filter(|folder| folder.extension().is_some()) {

@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn every_unit_names_its_program_by_the_folder_it_is_in() {
         for (name, text) in units("/usr/lib/banger") {
-            assert!(!text.contains('@'), "{name}: {text}");
+            assert!(!text.contains(PROGRAMS), "{name}: {text}");
             assert_eq!(text.contains("ExecStart=/usr/lib/banger/"), name.ends_with(".service"), "{name}");
         }
     }

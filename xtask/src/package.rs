@@ -1,0 +1,131 @@
+//! A Debian package of banger: the programs, the units, and what `dpkg` runs around them.
+//!
+//! ```text
+//!  /usr/bin/banger   /usr/lib/banger/{bangerd,bangerd-root,banger-vsock-agent}   /usr/lib/systemd/system/bangerd*
+//! ```
+//!
+//! The package starts nothing: whose the services are is said by `banger system install`. An upgrade runs that again, and
+//! removing the package runs `banger system uninstall`.
+
+use crate::build::{self, Profile};
+use crate::place::Place;
+use crate::tool::Tool;
+use anyhow::{Context as _, Result};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// In the units, where the programs are; the command has a copy of the units and does the same.
+const PROGRAMS: &str = "@PROGRAMS@";
+const LIBRARY: &str = "usr/lib/banger";
+const UNITS: [&str; 4] = ["bangerd.service", "bangerd.socket", "bangerd-root.service", "bangerd-root.socket"];
+const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+/// What is brought along where it is at hand; Debian does not have it.
+const BACKEND: &str = "vhost-device-vsock";
+
+/// Builds it and returns its file.
+pub(crate) fn run(place: &Place) -> Result<PathBuf> {
+    let programs = build::all(place, Profile::Release)?;
+    let folder = place.target.join("package");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    let tree = folder.join("tree");
+    put(&tree.join("usr/bin/banger"), &read(&programs.join("banger"))?, 0o755)?;
+    for name in ["bangerd", "bangerd-root", "banger-vsock-agent"] {
+        put(&tree.join(LIBRARY).join(name), &read(&programs.join(name))?, 0o755)?;
+    }
+    let backend = place.tools_bin().join(BACKEND);
+    if backend.is_file() {
+        put(&tree.join(LIBRARY).join(BACKEND), &read(&backend)?, 0o755)?;
+    }
+    let packaging = place.root.join("packaging");
+    for unit in UNITS {
+        let text = String::from_utf8(read(&packaging.join("systemd").join(unit))?)?;
+        let text = text.replace(PROGRAMS, &format!("/{LIBRARY}"));
+        put(&tree.join("usr/lib/systemd/system").join(unit), text.as_bytes(), 0o644)?;
+    }
+    for (name, file) in [("copyright", "LICENSE"), ("README.md", "README.md")] {
+        put(&tree.join("usr/share/doc/banger").join(name), &read(&place.root.join(file))?, 0o644)?;
+    }
+    for script in SCRIPTS {
+        let content = read(&packaging.join("debian").join(script))?;
+        put(&tree.join("DEBIAN").join(script), &content, 0o755)?;
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    put(&tree.join("DEBIAN/control"), control(version, size_in_kib(&tree)?).as_bytes(), 0o644)?;
+    let package = folder.join(format!("banger_{version}_amd64.deb"));
+    Tool::find(place, "dpkg-deb")?
+        .args(["--root-owner-group", "-Zxz", "--build"])
+        .args([&tree, &package])
+        .run()?;
+    println!("package: {}", package.display());
+    Ok(package)
+}
+
+/// deb-control(5).
+fn control(version: &str, kib: u64) -> String {
+    format!(
+        "\
+Package: banger
+Version: {version}
+Architecture: amd64
+Maintainer: The banger developers <banger@localhost>
+Installed-Size: {kib}
+Depends: libc6 (>= 2.36), nftables, iproute2
+Recommends: openssh-client, git, mmdebstrap, uidmap, e2fsprogs, systemd-resolved
+Suggests: qemu-system-x86, passt
+Section: admin
+Priority: optional
+Description: disposable virtual machines for development, one per task
+ A machine boots in seconds from an image that banger makes, runs a command or a
+ shell, and is gone afterwards, or stays as long as it is wanted.
+"
+    )
+}
+
+fn size_in_kib(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+        let entry = entry.with_context(|| format!("listing {}", folder.display()))?;
+        let found = entry.metadata().with_context(|| format!("looking at {}", entry.path().display()))?;
+        bytes += if found.is_dir() { size_in_kib(&entry.path())? * 1024 } else { found.len() };
+    }
+    Ok(bytes.div_ceil(1024))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let folder = path.parent().context("a path in a package has a folder")?;
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, content))
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_file_says_what_dpkg_has_to_know() {
+        let text = control("1.2.3", 7);
+        for line in ["Package: banger", "Version: 1.2.3", "Installed-Size: 7", "Architecture: amd64"] {
+            assert!(text.lines().any(|found| found == line), "{line}");
+        }
+        assert!(text.ends_with('\n') && !text.contains("\n\n"), "dpkg ends a stanza at an empty line");
+    }
+
+    #[test]
+    fn every_unit_and_script_that_is_packaged_is_there() {
+        let place = Place::find().expect("tests run from a target folder");
+        for (folder, names) in [("systemd", &UNITS[..]), ("debian", &SCRIPTS)] {
+            for name in names {
+                assert!(place.root.join("packaging").join(folder).join(name).is_file(), "{name}");
+            }
+        }
+    }
+}
