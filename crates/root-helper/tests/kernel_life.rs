@@ -108,13 +108,20 @@ fn shutdown_ends_the_helper_and_nothing_else() {
 }
 
 #[test]
-fn without_local_nothing_starts() {
-    let output = harness::run(env!("CARGO_BIN_EXE_bangerd-root"), &["--socket", "/nowhere/root.sock"]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        said.starts_with("bangerd-root: nothing was started: system mode is not part of this build\nhint: ")
-    );
+fn neither_a_helper_without_a_mode_nor_one_of_a_system_that_is_not_installed_starts() {
+    for (arguments, reason) in [
+        (
+            &["--socket", "/nowhere/root.sock"][..],
+            "nothing was started: one of --local and --system is needed",
+        ),
+        (&["--system"], "nothing was started: "),
+        (&["--system", "--clear"], "nothing was started: "),
+    ] {
+        let output = harness::run(env!("CARGO_BIN_EXE_bangerd-root"), arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with(&format!("bangerd-root: {reason}")) && said.contains("\nhint: "), "{said}");
+    }
 }
 
 #[test]

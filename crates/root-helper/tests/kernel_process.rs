@@ -256,6 +256,14 @@ fn what_a_guest_left_in_the_folder_is_not_followed() {
     refused("a second name of another file");
     harness::run("mkfifo", &[log.to_str().unwrap()]);
     refused("a pipe that nobody reads");
+    // Who has one moved here has the rights over the folder it was in, and none over the file.
+    std::fs::write(&log, "somebody else's").unwrap();
+    if is_root() {
+        std::os::unix::fs::chown(&log, Some(4321), Some(4321)).unwrap();
+        refused("a file of somebody else's");
+    } else {
+        std::fs::remove_file(&log).unwrap();
+    }
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
 
     // A stale socket's name may be anything: it is removed, never followed.
