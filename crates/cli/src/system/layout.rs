@@ -130,7 +130,8 @@ mod tests {
         let of_package = names(&Origin::Package);
         assert!(of_package.iter().all(|path| path.ends_with(DROP_IN)), "{of_package:?}");
         let of_folder = names(&Origin::Folder("/b".into()));
-        assert_eq!(of_folder.len(), of_package.len() + 4);
+        assert_eq!(of_folder.len(), of_package.len() + 5);
+        assert!(of_folder.contains(&RULES.0.to_owned()));
         assert!(of_folder.contains(&"/etc/systemd/system/bangerd-root.service".to_owned()));
     }
 
