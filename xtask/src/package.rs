@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 const PROGRAMS: &str = "@PROGRAMS@";
 const LIBRARY: &str = "usr/lib/banger";
 const UNITS: [&str; 4] = ["bangerd.service", "bangerd.socket", "bangerd-root.service", "bangerd-root.socket"];
+/// What keeps the host from looking into guests' disks.
+const RULES: &str = "58-banger.rules";
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// What is brought along where it is at hand; Debian does not have it.
 const BACKEND: &str = "vhost-device-vsock";
@@ -45,6 +47,7 @@ pub(crate) fn run(place: &Place) -> Result<PathBuf> {
         let text = text.replace(PROGRAMS, &format!("/{LIBRARY}"));
         put(&tree.join("usr/lib/systemd/system").join(unit), text.as_bytes(), 0o644)?;
     }
+    put(&tree.join("usr/lib/udev/rules.d").join(RULES), &read(&packaging.join(RULES))?, 0o644)?;
     for (name, file) in [("copyright", "LICENSE"), ("README.md", "README.md")] {
         put(&tree.join("usr/share/doc/banger").join(name), &read(&place.root.join(file))?, 0o644)?;
     }

@@ -92,10 +92,10 @@ pub(crate) fn create(vm: &VmId, owner: u32, given: &[OwnedFd]) -> Result<bool, S
     let base = owned_file::prove("the image's file", base.as_fd(), owner, Use::Reading).map_err(not_owned)?;
     let changes =
         owned_file::prove("the file of changes", changes.as_fd(), owner, Use::Both).map_err(not_owned)?;
-    check_sizes(&name, base.size, changes.size)?;
     if base.identity == changes.identity {
         return Err(SnapshotError::Taken { name, which: "file of changes" });
     }
+    check_sizes(&name, base.size, changes.size)?;
     let failed = |what| {
         let name = name.clone();
         move |source| SnapshotError::Step { name, what, source }

@@ -57,6 +57,10 @@ impl Origin {
     }
 }
 
+/// What keeps the host from looking into guests' disks; udev notices by itself that it is there.
+const RULES: (&str, &str) =
+    ("/etc/udev/rules.d/58-banger.rules", include_str!("../../../../packaging/58-banger.rules"));
+
 /// A file with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Text {
@@ -72,7 +76,8 @@ pub(crate) fn texts(origin: &Origin, owner: &Owner) -> Vec<Text> {
     let drop_ins = units::drop_ins(owner)
         .into_iter()
         .map(|(unit, content)| Text { path: host.join(format!("{unit}.d")).join(DROP_IN), content });
-    units.filter(|_| origin.owns_units()).chain(drop_ins).collect()
+    let rules = Text { path: RULES.0.into(), content: RULES.1.to_owned() };
+    units.chain([rules]).filter(|_| origin.owns_units()).chain(drop_ins).collect()
 }
 
 /// How a file differs from what it should be.
@@ -125,7 +130,8 @@ mod tests {
         let of_package = names(&Origin::Package);
         assert!(of_package.iter().all(|path| path.ends_with(DROP_IN)), "{of_package:?}");
         let of_folder = names(&Origin::Folder("/b".into()));
-        assert_eq!(of_folder.len(), of_package.len() + 4);
+        assert_eq!(of_folder.len(), of_package.len() + 5);
+        assert!(of_folder.contains(&RULES.0.to_owned()));
         assert!(of_folder.contains(&"/etc/systemd/system/bangerd-root.service".to_owned()));
     }
 

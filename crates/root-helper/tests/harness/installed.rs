@@ -1,6 +1,8 @@
 //! A `bangerd-root` as it is installed: root's, on the host itself, for an owner who is not root.
 //!
-//! Only for the test host, which ends with everything in it: this writes below `/etc`.
+//! It has a network namespace of its own, and its own install file lies over the host's in mounts of its own: what is
+//! really installed there is not touched. Block devices and scopes are the host's. Only for the test host, which ends with
+//! everything in it.
 
 use super::{find, run, until};
 use banger_protocol::PROTOCOL_VERSION;
@@ -19,6 +21,10 @@ use std::process::{Child, Command, Stdio};
 
 /// The ordinary user of the test host.
 pub(crate) const OWNER: u32 = 1000;
+/// Where the owner's files are.
+const STATE: &str = "/var/lib/banger-tests";
+/// What lies over `/etc/banger` for the helper; the same for every test.
+const INSTALL: &str = "/run/banger-tests";
 
 /// An installed helper with a place for its owner's files; both end with the test.
 pub(crate) struct Installed {
@@ -36,7 +42,7 @@ impl Installed {
     pub(crate) fn start(name: &str) -> Self {
         expect_the_test_host();
         install();
-        let state = PathBuf::from(format!("/var/lib/banger/{name}"));
+        let state = PathBuf::from(format!("{STATE}/{name}"));
         let _ = std::fs::remove_dir_all(&state);
         std::fs::create_dir_all(&state).unwrap();
         std::fs::set_permissions(&state, Permissions::from_mode(0o700)).unwrap();
@@ -45,6 +51,10 @@ impl Installed {
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         chown(&socket, Some(OWNER), Some(OWNER)).unwrap();
+        // It is there while there is no helper, too.
+        run("ip", &["netns", "delete", name]);
+        let made = run("ip", &["netns", "add", name]);
+        assert!(made.status.success(), "{made:?}");
         let helper = spawn(&listener, name);
         Self { helper, listener, socket, state, vms: Vec::new() }
     }
@@ -127,6 +137,8 @@ impl Drop for Installed {
         }
         let _ = self.helper.kill();
         let _ = self.helper.wait();
+        let name = self.state.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        run("ip", &["netns", "delete", &name]);
         let _ = std::fs::remove_file(&self.socket);
         let _ = std::fs::remove_dir_all(&self.state);
     }
@@ -225,13 +237,16 @@ fn install() {
          bridge = \"br-banger\"\nrange = \"172.16.0.1/24\"\nowner_uid = {OWNER}\nowner_gid = {OWNER}\njailed = true\n",
         banger_protocol::VERSION
     );
-    put("/etc/banger/install.toml", &text);
+    put(&format!("{INSTALL}/install.toml"), &text);
     let rules = include_str!("../../../../packaging/58-banger.rules");
-    if put("/etc/udev/rules.d/58-banger.rules", rules) {
+    if put("/run/udev/rules.d/58-banger.rules", rules) {
         run(find("udevadm").to_str().unwrap(), &["control", "--reload"]);
     }
-    std::fs::create_dir_all("/var/lib/banger").unwrap();
-    std::fs::set_permissions("/var/lib/banger", Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir_all("/etc/banger").unwrap();
+    std::fs::create_dir_all(STATE).unwrap();
+    for folder in ["/etc/banger", STATE, INSTALL] {
+        std::fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 /// Appears whole, since other tests read it; says whether it is new.
@@ -248,13 +263,16 @@ fn put(path: &str, text: &str) -> bool {
 }
 
 fn spawn(listener: &UnixListener, name: &str) -> Child {
-    let log = format!("/var/lib/banger/{name}/helper.log");
+    let log = format!("{STATE}/{name}/helper.log");
     let log = File::options().append(true).create(true).open(log).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bangerd-root"));
+    // Each of these becomes the next, so the child is the helper in the end.
+    let mut command = Command::new(find("nsenter"));
+    let over = format!("mount --bind {INSTALL} /etc/banger && exec \"$0\" --system");
+    command.arg(format!("--net=/run/netns/{name}")).args(["unshare", "--mount", "sh", "-c", &over]);
+    command.arg(env!("CARGO_BIN_EXE_bangerd-root"));
     let socket: OwnedFd = listener.try_clone().unwrap().into();
-    let child =
-        command.arg("--system").env_clear().stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(log);
-    child.spawn().unwrap()
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 /// Waits until udev has looked at everything it was told of.
