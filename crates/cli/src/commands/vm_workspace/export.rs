@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 ///
 ///     banger vm workspace export dev | git apply --index
 ///     banger vm workspace export dev -o work.patch
-///     banger vm workspace export dev --branch fix    then `git log -p ..fix`
+///     banger vm workspace export dev --branch fix
 ///
 /// The patch has everything since the repository was brought in: commits, edits,
 /// new files, deletions, also of what was never committed there. Ignored files
