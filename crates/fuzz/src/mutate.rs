@@ -142,7 +142,8 @@ mod tests {
         let example = vec![b'x'; 4096];
         let inputs: std::collections::HashSet<Vec<u8>> =
             (0..1000).map(|_| input(&[&example, b"{\"a\": 1}", b""], &mut random)).collect();
-        assert!(inputs.len() > 700, "{} of 1000", inputs.len());
+        // A third begin with nothing, of which little can be made.
+        assert!(inputs.len() > 500, "{} of 1000", inputs.len());
         assert!(inputs.iter().all(|input| input.len() <= LONGEST));
     }
 

@@ -36,10 +36,9 @@ fn a_vm_that_nobody_uses_is_stopped_and_one_that_somebody_is_in_is_not() {
             create(&sandbox, name);
             wait_for(&sandbox, name, "stopped");
         }
-        assert_eq!(
-            (state_of(&sandbox, "used"), state_of(&sandbox, "paused")),
-            ("running".into(), "paused".into())
-        );
+        for (name, state) in [("used", "running"), ("paused", "paused")] {
+            assert_eq!(state_of(&sandbox, name), state, "{}", sandbox.json(&["vm", "show", name]));
+        }
         let shown = sandbox.json(&["vm", "show", "one"]);
         let reason = shown["reason"].as_str().expect("it says why");
         assert!(reason.contains("nobody used it for 500ms") && reason.contains("config.toml:"), "{reason}");

@@ -22,9 +22,9 @@ use std::path::{Path, PathBuf};
 /// included; `--base-commit` makes it against a commit instead.
 ///
 /// A branch has the commits made in the VM as they are, and one more for what is
-/// not committed there. It begins at the commit the VM began with, so there are no
-/// conflicts until you merge it. Your working tree, your index and other branches
-/// are not touched; neither is anything in the VM.
+/// not committed there; `git log -p ..fix` shows them then. It begins at the commit the
+/// VM began with, so there are no conflicts until you merge it. Your working tree,
+/// your index and other branches are not touched; neither is anything in the VM.
 ///
 /// The host's own git makes all of it, from objects it has checked. Work that would
 /// bring a `.git`, a path that leads elsewhere, or a submodule is refused.
