@@ -19,10 +19,11 @@ use std::path::{Path, PathBuf};
 /// The patch has everything since the repository was brought in: commits, edits,
 /// new files, deletions, also of what was never committed there. Ignored files
 /// stay in the VM. It goes on top of what you had then, uncommitted changes
-/// included; `--base-commit` makes it against a commit instead.
+/// included; `--base-commit` makes it against a commit instead. To look first:
+/// `banger vm workspace diff dev`.
 ///
 /// A branch has the commits made in the VM as they are, and one more for what is
-/// not committed there; `git log -p ..fix` shows them then. It begins at the commit the
+/// not committed there; `git log -p ..fix` shows them. It begins at the commit the
 /// VM began with, so there are no conflicts until you merge it. Your working tree,
 /// your index and other branches are not touched; neither is anything in the VM.
 ///
