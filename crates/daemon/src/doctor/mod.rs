@@ -51,7 +51,7 @@ fn look(station: &Station, paths: &LocalPaths, daemon: Option<&Services>) -> Doc
         // Guests' namespaces and taps are root's there, and a daemon that opened /dev/net/tun would be confined too little.
         Station::System(install) => rows.extend(installed::rows(install)),
     }
-    rows.extend(programs::rows());
+    rows.extend(programs::rows(station));
     let vmm = crate::vm::vmm::choose(&host, config.vmm.value, 1);
     let devices = vmm.is_ok_and(|vmm| station.gives_devices_to(vmm.name()));
     rows.extend(state::rows(paths, &config, devices, daemon));

@@ -239,16 +239,16 @@ fn expect_the_test_host() {
 
 /// Everything of an installation that the helper goes by; the same for every test.
 fn install() {
-    let firecracker: String = ["firecracker", "jailer"]
-        .map(|name| (name, format!("/usr/local/bin/{name}")))
-        .into_iter()
-        .filter(|(_, path)| Path::new(path).exists())
-        .map(|(name, path)| format!("{name} = \"{path}\"\n"))
-        .collect();
+    // Where there is none, what is tried of it has to be refused before anything is started.
+    let found = |name: &str| {
+        let path = format!("/usr/local/bin/{name}");
+        if Path::new(&path).exists() { path } else { "/usr/bin/false".to_owned() }
+    };
+    let (firecracker, jailer) = (found("firecracker"), found("jailer"));
     let text = format!(
         "version = \"{}\"\nowner = \"dev\"\nowner_home = \"/home/dev\"\nprograms = \"/usr/lib/banger\"\n\
-         {firecracker}nft = \"/usr/sbin/nft\"\nbridge = \"br-banger\"\nrange = \"172.16.0.1/24\"\n\
-         owner_uid = {OWNER}\nowner_gid = {OWNER}\njailed = true\n",
+         firecracker = \"{firecracker}\"\njailer = \"{jailer}\"\nnft = \"/usr/sbin/nft\"\n\
+         bridge = \"br-banger\"\nrange = \"172.16.0.1/24\"\nowner_uid = {OWNER}\nowner_gid = {OWNER}\njailed = true\n",
         banger_protocol::VERSION
     );
     put(&format!("{INSTALL}/install.toml"), &text);
