@@ -18,6 +18,20 @@ fn the_installed_system_serves_its_owner_outlives_its_services_and_leaves_the_ho
         let uid = rustix::process::geteuid().as_raw();
         assert_eq!(told.stdout_text(), format!("600 {uid}\n600 {uid}\n"));
     });
+    checks.check(
+        "its doctor finds nothing wrong, and judges what it is and not what an ordinary user needs",
+        || {
+            let told = installed.banger(["doctor"]).run().expect_success();
+            let text = told.stdout_text();
+            for row in ["installation", "installed programs", "socket of the daemon", "socket of the helper"]
+            {
+                assert!(text.contains(&format!("PASS  {row}: ")), "{row}: {text}");
+            }
+            for row in ["user namespaces", "/dev/net/tun", "pasta"] {
+                assert!(!text.contains(row), "{row}: {text}");
+            }
+        },
+    );
     checks.check("its services are exposed as little as was promised", || {
         for (unit, most) in [("bangerd.service", 2.0), ("bangerd-root.service", 4.0)] {
             let found = installed.exposure(unit);
@@ -88,6 +102,19 @@ fn the_installed_system_serves_its_owner_outlives_its_services_and_leaves_the_ho
         let other = installed.as_root(&[banger, "system", "install", "--owner", "nobody"]);
         let _ = other.expect_failure(&["the installed banger is"]);
     });
+    checks.check(
+        "a guest that is stopped, changed and started is another boot with what it was given",
+        || {
+            for words in
+                [&["vm", "stop", "demo"][..], &["vm", "set", "--vcpu", "2", "demo"], &["vm", "start", "demo"]]
+            {
+                let _ = installed.banger(words).run().expect_success();
+            }
+            assert_ne!(installed.boot_id("demo"), boot);
+            let told = installed.banger(["vm", "exec", "demo", "--", "nproc"]).run().expect_success();
+            assert_eq!(told.stdout_text(), "2\n");
+        },
+    );
     checks.check("uninstalled it says what it stops, and the host is as it was", || {
         let gone =
             installed.as_root(&["/usr/local/bin/banger", "system", "uninstall", "--purge"]).expect_success();

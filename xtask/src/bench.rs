@@ -1,6 +1,6 @@
 //! The figures banger promises, measured here and now: builds everything and starts `banger-bench`, which measures.
 
-use crate::host::{Given, Host, LOST, Parcel, in_given};
+use crate::host::{Given, Host, LOST, Parcel, User, in_given};
 use crate::place::Place;
 use crate::tool::Tool;
 use crate::{build, setup};
@@ -26,7 +26,7 @@ fn on_host(place: &Place, programs: &Path, arguments: &[&str]) -> Result<()> {
     drop(parcel);
     let bench = format!("programs/{BENCH}");
     let words: Vec<&str> = std::iter::once(&*bench).chain(arguments.iter().copied()).collect();
-    let status = in_given(place, &host, &words)?.interactive().status()?;
+    let status = in_given(place, &host, User::Dev, &words)?.interactive().status()?;
     if status.code() == Some(LOST) {
         drop(given);
         bail!("the test host was lost while it was measured on\n{}", host.last_words()?);

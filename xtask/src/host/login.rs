@@ -17,7 +17,7 @@ pub(crate) enum User {
 }
 
 impl User {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",
             Self::Root => "root",

@@ -21,7 +21,8 @@ mod parcel;
 mod space;
 
 pub(crate) use given::Given;
-pub(crate) use parcel::{LOST, Parcel, in_given};
+pub(crate) use login::User;
+pub(crate) use parcel::{BACKEND, LOST, Parcel, in_given};
 
 use crate::place::Place;
 use crate::setup;
@@ -30,7 +31,7 @@ use anyhow::{Context as _, Result};
 use command_line::{Command, USAGE};
 use given::AT as GIVEN_AT;
 use image::Image;
-use login::{Login, User};
+use login::Login;
 use machine::{Size, Until};
 use monitor::Monitor;
 use std::fs::{self, DirBuilder, File};

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The programs that guests need.
 const PROGRAMS: &[&str] = &["banger", "bangerd", "bangerd-root", "banger-vsock-agent"];
 /// QEMU's vsock backend, which Debian does not have.
-const BACKEND: &str = "vhost-device-vsock";
+pub(crate) const BACKEND: &str = "vhost-device-vsock";
 /// Says where image and kernel are, see `e2e/src/bin`.
 const TEMPLATE: &str = "guest-template";
 /// What the developer may demand for the guests instead of what banger chooses by itself.
@@ -79,7 +79,7 @@ impl Drop for Parcel {
 }
 
 /// A command in the host, in the parcel given to it and with an environment that points there.
-pub(crate) fn in_given(place: &Place, host: &Host, words: &[&str]) -> Result<Tool> {
+pub(crate) fn in_given(place: &Place, host: &Host, user: User, words: &[&str]) -> Result<Tool> {
     let mut all = vec![
         "env".to_owned(),
         format!("--chdir={GIVEN_AT}"),
@@ -92,7 +92,7 @@ pub(crate) fn in_given(place: &Place, host: &Host, words: &[&str]) -> Result<Too
         all.push(format!("{VMM}={vmm}"));
     }
     all.extend(words.iter().map(ToString::to_string));
-    host.command(place, User::Dev, &all)
+    host.command(place, user, &all)
 }
 
 /// The same folders, the same files: images are too large to be copied twice.

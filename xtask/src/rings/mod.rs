@@ -160,14 +160,15 @@ fn here(place: &Place, ring: Ring, names: &[String], programs: Option<&Path>) ->
     if let Some(programs) = programs {
         nextest = nextest.env("BANGER_BIN_DIR", programs);
     }
-    Ok(Outcome { verdict: watch(nextest)?.0, remark: String::new() })
+    let (counted, status) = count(nextest)?;
+    Ok(Outcome { verdict: summary::judge(counted, status.success()), remark: String::new() })
 }
 
-/// Runs a test runner in full view.
-fn watch(nextest: Tool) -> Result<(Verdict, ExitStatus)> {
+/// Runs a test runner in full view, and reads what it counted.
+fn count(nextest: Tool) -> Result<(Option<Count>, ExitStatus)> {
     let mut counted = None;
     let status = nextest.watch_stderr(|line| counted = summary::parse(line).or(counted))?;
-    Ok((summary::judge(counted, status.success()), status))
+    Ok((counted, status))
 }
 
 #[cfg(test)]

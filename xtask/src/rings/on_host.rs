@@ -3,10 +3,11 @@
 //!
 //! Everything the tests need is built here and given to the host as one folder, the tests and their runner among it.
 
-use super::{Outcome, Ring, watch};
-use crate::host::{Given, Host, LOST, Parcel, in_given};
+use super::summary::{self, Count};
+use super::{Outcome, Ring, count};
+use crate::host::{BACKEND, Given, Host, LOST, Parcel, User, in_given};
 use crate::place::Place;
-use crate::tool::cargo;
+use crate::tool::{cargo, search};
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 
@@ -23,6 +24,29 @@ chmod 0700 "$XDG_RUNTIME_DIR"
 "$BANGER_BIN_DIR/banger" daemon stop
 "#;
 
+/// Tests that one user of the host runs.
+#[derive(Debug)]
+struct Turn {
+    user: User,
+    /// nextest's name for them.
+    which: &'static str,
+}
+
+/// Who runs what. The jailer's tests are of the real one, with the real Firecracker, or of nothing.
+fn turns(ring: Ring, firecracker: bool) -> Vec<Turn> {
+    let turn = |user, which| Turn { user, which };
+    match (ring, firecracker) {
+        (Ring::Host, true) => {
+            vec![turn(User::Root, "package(banger-root-helper)"), turn(User::Dev, "package(banger-e2e)")]
+        }
+        (Ring::Host, false) => vec![
+            turn(User::Root, "package(banger-root-helper) and not binary(host_jail)"),
+            turn(User::Dev, "package(banger-e2e)"),
+        ],
+        _ => vec![turn(User::Dev, "all()")],
+    }
+}
+
 pub(super) fn run(place: &Place, ring: Ring, names: &[String], programs: &Path) -> Result<Outcome> {
     // Before the host is up: what does not compile should not wait for it.
     let parcel = Parcel::pack(place, programs)?;
@@ -31,34 +55,58 @@ pub(super) fn run(place: &Place, ring: Ring, names: &[String], programs: &Path) 
     let given = Given::folder(place, &host, parcel.folder())?;
     drop(parcel);
 
-    let doctor = in_given(place, &host, &["sh", "-euc", DOCTOR])?.tee_stdout().context(
+    let doctor = in_given(place, &host, User::Dev, &["sh", "-euc", DOCTOR])?.tee_stdout().context(
         "banger does not run in the test host (on a system newer than Debian 12 its programs need a newer C library)",
     )?;
     let Some(driver) = driver(&doctor) else { bail!("banger's doctor found no VMM in the test host") };
-    let words: Vec<&str> = [
-        RUNNER,
-        "nextest",
-        "run",
-        "--archive-file",
-        "tests.tar.zst",
-        "--extract-to",
-        "extracted",
-        "--workspace-remap",
-        "checkout",
-        "--no-fail-fast",
-    ]
-    .into_iter()
-    // There is one host to install something on.
-    .chain(if ring == Ring::Host { &["--test-threads", "1"][..] } else { &[] }.iter().copied())
-    .chain(names.iter().map(String::as_str))
-    .collect();
-    let (verdict, status) = watch(in_given(place, &host, &words)?)?;
-    if status.code() == Some(LOST) {
-        drop(given);
-        bail!("the test host was lost while tests ran in it\n{}", host.last_words()?);
+    let firecracker = driver.starts_with("Firecracker");
+    if ring == Ring::Host && !firecracker {
+        println!("ring host: there is no Firecracker, so nothing is said of its jailer");
+    }
+    let mut counted = None::<Count>;
+    let mut succeeded = true;
+    for Turn { user, which } in turns(ring, firecracker) {
+        let folder = unpacked(user);
+        let words: Vec<&str> = [
+            RUNNER,
+            "nextest",
+            "run",
+            "--archive-file",
+            "tests.tar.zst",
+            "--extract-to",
+            &folder,
+            "--extract-overwrite",
+            "--workspace-remap",
+            "checkout",
+            "--no-fail-fast",
+            // Of the turns together one has to have run a test.
+            "--no-tests=pass",
+            "--filterset",
+            which,
+        ]
+        .into_iter()
+        // There is one host to install something on.
+        .chain(if ring == Ring::Host { &["--test-threads", "1"][..] } else { &[] }.iter().copied())
+        .chain(names.iter().map(String::as_str))
+        .collect();
+        let (turn, status) = count(in_given(place, &host, user, &words)?)?;
+        if status.code() == Some(LOST) {
+            drop(given);
+            bail!("the test host was lost while tests ran in it\n{}", host.last_words()?);
+        }
+        succeeded &= status.success() && turn.is_some();
+        counted = match (counted, turn) {
+            (Some(sum), Some(turn)) => Some(sum + turn),
+            (sum, turn) => sum.or(turn),
+        };
     }
     given.take_back(place)?;
-    Ok(Outcome { verdict, remark: format!(" (on host, {driver})") })
+    Ok(Outcome { verdict: summary::judge(counted, succeeded), remark: format!(" (on host, {driver})") })
+}
+
+/// Where a user's turn unpacks the tests: what one has written, another may not replace.
+fn unpacked(user: User) -> String {
+    format!("extracted-{}", user.name())
 }
 
 fn add_tests(place: &Place, ring: Ring, parcel: &Parcel) -> Result<()> {
@@ -68,8 +116,17 @@ fn add_tests(place: &Place, ring: Ring, parcel: &Parcel) -> Result<()> {
     for file in [".config/nextest.toml", "Cargo.toml"] {
         parcel.copy(&place.root.join(file), &format!("checkout/{file}"))?;
     }
-    parcel.make("checkout/e2e")?;
-    parcel.make("extracted")?;
+    for user in [User::Dev, User::Root] {
+        parcel.make(&unpacked(user))?;
+    }
+    for package in ["e2e", "crates/root-helper"] {
+        parcel.make(&format!("checkout/{package}"))?;
+    }
+    if ring == Ring::Host {
+        // What is installed comes out of one folder.
+        parcel
+            .copy(&search(place, BACKEND).context("there is no backend")?, &format!("programs/{BACKEND}"))?;
+    }
     cargo(place)?
         .args(["nextest", "archive", "--workspace"])
         .args(["--target-dir".as_ref(), place.target.as_os_str()])

@@ -14,8 +14,12 @@ pub(super) fn rows(config: &Config, host: &Host) -> Vec<DoctorRow> {
     let mut rows = vec![architecture(), kvm(host), vmm(config, &chosen), firecracker(host)];
     rows.push(of_qemu("QEMU", &host.qemu, qemu_runs_guests, &NoVmm::NoQemu));
     rows.push(of_qemu("vhost-device-vsock", &host.vsock_backend, qemu_runs_guests, &NoVmm::NoVsockBackend));
-    rows.extend([tun(), namespaces()]);
     rows
+}
+
+/// What whoever is not root needs of a host to make networks and run guests.
+pub(super) fn of_an_ordinary_user() -> [DoctorRow; 2] {
+    [tun(), namespaces()]
 }
 
 fn architecture() -> DoctorRow {

@@ -5,6 +5,7 @@
 //! looked at anew each time: what was repaired since the daemon started is told as what it does not know yet.
 
 mod host;
+mod installed;
 mod leftovers;
 mod programs;
 mod settings;
@@ -45,7 +46,12 @@ fn look(station: &Station, paths: &LocalPaths, daemon: Option<&Services>) -> Doc
         daemon.map_or_else(|| state::no_daemon(paths), |services| state::daemon(services, &read, &host)),
     );
     rows.extend(host::rows(&config, &host));
-    rows.extend(programs::rows());
+    match station {
+        Station::Local => rows.extend(host::of_an_ordinary_user()),
+        // Guests' namespaces and taps are root's there, and a daemon that opened /dev/net/tun would be confined too little.
+        Station::System(install) => rows.extend(installed::rows(install)),
+    }
+    rows.extend(programs::rows(station));
     let vmm = crate::vm::vmm::choose(&host, config.vmm.value, 1);
     let devices = vmm.is_ok_and(|vmm| station.gives_devices_to(vmm.name()));
     rows.extend(state::rows(paths, &config, devices, daemon));

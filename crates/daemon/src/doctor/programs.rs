@@ -2,6 +2,7 @@
 
 use super::{pass, row};
 use crate::packages::install;
+use crate::station::Station;
 use crate::vm::program::find;
 use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
 
@@ -15,11 +16,12 @@ const TOOLS: [(&str, Verdict, &str); 6] = [
     ("resize2fs", Verdict::Warn, "every VM's own disk has the size that its image gives it"),
 ];
 
-pub(super) fn rows() -> Vec<DoctorRow> {
+pub(super) fn rows(station: &Station) -> Vec<DoctorRow> {
     let mut rows = vec![agent()];
-    rows.extend(
-        TOOLS.iter().map(|(tool, missing, without)| judge(tool, *missing, without, find(tool).as_deref())),
-    );
+    // The installed system's guests go out through the host itself.
+    let is_needed = |tool: &str| matches!(station, Station::Local) || tool != "pasta";
+    let tools = TOOLS.iter().filter(|(tool, ..)| is_needed(tool));
+    rows.extend(tools.map(|(tool, missing, without)| judge(tool, *missing, without, find(tool).as_deref())));
     rows.extend(sub_ids());
     rows
 }

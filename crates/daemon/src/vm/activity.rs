@@ -7,6 +7,7 @@ use super::state::{Running, VmState};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::VSOCK_SOCKET;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -66,9 +67,9 @@ impl Activity {
 }
 
 /// Whether somebody has a connection into a guest open. Where that cannot be told, somebody has.
-pub(super) fn is_connected(running: &Running) -> bool {
+pub(super) fn is_connected(running: &Running, folder: &Path) -> bool {
     let server = running.vsock_backend.unwrap_or(running.vmm);
-    crate::sockets::connections(server.pid, VSOCK_SOCKET).map_or(true, |count| count > 0)
+    crate::sockets::connections(server.pid, folder, VSOCK_SOCKET).map_or(true, |count| count > 0)
 }
 
 /// Whether a VM shall be stopped because nobody has used it for `unused`. Pure.

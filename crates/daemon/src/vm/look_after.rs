@@ -57,7 +57,7 @@ fn look_at_all(services: &Services) -> Vec<VmRecord> {
 fn is_unused(services: &Services, vm: &VmRecord) -> bool {
     let VmState::Running(running) = &vm.state else { return false };
     let Some(limit) = limit(services) else { return false };
-    if is_connected(running) {
+    if is_connected(running, &services.state.vm(&vm.id)) {
         services.activity.touch(&vm.id);
     }
     let unused = services.activity.unused_for(&vm.id);

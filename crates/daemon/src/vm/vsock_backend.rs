@@ -26,7 +26,7 @@ pub(super) async fn wait_until_listening(
     let socket = folder.join(VHOST_SOCKET);
     let listening = async {
         // The table has the sockets of every VM, and is read only when it can have this one's.
-        while socket.symlink_metadata().is_err() || !listens(backend.pid, VHOST_SOCKET) {
+        while socket.symlink_metadata().is_err() || !listens(backend.pid, folder, VHOST_SOCKET) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };

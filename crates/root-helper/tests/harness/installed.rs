@@ -26,6 +26,9 @@ const STATE: &str = "/var/lib/banger-tests";
 /// What lies over `/etc/banger` for the helper; the same for every test.
 const INSTALL: &str = "/run/banger-tests";
 
+/// How long an answer may take; one processor, emulated, is slow.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// An installed helper with a place for its owner's files; both end with the test.
 pub(crate) struct Installed {
     helper: Child,
@@ -76,7 +79,12 @@ impl Installed {
         let greeting = Version { protocol: PROTOCOL_VERSION, operation: None };
         let mut connected = None;
         until("the helper answers", || {
-            let mut connection = Connection::new(UnixStream::connect(&self.socket).unwrap());
+            // Its socket is ours, and takes connections that nobody will ever answer.
+            let state = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+            assert!(!state.contains(") Z "), "the helper has ended: {}", self.log());
+            let stream = UnixStream::connect(&self.socket).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut connection = Connection::new(stream);
             connected = connection.call(&greeting).is_ok().then_some(connection);
             connected.is_some()
         });
@@ -231,9 +239,15 @@ fn expect_the_test_host() {
 
 /// Everything of an installation that the helper goes by; the same for every test.
 fn install() {
+    // Where there is none, what is tried of it has to be refused before anything is started.
+    let found = |name: &str| {
+        let path = format!("/usr/local/bin/{name}");
+        if Path::new(&path).exists() { path } else { "/usr/bin/false".to_owned() }
+    };
+    let (firecracker, jailer) = (found("firecracker"), found("jailer"));
     let text = format!(
         "version = \"{}\"\nowner = \"dev\"\nowner_home = \"/home/dev\"\nprograms = \"/usr/lib/banger\"\n\
-         firecracker = \"/usr/local/bin/firecracker\"\njailer = \"/usr/local/bin/jailer\"\nnft = \"/usr/sbin/nft\"\n\
+         firecracker = \"{firecracker}\"\njailer = \"{jailer}\"\nnft = \"/usr/sbin/nft\"\n\
          bridge = \"br-banger\"\nrange = \"172.16.0.1/24\"\nowner_uid = {OWNER}\nowner_gid = {OWNER}\njailed = true\n",
         banger_protocol::VERSION
     );
@@ -269,7 +283,9 @@ fn spawn(listener: &UnixListener, name: &str) -> Child {
     let mut command = Command::new(find("nsenter"));
     let over = format!("mount --bind {INSTALL} /etc/banger && exec \"$0\" --system");
     command.arg(format!("--net=/run/netns/{name}")).args(["unshare", "--mount", "sh", "-c", &over]);
-    command.arg(env!("CARGO_BIN_EXE_bangerd-root"));
+    // The one that was brought to the host; where a test was built is not there.
+    let programs = std::env::var_os("BANGER_BIN_DIR").expect("the programs to test are in BANGER_BIN_DIR");
+    command.arg(Path::new(&programs).join("bangerd-root"));
     let socket: OwnedFd = listener.try_clone().unwrap().into();
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(log).spawn().unwrap()

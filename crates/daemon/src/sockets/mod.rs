@@ -1,29 +1,45 @@
 //! The Unix sockets of other processes, as the kernel tells of them.
 //!
 //! Every VM's processes bind the same names, each in its own folder, so a name in the kernel's table says little: what
-//! tells sockets apart is their number, which the descriptors of a process show.
+//! tells sockets apart is their number, which the descriptors of a process show. Of a process that is another user's, as
+//! a VM's is where banger is installed, they are not shown. There everybody is in one network namespace, and the kernel
+//! tells the file of each socket in it ([`diag`]).
 
+mod diag;
+
+use diag::State;
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 
 /// A socket of this name that listens (`__SO_ACCEPTCON`).
 const ACCEPTS_CONNECTIONS: u32 = 0x1_0000;
 /// `SS_CONNECTED`.
 const CONNECTED: u32 = 3;
 
-/// Whether one of the process's own sockets listens under this name.
-pub(crate) fn listens(pid: u32, name: &str) -> bool {
+/// Whether one of the process's own sockets listens under this name in its folder.
+pub(crate) fn listens(pid: u32, folder: &Path, name: &str) -> bool {
     // It belongs to the network namespace that the process was in, which is not ours.
     let table = format!("/proc/{pid}/net/unix");
     let is_it = |line: &Line<'_>| line.name == name && line.flags & ACCEPTS_CONNECTIONS != 0;
-    own(pid, &table, is_it).is_ok_and(|count| count > 0)
+    let counted =
+        own(pid, &table, is_it).or_else(|error| if_another_users(error, folder, name, State::Listens));
+    counted.is_ok_and(|count| count > 0)
 }
 
 /// How many connections that came from our network namespace the process has accepted under this name and still has.
-pub(crate) fn connections(pid: u32, name: &str) -> io::Result<usize> {
+pub(crate) fn connections(pid: u32, folder: &Path, name: &str) -> io::Result<usize> {
     // The accepted end of a connection belongs to the namespace of whoever connected (`unix_stream_connect` in
     // net/unix/af_unix.c), and has the name of the socket that listens.
     own(pid, "/proc/self/net/unix", |line| line.name == name && line.state == CONNECTED)
+        .or_else(|error| if_another_users(error, folder, name, State::Connected))
+}
+
+fn if_another_users(error: io::Error, folder: &Path, name: &str, state: State) -> io::Result<usize> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => diag::count(&folder.join(name), state),
+        _ => Err(error),
+    }
 }
 
 fn own(pid: u32, table: &str, is_it: impl Fn(&Line<'_>) -> bool) -> io::Result<usize> {
@@ -81,10 +97,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("v.sock");
         let (own, name) = (std::process::id(), path.to_str().unwrap());
-        let count = || connections(own, name).unwrap();
-        assert!(!listens(own, name));
+        let count = || connections(own, folder.path(), name).unwrap();
+        assert!(!listens(own, folder.path(), name));
         let listener = UnixListener::bind(&path).unwrap();
-        assert!(listens(own, name));
+        assert!(listens(own, folder.path(), name));
         assert_eq!(count(), 0);
         let clients = [UnixStream::connect(&path).unwrap(), UnixStream::connect(&path).unwrap()];
         let first = listener.accept().unwrap();
@@ -98,6 +114,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_an_error_and_not_one_without_connections() {
-        assert!(connections(u32::MAX, "v.sock").is_err());
+        assert!(connections(u32::MAX, Path::new("/"), "v.sock").is_err());
     }
 }

@@ -1,0 +1,89 @@
+//! The installed system: that what root made of it is still root's, and its sockets the owner's.
+
+use super::{pass, row};
+use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
+use banger_system::{INSTALL, Install, RESTART, ROOT_SOCKET, SOCKET, trust};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+const AGAIN: &str = "sudo banger system install";
+
+pub(super) fn rows(install: &Install) -> Vec<DoctorRow> {
+    let mut rows = vec![file(install), programs(install), jailer(install)];
+    for (subject, path) in [("socket of the daemon", SOCKET), ("socket of the helper", ROOT_SOCKET)] {
+        let found = std::fs::symlink_metadata(path).map(|found| (found.uid(), found.mode() & 0o7777));
+        rows.push(socket(subject, path, found.ok(), install.owner.uid));
+    }
+    rows
+}
+
+fn file(install: &Install) -> DoctorRow {
+    let subject = "installation";
+    let found = format!("version {} for {}, in {INSTALL}", install.version, install.owner.name);
+    if install.version == banger_protocol::VERSION {
+        return pass(subject, found);
+    }
+    let finding = format!("{found}; this daemon is version {}", banger_protocol::VERSION);
+    row(Verdict::Fail, subject, finding, Some(AGAIN))
+}
+
+/// What root runs, root alone may change.
+fn programs(install: &Install) -> DoctorRow {
+    let subject = "installed programs";
+    let ours = ["bangerd", "bangerd-root", "banger-vsock-agent"].map(|name| install.programs.join(name));
+    let settings = &install.settings;
+    let named =
+        [&settings.qemu, &settings.vsock_backend, &settings.firecracker, &settings.nft, &install.jailer];
+    let paths = ours.into_iter().chain(named.into_iter().flatten().map(PathBuf::from));
+    let open: Vec<String> =
+        paths.filter_map(|path| trust::check(&path).err()).map(|error| error.to_string()).collect();
+    if open.is_empty() {
+        return pass(subject, "root's alone to change");
+    }
+    let hint = "give them and the folders above them to root, mode 0755, then `sudo banger system install`";
+    row(Verdict::Fail, subject, open.join("; "), Some(hint))
+}
+
+fn jailer(install: &Install) -> DoctorRow {
+    let subject = "jailer";
+    match (&install.jailer, &install.settings.firecracker) {
+        (Some(path), _) if install.jailed => pass(subject, format!("{path}; Firecracker runs under it")),
+        (_, None) => pass(subject, "there is no Firecracker to be jailed"),
+        (Some(_), _) => row(Verdict::Warn, subject, "off: Firecracker runs without it", Some(AGAIN)),
+        (None, _) => {
+            let hint = "put the release's `jailer` beside firecracker, then `sudo banger system install`";
+            row(Verdict::Warn, subject, "there is none: Firecracker runs without it", Some(hint))
+        }
+    }
+}
+
+/// Whose a socket is, and who may use it. Pure.
+fn socket(subject: &str, path: impl AsRef<Path>, found: Option<(u32, u32)>, owner: u32) -> DoctorRow {
+    let path = path.as_ref().display();
+    match found {
+        Some((uid, 0o600)) if uid == owner => pass(subject, format!("{path}, the owner's alone")),
+        Some((uid, mode)) => {
+            let finding = format!("{path} is of uid {uid} with mode {mode:o}, and not the owner's alone");
+            row(Verdict::Fail, subject, finding, Some(AGAIN))
+        }
+        None => row(Verdict::Fail, subject, format!("{path} is not there"), Some(RESTART)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_anybody_else_may_use_fails() {
+        for (found, verdict) in [
+            (Some((1000, 0o600)), Verdict::Pass),
+            (Some((0, 0o600)), Verdict::Fail),
+            (Some((1000, 0o666)), Verdict::Fail),
+            (Some((1000, 0o660)), Verdict::Fail),
+            (None, Verdict::Fail),
+        ] {
+            assert_eq!(socket("socket", "/run/s", found, 1000).verdict, verdict, "{found:?}");
+        }
+    }
+}
