@@ -21,7 +21,7 @@ const CONNECTED: u32 = 3;
 pub(crate) fn listens(pid: u32, folder: &Path, name: &str) -> bool {
     // It belongs to the network namespace that the process was in, which is not ours.
     let table = format!("/proc/{pid}/net/unix");
-    let is_it = |line: &Line<'_>| line.name == name && line.flags & ACCEPTS_CONNECTIONS != 0;
+    let is_it = |line: &Line<'_>| line.is_called(name) && line.flags & ACCEPTS_CONNECTIONS != 0;
     let counted =
         own(pid, &table, is_it).or_else(|error| if_another_users(error, folder, name, State::Listens));
     counted.is_ok_and(|count| count > 0)
@@ -31,7 +31,7 @@ pub(crate) fn listens(pid: u32, folder: &Path, name: &str) -> bool {
 pub(crate) fn connections(pid: u32, folder: &Path, name: &str) -> io::Result<usize> {
     // The accepted end of a connection belongs to the namespace of whoever connected (`unix_stream_connect` in
     // net/unix/af_unix.c), and has the name of the socket that listens.
-    own(pid, "/proc/self/net/unix", |line| line.name == name && line.state == CONNECTED)
+    own(pid, "/proc/self/net/unix", |line| line.is_called(name) && line.state == CONNECTED)
         .or_else(|error| if_another_users(error, folder, name, State::Connected))
 }
 
@@ -55,6 +55,13 @@ struct Line<'a> {
     state: u32,
     inode: u64,
     name: &'a str,
+}
+
+impl Line<'_> {
+    /// Some are bound by their name in the folder they are started in, others by a path.
+    fn is_called(&self, name: &str) -> bool {
+        self.name.strip_suffix(name).is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+    }
 }
 
 /// Columns (proc_pid_net(5)): number, references, protocol, flags, type, state, inode, path. Sockets without a path
@@ -90,6 +97,13 @@ mod tests {
                      0000000000000000: 00000003 00000000 00000000 0001 03 4714\n";
         let found: Vec<_> = lines(table).map(|line| (line.inode, line.flags, line.state)).collect();
         assert_eq!(found, [(4711, ACCEPTS_CONNECTIONS, 1), (4712, 0, 1), (4713, 0, CONNECTED)]);
+    }
+
+    #[test]
+    fn a_socket_is_known_by_the_last_part_of_its_path() {
+        let called = |name| Line { flags: 0, state: 0, inode: 0, name }.is_called("v.sock");
+        assert!(called("v.sock") && called("/vm/v.sock"));
+        assert!(!called("other-v.sock") && !called("v.sock/below") && !called(""));
     }
 
     #[test]
