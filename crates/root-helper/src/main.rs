@@ -60,7 +60,11 @@ struct Helper {
 
 impl Helper {
     fn new(settings: banger_protocol::root_api::Settings, station: station::Station, own_uids: bool) -> Self {
-        let (network, turns) = (Mutex::default(), process::Turns::default());
+        let note = match &station {
+            station::Station::Local { .. } => firewall::Note::Nobody,
+            station::Station::System { .. } => firewall::Note::Uninstaller,
+        };
+        let (network, turns) = (Mutex::new(firewall::Firewall::noting(note)), process::Turns::default());
         Self { settings, station, own_uids, network, turns, disks: Mutex::default() }
     }
 

@@ -43,7 +43,10 @@ fn look(station: &Station, paths: &LocalPaths, daemon: Option<&Services>) -> Doc
     let mut rows = vec![settings::file(paths, &read)];
     rows.extend(settings::programs(&host));
     rows.push(
-        daemon.map_or_else(|| state::no_daemon(paths), |services| state::daemon(services, &read, &host)),
+        daemon.map_or_else(
+            || state::no_daemon(station, paths),
+            |services| state::daemon(services, &read, &host),
+        ),
     );
     rows.extend(host::rows(&config, &host));
     match station {

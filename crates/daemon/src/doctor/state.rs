@@ -5,6 +5,7 @@ use super::{pass, row};
 use crate::Services;
 use crate::artefact::{self, Found};
 use crate::paths::StateFolder;
+use crate::station::Station;
 use crate::store::{ImageRecord, KernelRecord, Store, VmRecord, set_aside_in};
 use crate::vm::vmm::Host;
 use crate::vm::{RootDiskWay, root_disk_way};
@@ -22,7 +23,7 @@ const LEAST_SPACE: u64 = 3 << 30;
 /// A daemon that runs, and whether it knows what has changed since it started.
 pub(super) fn daemon(services: &Services, read: &Result<Config, ConfigError>, host: &Host) -> DoctorRow {
     let subject = "daemon";
-    if let Some(finding) = exposed(&services.paths) {
+    if let Some(finding) = exposed(&services.station, &services.paths) {
         return row(
             Verdict::Fail,
             subject,
@@ -39,7 +40,12 @@ pub(super) fn daemon(services: &Services, read: &Result<Config, ConfigError>, ho
     match changed {
         None => pass(subject, finding),
         Some(what) => {
-            let hint = "`banger daemon stop` has the next command start one that knows; running VMs stay";
+            let hint = match services.station {
+                Station::Local => {
+                    "`banger daemon stop` has the next command start one that knows; running VMs stay"
+                }
+                Station::System(_) => "`sudo banger system restart` starts one that knows; running VMs stay",
+            };
             row(
                 Verdict::Warn,
                 subject,
@@ -51,9 +57,9 @@ pub(super) fn daemon(services: &Services, read: &Result<Config, ConfigError>, ho
 }
 
 /// None that could be asked.
-pub(super) fn no_daemon(paths: &LocalPaths) -> DoctorRow {
+pub(super) fn no_daemon(station: &Station, paths: &LocalPaths) -> DoctorRow {
     let subject = "daemon";
-    if let Some(finding) = exposed(paths) {
+    if let Some(finding) = exposed(station, paths) {
         return row(Verdict::Fail, subject, finding, Some("close it with `chmod 700`, or remove it"));
     }
     if UnixStream::connect(&paths.socket).is_ok() {
@@ -64,9 +70,14 @@ pub(super) fn no_daemon(paths: &LocalPaths) -> DoctorRow {
 }
 
 /// What is open to others of what only its owner may reach. There need be nothing yet.
-fn exposed(paths: &LocalPaths) -> Option<String> {
+fn exposed(station: &Station, paths: &LocalPaths) -> Option<String> {
+    let places: &[_] = match station {
+        Station::Local => &[&paths.runtime, &paths.socket, &paths.state],
+        // Its sockets are in folders of root's; there are rows about them.
+        Station::System(_) => &[&paths.state],
+    };
     let uid = rustix::process::geteuid().as_raw();
-    [&paths.runtime, &paths.socket, &paths.state].into_iter().find_map(|path| {
+    places.iter().find_map(|path| {
         let found = std::fs::symlink_metadata(path).ok()?;
         let mode = found.permissions().mode() & 0o777;
         if found.uid() != uid {

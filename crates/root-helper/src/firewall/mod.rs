@@ -13,11 +13,13 @@
 //! remembered saves looking: with which number of the kernel's the rules were right. Any change by anybody makes
 //! another number, and then they are put in place again.
 
+mod forwarding;
 mod guest;
 mod membership;
 mod nft;
 mod ruleset;
 
+pub(crate) use forwarding::Note;
 pub(crate) use guest::Guest;
 
 use crate::link::Netlink;
@@ -27,8 +29,6 @@ use membership::Kernel;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
-
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FirewallError {
@@ -71,6 +71,7 @@ impl FirewallError {
 pub(crate) struct Firewall {
     right: Option<Right>,
     kernel: Option<Kernel>,
+    note: Note,
 }
 
 /// With this number of the kernel's the rules were ours, for these addresses.
@@ -81,6 +82,10 @@ struct Right {
 }
 
 impl Firewall {
+    pub(crate) fn noting(note: Note) -> Self {
+        Self { note, ..Self::default() }
+    }
+
     /// Puts the rules in place, unless they are; says whether they were not known to be.
     pub(crate) fn ensure(
         &mut self,
@@ -118,7 +123,7 @@ impl Firewall {
         self.change(guest, "admitted", Kernel::admit)?;
         if guest.nat {
             let failed = |source| FirewallError::Forwarding { tap: guest.tap.clone(), source };
-            std::fs::write(FORWARDING, "1").map_err(failed)?;
+            forwarding::switch_on(self.note).map_err(failed)?;
         }
         Ok(())
     }
@@ -168,8 +173,10 @@ impl Firewall {
     }
 }
 
-/// Takes both tables away.
+/// Takes both tables away, and forwards no packets if that is how it was.
 pub(crate) fn remove(settings: &Settings) -> Result<(), FirewallError> {
+    let failed = |source| FirewallError::Step { what: "forwarding was not switched off again", source };
+    forwarding::put_back().map_err(failed)?;
     let Some(nft) = settings.nft.as_deref() else { return Ok(()) };
     let failed = |source| FirewallError::Step { what: "nft was not run", source };
     // Deleting what is absent is an error to nft, adding what is there is none.
