@@ -253,6 +253,8 @@ refused! {
     a_hard_link_to_the_root_is_refused: Archive::new().link("a", "/") => "to the directory";
     a_hard_link_without_target_is_refused: Archive::new().link("a", "") => "without a target";
     a_symlink_without_target_is_refused: Archive::new().symlink("a", "") => "without a target";
+    a_symlink_whose_record_takes_the_target_away_is_refused:
+        Archive::new().pax(&[("linkpath", b"")]).symlink("a", "b") => "without a target";
     an_entry_below_a_symlink_is_refused:
         Archive::new().symlink("d", "/etc").file("d/passwd", b"") => "not a directory";
     an_entry_deep_below_a_symlink_is_refused:
