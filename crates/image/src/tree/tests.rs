@@ -438,3 +438,11 @@ fn indexing_reports_its_progress_and_can_be_cancelled() {
     let error = Tree::from_layers(&layers, &Limits::default(), Watch::new(&report, &cancelled)).unwrap_err();
     assert!(matches!(error, LayerError::Cancelled));
 }
+
+#[test]
+fn what_claims_to_be_larger_than_any_kernel_is_not_read_into_memory() {
+    let layers = [sparse(b"0,8", b"536870913", &[b'x'; 8]).layer()];
+    let tree = tree(&layers).unwrap();
+    let Kind::File(content) = &tree.node(tree.get("sparse").unwrap()).kind else { panic!("it is a file") };
+    assert!(content.read(&layers).unwrap_err().to_string().contains("larger than 536870912 bytes"));
+}
