@@ -36,7 +36,7 @@ impl Debian {
                 "libcap2-bin,iputils-ping,systemd-sysv,golang-1.19,linux-headers-amd64,libboost1.74-dev,gcc,\
                  python3,perl,vim,git,openssh-server"
             }
-            Self::WithDocker => "systemd-sysv,dbus,kmod,iproute2,iptables,docker.io",
+            Self::WithDocker => "systemd-sysv,dbus,kmod,iproute2,iptables,apparmor,docker.io",
         }
     }
 

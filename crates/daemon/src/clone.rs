@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// A copy that was not made; nothing is left of it.
@@ -110,9 +110,18 @@ fn copy_extent(
             return Err(io::ErrorKind::Interrupted.into());
         }
         let stride = usize::try_from(STRIDE.min(end - read_at)).unwrap_or(usize::MAX);
-        let copied = copy_file_range(source, Some(&mut read_at), target, Some(&mut write_at), stride)?;
-        if copied == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        match copy_file_range(source, Some(&mut read_at), target, Some(&mut write_at), stride) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            // Between file systems of two kinds the kernel does not copy (since 5.19).
+            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                let mut bytes = vec![0; stride];
+                source.read_exact_at(&mut bytes, read_at)?;
+                target.write_all_at(&bytes, write_at)?;
+                read_at += bytes.len() as u64;
+                write_at = read_at;
+            }
+            Err(errno) => return Err(errno.into()),
         }
         if read_at < end {
             // Otherwise all of it would be written out at the end, where nobody looks.
@@ -125,7 +134,7 @@ fn copy_extent(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_copy_has_the_same_bytes_and_the_same_holes() {
@@ -150,6 +159,19 @@ mod tests {
         std::fs::write(&from, [0; 4096]).unwrap();
         let cloned = ioctl_ficlone(File::create(&to).unwrap(), File::open(&from).unwrap());
         assert_eq!(can, cloned.is_ok());
+    }
+
+    #[test]
+    fn a_copy_may_lead_to_a_file_system_of_another_kind() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let (from, to) = (here.path().join("a.img"), there.path().join("b.img"));
+        let bytes: Vec<u8> = (0..(17 << 20) + 5_u32).map(|number| number.to_le_bytes()[1]).collect();
+        std::fs::write(&from, &bytes).unwrap();
+        clone_file(&from, &to).unwrap();
+        assert!(std::fs::read(&to).unwrap() == bytes);
+        std::fs::remove_file(&from).unwrap();
+        clone_file(&to, &from).unwrap();
+        assert!(std::fs::read(&from).unwrap() == bytes);
     }
 
     #[test]

@@ -41,7 +41,7 @@ const FLOWS: &[Flow] = &[
     Flow { before: &[REGISTER], tried: &["image", "promote", "mine"], undo: &[DELETE], steps: 6 },
     Flow { before: &[REGISTER], tried: DELETE, undo: &[], steps: 3 },
     Flow { before: &[REGISTER_WITH_KERNEL], tried: DELETE, undo: &[], steps: 6 },
-    Flow { before: &[], tried: UNBUNDLE, undo: &[DELETE], steps: 4 },
+    Flow { before: &[], tried: UNBUNDLE, undo: &[DELETE], steps: 5 },
     Flow { before: &[], tried: UNBUNDLE_KERNEL, undo: &[&["kernel", "rm", "core"]], steps: 4 },
     Flow { before: &[], tried: IMPORT, undo: &[REMOVE], steps: 4 },
     Flow { before: &[IMPORT], tried: REMOVE, undo: &[], steps: 3 },
