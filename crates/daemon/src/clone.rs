@@ -7,7 +7,8 @@ use rustix::fs::{Mode, OFlags, SeekFrom, copy_file_range, fdatasync, ftruncate, 
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// A copy that was not made; nothing is left of it.
@@ -49,17 +50,22 @@ pub(crate) fn can_reflink(folder: &Path) -> bool {
 
 /// Copies `from` to `to`, which must not exist; it appears only when it is complete.
 pub(crate) fn clone_file(from: &Path, to: &Path) -> Result<(), CloneError> {
+    clone_while(from, to, &|| true)
+}
+
+/// As [`clone_file`], for copies that somebody waits for: fails as interrupted soon after they are not `wanted` any more.
+pub(crate) fn clone_while(from: &Path, to: &Path, wanted: &dyn Fn() -> bool) -> Result<(), CloneError> {
     let failed =
         |source| CloneError { from: from.display().to_string(), to: to.display().to_string(), source };
     let partial = to.with_extension("partial");
-    let outcome = copy(from, &partial).and_then(|()| std::fs::rename(&partial, to));
+    let outcome = copy(from, &partial, wanted).and_then(|()| std::fs::rename(&partial, to));
     if outcome.is_err() {
         let _ = std::fs::remove_file(&partial);
     }
     outcome.map_err(failed)
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+fn copy(from: &Path, to: &Path, wanted: &dyn Fn() -> bool) -> io::Result<()> {
     let source = File::open(from)?;
     // What is there was cut short, or put there by somebody else: it is neither continued nor written through.
     match std::fs::remove_file(to) {
@@ -83,19 +89,43 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         };
         let end = seek(&source, SeekFrom::Hole(start))?;
-        copy_extent(&source, &target, start, end)?;
+        copy_extent(&source, &target, start..end, wanted)?;
         at = end;
     }
     fdatasync(&target).map_err(Into::into)
 }
 
-fn copy_extent(source: &File, target: &File, start: u64, end: u64) -> io::Result<()> {
+/// What is copied and written out between two looks at whether it is wanted; a slow disk takes a fraction of a second.
+const STRIDE: u64 = 16 << 20;
+
+fn copy_extent(
+    source: &File,
+    target: &File,
+    Range { start, end }: Range<u64>,
+    wanted: &dyn Fn() -> bool,
+) -> io::Result<()> {
     let (mut read_at, mut write_at) = (start, start);
     while read_at < end {
-        let wanted = usize::try_from(end - read_at).unwrap_or(usize::MAX);
-        let copied = copy_file_range(source, Some(&mut read_at), target, Some(&mut write_at), wanted)?;
-        if copied == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if !wanted() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let stride = usize::try_from(STRIDE.min(end - read_at)).unwrap_or(usize::MAX);
+        match copy_file_range(source, Some(&mut read_at), target, Some(&mut write_at), stride) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            // Between file systems of two kinds the kernel does not copy (since 5.19).
+            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                let mut bytes = vec![0; stride];
+                source.read_exact_at(&mut bytes, read_at)?;
+                target.write_all_at(&bytes, write_at)?;
+                read_at += bytes.len() as u64;
+                write_at = read_at;
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        if read_at < end {
+            // Otherwise all of it would be written out at the end, where nobody looks.
+            fdatasync(target)?;
         }
     }
     Ok(())
@@ -104,7 +134,7 @@ fn copy_extent(source: &File, target: &File, start: u64, end: u64) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_copy_has_the_same_bytes_and_the_same_holes() {
@@ -129,6 +159,40 @@ mod tests {
         std::fs::write(&from, [0; 4096]).unwrap();
         let cloned = ioctl_ficlone(File::create(&to).unwrap(), File::open(&from).unwrap());
         assert_eq!(can, cloned.is_ok());
+    }
+
+    #[test]
+    fn a_copy_may_lead_to_a_file_system_of_another_kind() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let (from, to) = (here.path().join("a.img"), there.path().join("b.img"));
+        let bytes: Vec<u8> = (0..(17 << 20) + 5_u32).map(|number| number.to_le_bytes()[1]).collect();
+        std::fs::write(&from, &bytes).unwrap();
+        clone_file(&from, &to).unwrap();
+        assert!(std::fs::read(&to).unwrap() == bytes);
+        std::fs::remove_file(&from).unwrap();
+        clone_file(&to, &from).unwrap();
+        assert!(std::fs::read(&from).unwrap() == bytes);
+    }
+
+    #[test]
+    fn a_copy_that_nobody_wants_any_more_ends_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("a.img"), folder.path().join("b.img"));
+        std::fs::write(&from, vec![7; 33 << 20]).unwrap();
+        // The kernel would share the blocks of a reflink, and be done at once.
+        let looks = std::cell::Cell::new(0);
+        let wanted = || {
+            looks.set(looks.get() + 1);
+            looks.get() < 2
+        };
+        let cloned = clone_while(&from, &to, &wanted);
+        if can_reflink(folder.path()) {
+            cloned.unwrap();
+            return;
+        }
+        assert_eq!(cloned.unwrap_err().source.kind(), io::ErrorKind::Interrupted);
+        assert_eq!(looks.get(), 2);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn bundle(sandbox: &Sandbox, kind: &str, name: &str, key: &Path) {
 }
 
 /// Makes the user's catalogue say what the bundles' own entries say, changed.
-fn catalogue(sandbox: &Sandbox, names: &[&str], change: impl Fn(String) -> String) {
+pub(crate) fn catalogue(sandbox: &Sandbox, names: &[&str], change: impl Fn(String) -> String) {
     let folder = sandbox.configuration().join("banger/catalog.d");
     fs::create_dir_all(&folder).expect("the sandbox is writable");
     let published = sandbox.home().join("published");
@@ -45,7 +45,7 @@ fn pull(sandbox: &Sandbox, name: &str) -> Finished {
 }
 
 /// An image with something in `/root`, and a kernel, both bundled and gone.
-fn published() -> (Sandbox, PathBuf) {
+pub(crate) fn published() -> (Sandbox, PathBuf) {
     let sandbox = Sandbox::with_fake_guests();
     let layer = LayerTar::new().file("root/.bashrc", b"PS1=x").program("sbin/init", b"x").file("etc/x", b"y");
     let _ = Layout::new(&sandbox.home().join("mine")).add(

@@ -2,7 +2,8 @@
 //! happened, the daemon ends right before it, right after it. Afterwards there is all of it or nothing, no draft is
 //! left, and the next attempt succeeds.
 
-use crate::users_files::{VERSION, package, rootfs};
+use crate::bundles::{catalogue, published};
+use crate::users_files::rootfs;
 use banger_e2e::{LayerTar, Layout, Sandbox};
 use serde_json::json;
 
@@ -27,6 +28,8 @@ const REGISTER_WITH_KERNEL: &[&str] = &[
 ];
 const DELETE: &[&str] = &["image", "delete", "mine"];
 const PULL: &[&str] = &["image", "pull", "oci:layout", "--name", "mine", "--size", "16M"];
+const UNBUNDLE: &[&str] = &["image", "pull", "mine"];
+const UNBUNDLE_KERNEL: &[&str] = &["kernel", "pull", "core"];
 const IMPORT: &[&str] = &["kernel", "import", "mine", "--from", "package"];
 const REMOVE: &[&str] = &["kernel", "rm", "mine"];
 
@@ -38,14 +41,16 @@ const FLOWS: &[Flow] = &[
     Flow { before: &[REGISTER], tried: &["image", "promote", "mine"], undo: &[DELETE], steps: 6 },
     Flow { before: &[REGISTER], tried: DELETE, undo: &[], steps: 3 },
     Flow { before: &[REGISTER_WITH_KERNEL], tried: DELETE, undo: &[], steps: 6 },
+    Flow { before: &[], tried: UNBUNDLE, undo: &[DELETE], steps: 5 },
+    Flow { before: &[], tried: UNBUNDLE_KERNEL, undo: &[&["kernel", "rm", "core"]], steps: 4 },
     Flow { before: &[], tried: IMPORT, undo: &[REMOVE], steps: 4 },
     Flow { before: &[IMPORT], tried: REMOVE, undo: &[], steps: 3 },
 ];
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::with_fake_guests();
+    let (sandbox, _) = published();
+    catalogue(&sandbox, &["mine", "core"], |text| text);
     let _ = rootfs(&sandbox, "mine", &[("sbin/init", "x")]);
-    package(&sandbox.home().join("package"), VERSION);
     let layer = LayerTar::new().file("etc/x", b"x").bytes();
     let _ = Layout::new(&sandbox.home().join("layout")).add("v1", "amd64", &json!({}), &[layer]);
     sandbox

@@ -69,7 +69,7 @@ fn of_many_at_once_that_know_nothing_of_each_other_one_gives_the_name() {
 }
 
 /// Everything that writes an image or a kernel, each to be tried on a disk that will not have it.
-fn writes(sandbox: &Sandbox) -> [Vec<String>; 3] {
+fn writes(sandbox: &Sandbox) -> [Vec<String>; 4] {
     let at = |name: &str| sandbox.home().join(name).display().to_string();
     let words = |words: &str, rest: [String; 2]| words.split(' ').map(str::to_owned).chain(rest).collect();
     [
@@ -79,6 +79,7 @@ fn writes(sandbox: &Sandbox) -> [Vec<String>; 3] {
         ),
         words("image register --name one", ["--rootfs".to_owned(), at("mine.ext4")]),
         words("kernel import one", ["--from".to_owned(), at("package")]),
+        ["image", "promote", "there"].map(str::to_owned).into(),
     ]
 }
 
@@ -106,6 +107,8 @@ fn a_disk_that_is_full_or_read_only_is_told_and_has_nothing_of_what_did_not_fit(
         let mut sandbox = sandbox();
         let _ = rootfs(&sandbox, "mine", &[("sbin/init", "x")]);
         package(&sandbox.home().join("package"), VERSION);
+        let register = ["image", "register", "--name", "there", "--rootfs", "mine.ext4"];
+        let _ = sandbox.banger(register).run().expect_success();
         let _ = sandbox.banger(["daemon", "stop"]).run().expect_success();
         sandbox.move_into(hold(&sandbox.state()));
         for write in writes(&sandbox) {
@@ -113,6 +116,7 @@ fn a_disk_that_is_full_or_read_only_is_told_and_has_nothing_of_what_did_not_fit(
             assert!(said.contains("No space left") || said.contains("Read-only"), "{write:?}: {said}");
             assert_nothing_there(&sandbox);
         }
+        assert_eq!(sandbox.json(&["image", "show", "there"])["managed"], false);
         let _ = sandbox.banger(["daemon", "stop"]).run().expect_success();
     }
 }

@@ -151,6 +151,11 @@ impl KernelFiles {
         let failed = |source| KernelFilesError::Archive { folder: cache.to_owned(), source };
         let mut archive = tar::Builder::new(tempfile::tempfile_in(cache).map_err(failed)?);
         append(&mut archive, &self.kernel, &format!("boot/vmlinuz-{}", self.version))?;
+        let config = format!("config-{}", self.version);
+        let beside = self.kernel.with_file_name(&config);
+        if beside.is_file() {
+            append(&mut archive, &beside, &format!("boot/{config}"))?;
+        }
         if let Some(modules) = &self.modules {
             append_folder(&mut archive, modules, &format!("lib/modules/{}", self.version))?;
         }
@@ -435,8 +440,13 @@ mod tests {
 
     #[test]
     fn the_same_files_make_the_same_archive_whatever_their_dates() {
-        let place =
-            folder(&["vmlinuz-6.1", "modules/kernel/b.ko", "modules/kernel/a.ko", "modules/modules.order"]);
+        let place = folder(&[
+            "vmlinuz-6.1",
+            "config-6.1",
+            "modules/kernel/b.ko",
+            "modules/kernel/a.ko",
+            "modules/modules.order",
+        ]);
         std::os::unix::fs::symlink("/usr/src", place.path().join("modules/build")).unwrap();
         let make = || {
             let (kernel, modules) = (place.path().join("vmlinuz-6.1"), place.path().join("modules"));
@@ -457,6 +467,7 @@ mod tests {
             names,
             [
                 "boot/vmlinuz-6.1",
+                "boot/config-6.1",
                 "lib/modules/6.1/kernel/a.ko",
                 "lib/modules/6.1/kernel/b.ko",
                 "lib/modules/6.1/modules.order"

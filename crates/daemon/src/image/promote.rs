@@ -4,7 +4,7 @@ use super::register::make_seed;
 use super::{Files, ROOTFS, WORK_SEED, show};
 use crate::Services;
 use crate::artefact::{Draft, PublishError, Window, absent, build, explain};
-use crate::clone::{CloneError, clone_file};
+use crate::clone::{CloneError, clone_while};
 use crate::operation::{Ended, Handle};
 use crate::store::ImageRecord;
 use crate::vm::Planted;
@@ -49,12 +49,10 @@ fn make(services: &Services, image: ImageRecord, handle: &Handle, watch: Watch<'
     let draft =
         Draft::begin(services, &services.state.images(), handle).map_err(|e| explain(message(), &e))?;
     let copy = |from: &Path, name: &str| -> Result<(), CopyError> {
-        services.faults.around(|| Ok(clone_file(from, &draft.path().join(name))?))
+        let wanted = || !handle.is_cancelled();
+        services.faults.around(|| Ok(clone_while(from, &draft.path().join(name), &wanted)?))
     };
     copy(&files.rootfs, ROOTFS).map_err(|e| explain(message(), &e))?;
-    if handle.is_cancelled() {
-        return Err(RpcError::new(ErrorKind::Cancelled, message()));
-    }
     if files.work_seed.exists() {
         copy(&files.work_seed, WORK_SEED).map_err(|e| explain(message(), &e))?;
     } else {

@@ -97,6 +97,7 @@ pub fn import_tar(tar: &File, out_dir: &Path, watch: Watch<'_>) -> Result<Facts,
     let folder = package.modules_folder(&version);
     let (modules, boot) = package.modules(&folder, watch)?;
     let modules_root = package.add_indexes(&folder, &modules)?;
+    package.add_config(&folder, &version)?;
 
     let mut outputs = Outputs::new(out_dir);
     write_file(&mut outputs, VMLINUX, &vmlinux)?;
@@ -261,6 +262,18 @@ impl Package<'_> {
         let (all, version) = folder.rsplit_once('/').expect("made of three names");
         self.tree.keep_only(all, version);
         self.tree.make_directory(all, &Meta::root_owned(0o755)).map_err(edit_error)
+    }
+
+    /// Puts what the kernel was configured with beside its modules, where tools in the guest look for it: the image's
+    /// `/boot` knows nothing of this kernel.
+    fn add_config(&mut self, folder: &str, version: &str) -> Result<(), ImportError> {
+        let (from, to) = (format!("boot/config-{version}"), format!("{folder}/config"));
+        if self.tree.resolve(&from).is_none() || self.tree.resolve(&to).is_some() {
+            return Ok(());
+        }
+        let bytes = self.read(&from)?;
+        let edit_error = |source| ImportError::Edit { source };
+        self.tree.insert_file(&to, Meta::root_owned(0o644), bytes).map_err(edit_error)
     }
 }
 

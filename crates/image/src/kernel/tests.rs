@@ -30,7 +30,8 @@ fn package() -> Archive {
         .symlink("lib", "usr/lib")
         .file(&format!("boot/vmlinuz-{VERSION}"), &bzimage())
         .file("boot/vmlinuz-6.1.0-9-cloud-amd64", b"older")
-        .file("boot/config-7.0", b"")
+        .file("boot/config-7.0", b"of another")
+        .file(&format!("boot/config-{VERSION}"), b"CONFIG_VETH=m\n")
         .file(&format!("usr/lib/modules/{VERSION}/modules.builtin"), b"kernel/fs/ext4/ext4.ko\n")
         .file(&format!("usr/lib/modules/{VERSION}/modules.builtin.modinfo"), b"ext4.alias=fs-ext4\0")
         .file(
@@ -126,6 +127,7 @@ fn the_modules_file_system_has_what_modprobe_reads() {
     let fs = Ext4::load_from_path(folder.path().join(MODULES)).unwrap();
     let read = |name: &str| fs.read(&*format!("/{VERSION}/{name}")).unwrap();
     let text = |name: &str| String::from_utf8(read(name)).unwrap();
+    assert_eq!(text("config"), "CONFIG_VETH=m\n");
     assert!(
         text("modules.dep").starts_with("kernel/virtio_ring.ko:\nkernel/virtio.ko: kernel/virtio_ring.ko\n")
     );

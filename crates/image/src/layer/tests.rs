@@ -6,6 +6,7 @@ use std::io::Write as _;
 use super::{Blob, Layer, LayerError, Limits};
 use crate::testing::{Archive, chain, file, tree};
 use crate::{Sha256, Watch};
+use std::sync::atomic::AtomicBool;
 
 fn open(blob: &Blob<'_>) -> Result<Layer, LayerError> {
     Layer::of_blob(blob, &std::env::temp_dir(), &Limits::default(), Watch::none())
@@ -129,5 +130,18 @@ fn members_and_frames_behind_each_other_are_one_layer() {
     for stored in [[gzip(front), gzip(back)].concat(), [zstd(front), zstd(back)].concat()] {
         let file = file(&stored);
         assert_eq!(names(open(&promising(&file, &stored, &tar)).unwrap()), ["a"]);
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_layer_that_nobody_wants_any_more_however_it_is_stored() {
+    let tar = Archive::new().file("a", b"content").bytes();
+    for stored in stored(&tar) {
+        let file = file(&stored);
+        let (cancelled, report) = (AtomicBool::new(true), |_| {});
+        let watch = Watch::new(&report, &cancelled);
+        let blob = promising(&file, &stored, &tar);
+        let opened = Layer::of_blob(&blob, &std::env::temp_dir(), &Limits::default(), watch);
+        assert!(matches!(opened, Err(LayerError::Cancelled)));
     }
 }

@@ -9,9 +9,9 @@ use crate::layer::{Entry, EntryKind, LayerError, Refusal, TreePath};
 
 /// `.wh.name` hides `name`.
 const WHITEOUT: &str = ".wh.";
-/// Hides all the directory has from lower layers. Other names with this doubled prefix are left-overs of aufs.
+/// Hides all the directory has from lower layers. Other names with this doubled prefix are left-overs of aufs, and hide
+/// what is never in a tree.
 const OPAQUE: &str = ".wh..wh..opq";
-const RESERVED: &str = ".wh..wh.";
 
 pub(super) fn layer(tree: &mut Tree, name: &str, entries: Vec<Entry>) -> Result<(), LayerError> {
     let mut applying = Applying { tree };
@@ -45,7 +45,7 @@ impl Applying<'_> {
         let Kind::Directory(directory) = &mut self.tree.node_mut(parent).kind else { return };
         if name == OPAQUE {
             directory.entries.clear();
-        } else if !name.starts_with(RESERVED) {
+        } else {
             directory.entries.remove(hidden);
         }
     }
@@ -62,7 +62,6 @@ impl Applying<'_> {
             EntryKind::Directory => return self.bring_directory(parent, name, meta),
             EntryKind::HardLink(target) => self.link_target(&path, &target)?,
             EntryKind::File(content) => self.tree.add(meta, Kind::File(content)),
-            EntryKind::Symlink(target) if target.is_empty() => return Err(Refusal::NoLinkTarget),
             EntryKind::Symlink(target) => self.tree.add(meta, Kind::Symlink(target)),
             EntryKind::CharDevice { major, minor } => self.tree.add(meta, Kind::CharDevice { major, minor }),
             EntryKind::BlockDevice { major, minor } => {

@@ -159,7 +159,19 @@ mod tests {
 
     #[test]
     fn names_no_linux_file_system_keeps_are_dropped() {
-        for name in ["com.apple.provenance", "system.data", "system.richacl", "user.", "security", ""] {
+        let long = |length| format!("user.{}", "n".repeat(length));
+        let longest = Attribute::from_archive(&long(255), b"x").unwrap();
+        assert!(longest.is_some());
+        for name in [
+            "com.apple.provenance",
+            "system.data",
+            "system.richacl",
+            "user.",
+            "security",
+            "",
+            "user.a\0b",
+            &long(256),
+        ] {
             assert_eq!(Attribute::from_archive(name, b"x").unwrap(), None, "{name}");
         }
         assert!(Attribute::from_archive("security.capability", b"\0\n=\xff").unwrap().is_some());

@@ -184,3 +184,29 @@ fn split(path: &str) -> Option<(&str, &str)> {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     (!matches!(name, "" | "." | "..")).then_some((parent, name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leads_above_the_root() {
+        let mut tree = Tree::empty();
+        tree.insert_symlink("a/up", Meta::root_owned(0o777), "../../../b").unwrap();
+        tree.insert_file("../../b/file", Meta::root_owned(0o644), *b"x").unwrap();
+        let file = tree.get("b/file");
+        assert!(file.is_some());
+        for path in ["/../b/file", "a/up/file", "a/up/../../b/file", "b/../../../b/./file"] {
+            assert_eq!(tree.resolve(path), file, "{path}");
+        }
+        assert_eq!(tree.resolve("../.."), Some(Tree::ROOT));
+    }
+    #[test]
+    fn a_link_that_goes_up_from_what_is_not_there_leads_nowhere() {
+        let mut tree = Tree::empty();
+        tree.insert_symlink("link", Meta::root_owned(0o777), "missing/../elsewhere").unwrap();
+        let refused = tree.insert_file("link/file", Meta::root_owned(0o644), *b"x").unwrap_err();
+        assert!(matches!(refused.source, Obstacle::NotADirectory));
+        assert!(tree.get("missing").is_none() && tree.get("elsewhere").is_none());
+    }
+}

@@ -253,6 +253,8 @@ refused! {
     a_hard_link_to_the_root_is_refused: Archive::new().link("a", "/") => "to the directory";
     a_hard_link_without_target_is_refused: Archive::new().link("a", "") => "without a target";
     a_symlink_without_target_is_refused: Archive::new().symlink("a", "") => "without a target";
+    a_symlink_whose_record_takes_the_target_away_is_refused:
+        Archive::new().pax(&[("linkpath", b"")]).symlink("a", "b") => "without a target";
     an_entry_below_a_symlink_is_refused:
         Archive::new().symlink("d", "/etc").file("d/passwd", b"") => "not a directory";
     an_entry_deep_below_a_symlink_is_refused:
@@ -435,4 +437,12 @@ fn indexing_reports_its_progress_and_can_be_cancelled() {
     let cancelled = AtomicBool::new(true);
     let error = Tree::from_layers(&layers, &Limits::default(), Watch::new(&report, &cancelled)).unwrap_err();
     assert!(matches!(error, LayerError::Cancelled));
+}
+
+#[test]
+fn what_claims_to_be_larger_than_any_kernel_is_not_read_into_memory() {
+    let layers = [sparse(b"0,8", b"536870913", &[b'x'; 8]).layer()];
+    let tree = tree(&layers).unwrap();
+    let Kind::File(content) = &tree.node(tree.get("sparse").unwrap()).kind else { panic!("it is a file") };
+    assert!(content.read(&layers).unwrap_err().to_string().contains("larger than 536870912 bytes"));
 }
