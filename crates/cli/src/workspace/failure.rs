@@ -70,7 +70,9 @@ impl PrepareError {
             Self::Git(GitError::NotInstalled(_)) => "install git",
             Self::Occupied { .. } => "`--force` lays over it; `--guest-path` names another place",
             Self::Edited { .. } => "`--force` overwrites what the guest has in these",
-            Self::Committed { .. } => "get them out first; with `--force` they stay as refs/banger/replaced",
+            Self::Committed { .. } => {
+                "get them out first; with `--force` they stay below refs/banger/replaced"
+            }
             Self::Unborn | Self::BranchTooLate => {
                 "git in the guest can do that: `banger vm exec VM -- git switch`"
             }
