@@ -1,5 +1,5 @@
 use super::vm_create::{Machine, Purpose, remove};
-use super::vm_exec::{Environment, run_in};
+use super::vm_exec::{Environment, find_ssh_agent, run_in};
 use super::vm_workspace::Travel;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, NO_COMMAND, Outcome};
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long)]
     rm: bool,
     /// Only bring it up, and print its name.
-    #[arg(short, long, conflicts_with_all = ["rm", "command", "interactive", "tty", "env"])]
+    #[arg(short, long, conflicts_with_all = ["rm", "command", "interactive", "tty", "env", "ssh_agent"])]
     detach: bool,
     #[command(flatten)]
     machine: Machine,
@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Run the command on a terminal.
     #[arg(short, long)]
     tty: bool,
+    /// Let the command use your ssh agent, as long as it runs; keys stay here.
+    #[arg(short = 'A', long)]
+    ssh_agent: bool,
     #[command(flatten)]
     environment: Environment,
     /// The command and its arguments, exactly as typed; the image's own or a login shell if not given.
@@ -75,6 +78,7 @@ impl Args {
             return Err(Failure::usage("no folder is named that could be brought along")
                 .with_hint("it goes before the options: `banger vm run ./repo --branch fix`"));
         }
+        let ssh_agent = find_ssh_agent(self.ssh_agent)?;
         let (force, bootstrap) = (self.force, !self.no_bootstrap);
         let options = Options { force, bootstrap, ..self.travel.into_options() };
         // Before minutes are spent on a VM for a folder that cannot go in.
@@ -126,7 +130,7 @@ impl Args {
         let brought = bring_along(&mut daemon, &reference, source.as_ref(), &options, &signals);
         let outcome = brought.map_err(|failure| kept(failure, &vm, self.rm)).and_then(|folder| {
             command.cwd = folder;
-            run_in(&mut daemon, &reference, command, &signals)
+            run_in(&mut daemon, &reference, command, ssh_agent, &signals)
         });
         if self.rm {
             remove_leased(&reference);

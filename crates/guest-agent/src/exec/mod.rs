@@ -15,7 +15,10 @@ pub(crate) mod incoming;
 mod program;
 pub(crate) mod reaper;
 pub(crate) mod spawn;
+mod ssh_agent;
 mod users;
+
+pub use ssh_agent::offer_ssh_agent;
 
 use crate::causes::with_causes;
 use banger_protocol::guest_api::{Exec, Exit, frame};
