@@ -1,7 +1,6 @@
-//! What stands between a guest and the ssh of its user: the configuration, the way to a port, and the agent.
+//! What stands between a guest and the ssh of its user: the configuration, and the way to a port.
 
 use banger_e2e::Sandbox;
-use rustix::process::Signal;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -68,63 +67,5 @@ fn a_guest_that_is_not_running_is_not_waited_for() {
     let refused = refused.expect_failure(&["VM `off`", "banger vm start off"]);
     assert!(refused.took < Duration::from_secs(5), "{:?}", refused.took);
     ok(&sandbox, &["vm", "delete", "off"]);
-    sandbox.assert_nothing_left();
-}
-
-#[test]
-fn a_command_uses_the_users_ssh_agent_while_it_runs_and_not_a_moment_longer() {
-    let sandbox = Sandbox::with_fake_guests();
-    ok(&sandbox, &["vm", "create", "--name", "dev"]);
-    let key = sandbox.home().join("key");
-    let key = key.to_str().expect("it is text");
-    let _ = sandbox
-        .tool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "mine", "-f", key])
-        .run()
-        .expect_success();
-    let socket = sandbox.home().join("agent");
-    let agent = sandbox.tool("ssh-agent", ["-D", "-a", socket.to_str().expect("it is text")]).start();
-    sandbox.until("the agent listens", || socket.exists());
-    let here = |words: &[&str]| sandbox.tool("ssh-add", words).env("SSH_AUTH_SOCK", &socket).run();
-    let _ = here(&[key]).expect_success();
-    let there = |script: &str| {
-        sandbox
-            .banger(["vm", "exec", "--ssh-agent", "dev", "--", "sh", "-c", script])
-            .env("SSH_AUTH_SOCK", &socket)
-            .run()
-    };
-
-    let listed = there("ssh-add -l; ls -ld ${SSH_AUTH_SOCK%/*} $SSH_AUTH_SOCK >&2").expect_success();
-    assert!(listed.stdout_text().contains("mine (ED25519)"), "{}", listed.stdout_text());
-    let rights = listed.stderr_text();
-    assert!(rights.contains("drwx------") && rights.contains("srw-------"), "{rights}");
-    // Several at a time, each of which signs.
-    let sign = format!("echo text | ssh-keygen -q -Y sign -n file -f {key}.pub");
-    let signed =
-        there(&format!("for i in 1 2 3; do {sign} > /dev/null & done; wait; {sign}")).expect_success();
-    assert!(signed.stdout_text().contains("BEGIN SSH SIGNATURE"), "{}", signed.stdout_text());
-    // What takes the user's keys away is no use of them.
-    let _ = there("ssh-add -D").expect_failure(&[]);
-    assert!(here(&["-l"]).stdout_text().contains("mine"), "the guest removed the user's key");
-
-    let path = there("echo $SSH_AUTH_SOCK").expect_success().stdout_text().trim().to_owned();
-    sandbox.until("the socket is gone", || fs::symlink_metadata(&path).is_err());
-    let plain = sandbox.banger(["vm", "exec", "dev", "--", "sh", "-c", "ssh-add -l"]);
-    let _ = plain.run().expect_failure(&[]);
-
-    // Killed, it leaves nothing either.
-    let mut killed = sandbox
-        .banger(["vm", "exec", "-A", "dev", "--", "sh", "-c", "echo $SSH_AUTH_SOCK; exec sleep 1000"])
-        .env("SSH_AUTH_SOCK", &socket)
-        .start();
-    killed.wait_for("banger-ssh-agent");
-    killed.signal(Signal::KILL);
-    let text = killed.finish();
-    let path = text.stdout_text().trim().to_owned();
-    sandbox.until("the socket is gone", || fs::symlink_metadata(&path).is_err());
-
-    agent.signal(Signal::TERM);
-    let _ = agent.finish();
-    let _ = there("true").expect_code(125).expect_failure(&["hint: `eval"]);
-    ok(&sandbox, &["vm", "delete", "dev"]);
     sandbox.assert_nothing_left();
 }

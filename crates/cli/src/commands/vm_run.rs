@@ -144,15 +144,26 @@ impl Args {
     }
 }
 
-/// What is no folder may have been meant as a command.
+/// What is no folder may have been meant as something else.
 fn looked_at(error: PrepareError, path: &Path) -> Failure {
-    let is_folder = path.is_dir();
     let failure = error.before_the_command();
-    if is_folder {
-        failure
-    } else {
-        failure.with_hint("a command goes behind `--`: `banger vm run --rm -- CMD`")
+    if path.is_dir() {
+        return failure;
     }
+    let text = path.display().to_string();
+    let hint = if text.contains("://") || text.starts_with("git@") {
+        format!("folders of this machine go in: `git clone {text}` first, then `banger vm run ./FOLDER`")
+    } else if path.is_file() {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        format!(
+            "its folder can go in: `banger vm run {}`; `banger vm cp` copies a single file",
+            folder.display()
+        )
+    } else {
+        "a folder of this machine goes here, and a command behind `--`: `banger vm run --rm -- CMD`"
+            .to_owned()
+    };
+    failure.with_hint(hint)
 }
 
 /// Brings the folder into the VM; the answer is where in the guest the user pointed.

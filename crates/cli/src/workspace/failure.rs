@@ -68,6 +68,9 @@ impl PrepareError {
         let fixed = match self {
             Self::Inspect(error) => error.hint()?,
             Self::Git(GitError::NotInstalled(_)) => "install git",
+            Self::NoRepository(_) => {
+                "`git init` and a commit there make it one; without `--branch` it goes in as it is"
+            }
             Self::Occupied { .. } => "`--force` lays over it; `--guest-path` names another place",
             Self::Edited { .. } => "`--force` overwrites what the guest has in these",
             Self::Committed { .. } => {
@@ -80,7 +83,6 @@ impl PrepareError {
             | Self::Read { .. }
             | Self::NoCommit(_)
             | Self::BranchName(_)
-            | Self::NoRepository(_)
             | Self::Daemon(_)
             | Self::Guest(_)
             | Self::GuestGit { .. }

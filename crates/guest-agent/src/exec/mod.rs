@@ -18,6 +18,7 @@ pub(crate) mod spawn;
 mod ssh_agent;
 mod users;
 
+pub(crate) use ssh_agent::PLACES as SSH_AGENT_PLACES;
 pub use ssh_agent::offer_ssh_agent;
 
 use crate::causes::with_causes;

@@ -26,8 +26,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Where the folder of a socket may be, the first that takes it.
-const PLACES: [&str; 2] = ["/run", "/tmp"];
+/// Where the folder of a socket is in a guest.
+pub(crate) const PLACES: [&str; 2] = ["/run", "/tmp"];
 const STACK: usize = 256 * 1024;
 
 /// Why there is no socket.
@@ -39,13 +39,19 @@ enum OfferError {
     Socket(#[source] io::Error),
 }
 
-/// Offers the agent of the host at the other end of `connection` to a user, until the host has gone.
+/// Offers the agent of the host at the other end of `connection` to a user, until the host has gone. The socket's folder is
+/// made in the first of `places` that takes it.
 ///
 /// # Errors
 /// When the connection breaks before the host knows where the socket is.
-pub fn offer_ssh_agent(connection: OwnedFd, user: Option<&str>, image: &ImageConfig) -> io::Result<()> {
+pub fn offer_ssh_agent(
+    connection: OwnedFd,
+    user: Option<&str>,
+    image: &ImageConfig,
+    places: &[impl AsRef<Path>],
+) -> io::Result<()> {
     let mut connection = File::from(connection);
-    match Socket::make(user, image) {
+    match Socket::make(user, image, places) {
         Ok(socket) => {
             frame::write_json(&mut connection, Kind::Item, &socket.path())?;
             serve(&socket, connection)
@@ -64,11 +70,15 @@ struct Socket {
 }
 
 impl Socket {
-    fn make(user: Option<&str>, image: &ImageConfig) -> Result<Self, OfferError> {
+    fn make(
+        user: Option<&str>,
+        image: &ImageConfig,
+        places: &[impl AsRef<Path>],
+    ) -> Result<Self, OfferError> {
         let user = spawn::who(user, image).map_err(OfferError::NoUser)?;
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         let made = || -> io::Result<Self> {
-            let folder = make_folder()?;
+            let folder = make_folder(places)?;
             let path = folder.join("agent");
             let listener = UnixListener::bind(&path).inspect_err(|_| drop(std::fs::remove_dir(&folder)))?;
             let socket = Self { folder, listener };
@@ -96,14 +106,14 @@ impl Drop for Socket {
 }
 
 /// A folder that nobody had before.
-fn make_folder() -> io::Result<PathBuf> {
+fn make_folder(places: &[impl AsRef<Path>]) -> io::Result<PathBuf> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut failed = io::ErrorKind::NotFound.into();
-    for place in PLACES {
+    for place in places {
         for _ in 0..MOST_SSH_AGENT_CLIENTS {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!("banger-ssh-agent.{}.{number}", std::process::id());
-            let folder = Path::new(place).join(name);
+            let folder = place.as_ref().join(name);
             match DirBuilder::new().mode(0o700).create(&folder) {
                 Ok(()) => return Ok(folder),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => failed = error,
