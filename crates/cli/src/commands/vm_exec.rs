@@ -1,7 +1,7 @@
 use super::vm_session;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
-use crate::guest::{self, Command, ExecError};
+use crate::guest::{self, Command, ExecError, ForwardError, SSH_AUTH_SOCK, SshAgent};
 use crate::printer;
 use crate::signals::Signals;
 use crate::workspace::{
@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Bring the workspace up to date before.
     #[arg(long)]
     auto_prepare: bool,
+    /// Let the command use your ssh agent, as long as it runs; keys stay here.
+    #[arg(short = 'A', long, conflicts_with = "detach")]
+    ssh_agent: bool,
     #[command(flatten)]
     environment: Environment,
     /// The command and its arguments, exactly as typed; a login shell if not given.
@@ -69,6 +72,7 @@ impl Environment {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
+        let ssh_agent = find_ssh_agent(self.ssh_agent)?;
         let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
         let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;
         let vm = VmRef(self.vm.clone());
@@ -88,7 +92,20 @@ impl Args {
             stdin: self.interactive || is_shell,
             terminal: self.tty || at_terminal,
         };
-        run_in(&mut daemon, &vm, command, &signals)
+        run_in(&mut daemon, &vm, command, ssh_agent, &signals)
+    }
+}
+
+/// The user's ssh agent, if it is wanted; before anything is begun that has no use without it.
+pub(super) fn find_ssh_agent(is_wanted: bool) -> Result<Option<SshAgent>, Failure> {
+    is_wanted.then(SshAgent::find).transpose().map_err(not_forwarded)
+}
+
+fn not_forwarded(error: ForwardError) -> Failure {
+    let failure = Failure::of(&error).before_the_command();
+    match error.hint() {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }
 
@@ -126,7 +143,25 @@ fn bring_up_to_date(daemon: &mut Daemon, vm: &VmRef, signals: &Signals) -> Resul
 }
 
 /// Runs the command in the VM, in its workspace unless it says where; the answer is its exit code.
-pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, mut command: Command, signals: &Signals) -> Outcome {
+pub(super) fn run_in(
+    daemon: &mut Daemon,
+    vm: &VmRef,
+    mut command: Command,
+    ssh_agent: Option<SshAgent>,
+    signals: &Signals,
+) -> Outcome {
+    let forwarded = match ssh_agent {
+        Some(ssh_agent) => {
+            let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
+            let (_, guest) = connected.map_err(|error| Failure::from(error).before_the_command())?;
+            let offered = ssh_agent.offer(UnixStream::from(guest), command.user.clone());
+            Some(offered.map_err(not_forwarded)?)
+        }
+        None => None,
+    };
+    if let Some(forwarded) = &forwarded {
+        command.env.insert(SSH_AUTH_SOCK.to_owned(), forwarded.path.clone());
+    }
     let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
     let (connected, agent) = connected.map_err(|error| Failure::from(error).before_the_command())?;
     let mut looking = None;
@@ -150,6 +185,7 @@ pub(super) fn run_in(daemon: &mut Daemon, vm: &VmRef, mut command: Command, sign
         }));
     }
     let outcome = guest::run(UnixStream::from(agent), &command, signals);
+    drop(forwarded);
     // It says what it has to say, however short the command was.
     let _ = looking.map(std::thread::JoinHandle::join);
     outcome.map_err(|error| {

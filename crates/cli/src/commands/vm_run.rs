@@ -1,5 +1,5 @@
 use super::vm_create::{Machine, Purpose, remove};
-use super::vm_exec::{Environment, run_in};
+use super::vm_exec::{Environment, find_ssh_agent, run_in};
 use super::vm_workspace::Travel;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, NO_COMMAND, Outcome};
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long)]
     rm: bool,
     /// Only bring it up, and print its name.
-    #[arg(short, long, conflicts_with_all = ["rm", "command", "interactive", "tty", "env"])]
+    #[arg(short, long, conflicts_with_all = ["rm", "command", "interactive", "tty", "env", "ssh_agent"])]
     detach: bool,
     #[command(flatten)]
     machine: Machine,
@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Run the command on a terminal.
     #[arg(short, long)]
     tty: bool,
+    /// Let the command use your ssh agent, as long as it runs; keys stay here.
+    #[arg(short = 'A', long)]
+    ssh_agent: bool,
     #[command(flatten)]
     environment: Environment,
     /// The command and its arguments, exactly as typed; the image's own or a login shell if not given.
@@ -75,6 +78,7 @@ impl Args {
             return Err(Failure::usage("no folder is named that could be brought along")
                 .with_hint("it goes before the options: `banger vm run ./repo --branch fix`"));
         }
+        let ssh_agent = find_ssh_agent(self.ssh_agent)?;
         let (force, bootstrap) = (self.force, !self.no_bootstrap);
         let options = Options { force, bootstrap, ..self.travel.into_options() };
         // Before minutes are spent on a VM for a folder that cannot go in.
@@ -126,7 +130,7 @@ impl Args {
         let brought = bring_along(&mut daemon, &reference, source.as_ref(), &options, &signals);
         let outcome = brought.map_err(|failure| kept(failure, &vm, self.rm)).and_then(|folder| {
             command.cwd = folder;
-            run_in(&mut daemon, &reference, command, &signals)
+            run_in(&mut daemon, &reference, command, ssh_agent, &signals)
         });
         if self.rm {
             remove_leased(&reference);
@@ -140,15 +144,26 @@ impl Args {
     }
 }
 
-/// What is no folder may have been meant as a command.
+/// What is no folder may have been meant as something else.
 fn looked_at(error: PrepareError, path: &Path) -> Failure {
-    let is_folder = path.is_dir();
     let failure = error.before_the_command();
-    if is_folder {
-        failure
-    } else {
-        failure.with_hint("a command goes behind `--`: `banger vm run --rm -- CMD`")
+    if path.is_dir() {
+        return failure;
     }
+    let text = path.display().to_string();
+    let hint = if text.contains("://") || text.starts_with("git@") {
+        format!("folders of this machine go in: `git clone {text}` first, then `banger vm run ./FOLDER`")
+    } else if path.is_file() {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        format!(
+            "its folder can go in: `banger vm run {}`; `banger vm cp` copies a single file",
+            folder.display()
+        )
+    } else {
+        "a folder of this machine goes here, and a command behind `--`: `banger vm run --rm -- CMD`"
+            .to_owned()
+    };
+    failure.with_hint(hint)
 }
 
 /// Brings the folder into the VM; the answer is where in the guest the user pointed.

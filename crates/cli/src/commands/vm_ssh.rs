@@ -60,7 +60,7 @@ fn through_agent(daemon: &mut Daemon, vm: &VmRef, arguments: &[String]) -> Outco
     let terminal = is_shell && guest::stdin_is_terminal();
     let command = Command { argv, env: BTreeMap::new(), user: None, cwd: None, stdin: true, terminal };
     let signals = Signals::take().map_err(|error| Failure::of(&error))?;
-    run_in(daemon, vm, command, &signals)
+    run_in(daemon, vm, command, None, &signals)
 }
 
 /// What lets ssh reach and trust the VM; each goes before the user's own configuration.

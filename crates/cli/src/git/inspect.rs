@@ -233,15 +233,21 @@ impl Repository {
         found.map(|oid| parse::oid(&oid)).transpose().map_err(malformed("rev-parse"))
     }
 
-    /// What a file of these bytes would be called as an object.
-    pub(crate) fn hash(&self, bytes: &[u8]) -> Result<String, GitError> {
-        let output = self.git.run_with(&["hash-object", "--no-filters", "--stdin"], bytes)?;
+    /// Everything in a commit.
+    pub(crate) fn tree(&self, commit: &str) -> Result<parse::Listed, GitError> {
+        let output = self.git.run(&["ls-tree", "-r", "-t", "-z", "--full-tree", commit])?;
+        parse::tree(&output).map_err(malformed("ls-tree"))
+    }
+
+    /// What an object of these bytes would be called; it is not made.
+    pub(crate) fn hash(&self, kind: &str, bytes: &[u8]) -> Result<String, GitError> {
+        let output = self.git.run_with(&["hash-object", "--no-filters", "-t", kind, "--stdin"], bytes)?;
         parse::oid(&line(output)).map_err(malformed("hash-object"))
     }
 
-    /// What these files would be called as objects, as they are.
+    /// What these files would be called as objects, line ends as git would keep them and nothing else converted.
     pub(crate) fn hash_files(&self, paths: &[&[u8]]) -> Result<Vec<String>, GitError> {
-        let words = ["hash-object", "--no-filters", "--"];
+        let words = ["hash-object", "--"];
         let output = self.git.run_about(&words, paths)?;
         let oids = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(parse::oid);
         oids.collect::<Result<_, _>>().map_err(malformed("hash-object"))

@@ -14,8 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod packing;
 mod parse;
 
-pub(crate) use parse::{MalformedOutput, oid};
-pub(crate) use parse::{changes, index, paths};
+pub(crate) use parse::{Listed, MalformedOutput, changes, index, oid, paths};
 
 use crate::tool::{NotInstalled, Tool};
 use std::ffi::{OsStr, OsString};

@@ -1,6 +1,7 @@
 //! What git prints, as values. Pure.
 
 use super::inspect::{IndexEntry, Kind};
+use std::collections::BTreeMap;
 
 /// Output that no git prints.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,37 @@ fn index_entry(record: &[u8]) -> Option<IndexEntry> {
     };
     let path = record[tab + 1..].to_vec();
     (fields.next().is_none() && !path.is_empty()).then_some(IndexEntry { kind, oid, stage, path })
+}
+
+/// What `ls-tree -r -t -z` lists: the folders with their trees, and everything else.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub folders: BTreeMap<Vec<u8>, String>,
+    pub entries: Vec<IndexEntry>,
+}
+
+/// `ls-tree -r -t -z`: `mode SP type SP oid TAB path NUL`.
+pub(super) fn tree(output: &[u8]) -> Result<Listed, MalformedOutput> {
+    let mut listed = Listed::default();
+    for record in records(output) {
+        tree_entry(record, &mut listed).ok_or_else(|| MalformedOutput::IndexEntry(shown(record)))?;
+    }
+    Ok(listed)
+}
+
+fn tree_entry(record: &[u8], listed: &mut Listed) -> Option<()> {
+    let tab = record.iter().position(|byte| *byte == b'\t')?;
+    let fields: Vec<&[u8]> = record[..tab].split(|byte| *byte == b' ').collect();
+    let [mode, kind, name] = fields[..] else { return None };
+    let (oid, path) = (oid(name).ok()?, record[tab + 1..].to_vec());
+    if kind == b"tree" {
+        listed.folders.insert(path, oid);
+    } else {
+        // Old repositories have files that a group may write.
+        let kind = if mode == b"100664" { Kind::File } else { Kind::of_mode(mode)? };
+        listed.entries.push(IndexEntry { kind, oid, stage: 0, path });
+    }
+    Some(())
 }
 
 /// `diff-files --raw -z --no-renames` and its like: `:mode mode oid oid letter NUL path NUL`, as paths with their letters.
@@ -137,7 +169,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_output_makes_a_parser_panic(output: Vec<u8>) {
-            let _ = (index(&output), changes(&output), parents(&output), paths(&output));
+            let _ = (index(&output), tree(&output), changes(&output), parents(&output), paths(&output));
         }
     }
 }

@@ -139,7 +139,8 @@ fn receive(agent: UnixStream, window: &Window) -> Result<u8, ExecError> {
             | Kind::Entry
             | Kind::Data
             | Kind::Hole
-            | Kind::Done => {
+            | Kind::Done
+            | Kind::SshAgent => {
                 return Err(ExecError::Protocol(kind));
             }
         };

@@ -18,6 +18,7 @@ mod dial;
 mod exec;
 mod input;
 mod session;
+mod ssh_agent;
 mod task;
 mod terminal;
 
@@ -27,6 +28,7 @@ pub(crate) use detach_keys::DetachKeys;
 pub(crate) use dial::{DialError, dial, pass_both_ways};
 pub(crate) use exec::{ExecError, run};
 pub(crate) use session::{Left, Sent, SessionError, ask, attach, list, logs, send};
+pub(crate) use ssh_agent::{ForwardError, SSH_AUTH_SOCK, SshAgent};
 pub(crate) use task::{Done, Input, run_task};
 pub(crate) use terminal::stdin_is_terminal;
 

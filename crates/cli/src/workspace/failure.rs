@@ -68,9 +68,14 @@ impl PrepareError {
         let fixed = match self {
             Self::Inspect(error) => error.hint()?,
             Self::Git(GitError::NotInstalled(_)) => "install git",
+            Self::NoRepository(_) => {
+                "`git init` and a commit there make it one; without `--branch` it goes in as it is"
+            }
             Self::Occupied { .. } => "`--force` lays over it; `--guest-path` names another place",
             Self::Edited { .. } => "`--force` overwrites what the guest has in these",
-            Self::Committed { .. } => "get them out first; with `--force` they stay as refs/banger/replaced",
+            Self::Committed { .. } => {
+                "get them out first; with `--force` they stay below refs/banger/replaced"
+            }
             Self::Unborn | Self::BranchTooLate => {
                 "git in the guest can do that: `banger vm exec VM -- git switch`"
             }
@@ -78,7 +83,6 @@ impl PrepareError {
             | Self::Read { .. }
             | Self::NoCommit(_)
             | Self::BranchName(_)
-            | Self::NoRepository(_)
             | Self::Daemon(_)
             | Self::Guest(_)
             | Self::GuestGit { .. }

@@ -14,7 +14,7 @@ use std::path::Path;
 const MOST_ARGUMENTS: usize = 500;
 
 /// A working tree as it was when it was looked at. Paths are the files' own, below its root.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     /// What is checked out in the guest before anything is laid over.
     pub commit: Option<String>,
@@ -34,7 +34,7 @@ impl Snapshot {
     pub(crate) fn take(repository: &Repository, options: &Options) -> Result<Self, PrepareError> {
         if let Some(from) = &options.from {
             let commit = repository.commit(from)?.ok_or_else(|| PrepareError::NoCommit(from.clone()))?;
-            return Ok(Self::of_commit(commit));
+            return Self::of_commit(repository, commit);
         }
         let mut snapshot = Self {
             commit: repository.head.clone(),
@@ -81,16 +81,18 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    fn of_commit(commit: String) -> Self {
-        Self {
+    fn of_commit(repository: &Repository, commit: String) -> Result<Self, PrepareError> {
+        let index = repository.tree(&commit)?.entries;
+        let submodules = index.iter().filter(|entry| entry.kind == Kind::Submodule).count();
+        Ok(Self {
             commit: Some(commit),
-            index: Vec::new(),
+            index,
             staged: BTreeSet::new(),
             intended: Vec::new(),
             over: BTreeMap::new(),
             besides: Vec::new(),
-            submodules: 0,
-        }
+            submodules,
+        })
     }
 
     /// What is there over the commit.
@@ -120,23 +122,35 @@ impl Snapshot {
         repository: &Repository,
     ) -> Result<BTreeMap<Vec<u8>, Content>, PrepareError> {
         let known = self.files().into_iter().filter_map(|(path, content)| Some((path, content?)));
-        let read = self.over.iter().filter_map(|(path, kind)| Some((path.as_slice(), (*kind)?)));
-        let mut contents = read_contents(repository, read)?;
+        let mut contents = self.contents_over(repository)?;
         contents.extend(known);
         Ok(contents)
     }
 
-    /// Those of these paths that are here and that git does not know.
-    pub(crate) fn contents_of_untracked<'p>(
+    /// What is there over the commit, as objects.
+    pub(crate) fn contents_over(
+        &self,
+        repository: &Repository,
+    ) -> Result<BTreeMap<Vec<u8>, Content>, PrepareError> {
+        let read = self.over.iter().filter_map(|(path, kind)| Some((path.as_slice(), (*kind)?)));
+        read_contents(repository, read)
+    }
+
+    /// Those of these paths that are here, and are not among what goes along.
+    pub(crate) fn still_here<'p>(
         &self,
         repository: &Repository,
         paths: impl Iterator<Item = &'p Vec<u8>>,
-    ) -> Result<BTreeMap<Vec<u8>, Content>, PrepareError> {
+    ) -> Result<Vec<Vec<u8>>, PrepareError> {
         let tracked: BTreeSet<&[u8]> = self.index.iter().map(|entry| entry.path.as_slice()).collect();
-        let gone = |path: &[u8]| self.staged.contains(path) || self.over.contains_key(path);
         let root = open_root(&repository.root)?;
-        let paths = paths.map(Vec::as_slice).filter(|path| !tracked.contains(path) && !gone(path));
-        read_contents(repository, paths.filter_map(|path| Some((path, kind_of(&root, path)?))))
+        let besides = |path: &&Vec<u8>| {
+            let is_ours = tracked.contains(path.as_slice())
+                || self.staged.contains(*path)
+                || self.over.contains_key(*path);
+            !is_ours && kind_of(&root, path).is_some()
+        };
+        Ok(paths.filter(besides).cloned().collect())
     }
 
     /// Lines for `update-index --index-info` that make another index say of these paths what this one says.
@@ -172,7 +186,7 @@ impl Snapshot {
     }
 }
 
-/// What files are, read as they are.
+/// What files are as objects.
 fn read_contents<'p>(
     repository: &Repository,
     paths: impl Iterator<Item = (&'p [u8], Kind)>,
@@ -183,7 +197,7 @@ fn read_contents<'p>(
     for (path, kind) in links {
         let link = repository.root.join(crate::git::path_of(path));
         let target = std::fs::read_link(&link).map_err(|source| PrepareError::Read { path: link, source })?;
-        let oid = repository.hash(target.as_os_str().as_bytes())?;
+        let oid = repository.hash("blob", target.as_os_str().as_bytes())?;
         contents.insert(path.to_vec(), content(kind, oid));
     }
     for files in files.chunks(MOST_ARGUMENTS) {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the guest's git is told: nothing of the guest's is to have a part in laying the tree.
-const QUIETLY: [&str; 8] = [
+const QUIETLY: [&str; 14] = [
     "-c",
     "safe.directory=*",
     "-c",
@@ -24,6 +24,13 @@ const QUIETLY: [&str; 8] = [
     "core.fsmonitor=false",
     "-c",
     "gc.auto=0",
+    // Large files are laid as they were sent, wherever the guest has git-lfs.
+    "-c",
+    "filter.lfs.process=",
+    "-c",
+    "filter.lfs.clean=",
+    "-c",
+    "filter.lfs.required=false",
 ];
 const ENVIRONMENT: [(&str, &str); 8] = [
     ("GIT_LFS_SKIP_SMUDGE", "1"),

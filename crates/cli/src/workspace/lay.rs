@@ -8,16 +8,21 @@ use super::inside::{Inside, null_separated};
 use super::{Options, PrepareError};
 use crate::git::inspect::{Repository, global_identity};
 use crate::guest::Input;
+use crate::printer;
+use std::collections::BTreeSet;
 
 /// A setting of a repository in a guest that is still being made.
 pub(crate) const UNFINISHED: &str = "banger.unfinished";
 /// What was laid, as a commit on top of the one that was checked out.
 pub(crate) const BASE: &str = "refs/banger/base";
 
+/// Where a guest's own commits stay findable that had to make room, each under its name.
+const REPLACED: &str = "refs/banger/replaced";
+
 /// Settings by which git changes what it writes into files, which have to be the same on both sides.
 const CONVERSIONS: [&str; 4] = ["core.autocrlf", "core.eol", "core.fileMode", "core.ignoreCase"];
 
-/// Lays a repository; the answer is the tree that was laid.
+/// Lays a repository; the answer is what the guest calls the tree that was laid.
 pub(crate) fn lay(
     inside: &mut Inside<'_>,
     repository: &Repository,
@@ -27,7 +32,7 @@ pub(crate) fn lay(
     begin(inside, repository, snapshot)?;
     if let Some(commit) = &snapshot.commit {
         send_history(inside, repository, snapshot, commit, None)?;
-        point_head(inside, branch(repository, options), commit)?;
+        point_head(inside, branch(repository, options), commit, None)?;
         inside.base(&["read-tree", "-u", "--reset", commit], Input::None)?;
     } else {
         point_unborn_head(inside, branch(repository, options).unwrap_or("main"))?;
@@ -35,7 +40,8 @@ pub(crate) fn lay(
         inside.base(&["read-tree", "--empty"], Input::None)?;
     }
     let removed: Vec<&[u8]> = snapshot.removed().collect();
-    change_files(inside, repository, &removed, &snapshot.laid_over().collect::<Vec<_>>())?;
+    remove_files(inside, &removed)?;
+    lay_files(inside, repository, &snapshot.laid_over().collect::<Vec<_>>())?;
     if !snapshot.besides.is_empty() {
         inside.lay(&repository.root, snapshot.besides.iter().map(Vec::as_slice))?;
     }
@@ -125,14 +131,20 @@ fn send_pack(
     inside.git(&["index-pack", "--stdin", "--fix-thin"], pack).map(drop)
 }
 
-/// Lets HEAD be the branch, or nothing but the commit.
+/// Lets HEAD be the branch, or nothing but the commit. `left` is the commit it stood at when something was laid last; what
+/// else the guest has there stays findable.
 pub(super) fn point_head(
     inside: &mut Inside<'_>,
     branch: Option<&str>,
     commit: &str,
+    left: Option<&str>,
 ) -> Result<(), PrepareError> {
+    if branch.is_none() || left.is_none() {
+        keep(inside, "HEAD", &[Some(commit), left])?;
+    }
     if let Some(branch) = branch {
         let branch = format!("refs/heads/{branch}");
+        keep(inside, &branch, &[Some(commit), left])?;
         inside.git(&["update-ref", &branch, commit], Input::None)?;
         inside.git(&["symbolic-ref", "HEAD", &branch], Input::None)?;
     } else {
@@ -141,28 +153,67 @@ pub(super) fn point_head(
     Ok(())
 }
 
+/// Keeps a commit of the guest's own below [`REPLACED`], unless it is one of these.
+pub(super) fn keep(inside: &mut Inside<'_>, name: &str, known: &[Option<&str>]) -> Result<(), PrepareError> {
+    let found = inside.find(&["rev-parse", "--quiet", "--verify", &format!("{name}^{{commit}}")])?;
+    let Some(own) = found.filter(|own| !known.contains(&Some(own))) else { return Ok(()) };
+    for commit in known.iter().flatten() {
+        if inside.find(&["merge-base", "--is-ancestor", &own, commit])?.is_some() {
+            return Ok(());
+        }
+    }
+    let kept = format!("{REPLACED}/{own}");
+    inside.git(&["update-ref", &kept, &own], Input::None)?;
+    printer::talk(format_args!("commits of the guest's own that were in the way are kept there as {kept}"));
+    Ok(())
+}
+
 fn point_unborn_head(inside: &mut Inside<'_>, branch: &str) -> Result<(), PrepareError> {
     inside.git(&["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")], Input::None).map(drop)
 }
 
-/// Takes files away and lays others, and has the index of what was laid follow.
-pub(super) fn change_files(
+/// Takes files away, and has the index of what was laid follow.
+pub(super) fn remove_files(inside: &mut Inside<'_>, removed: &[&[u8]]) -> Result<(), PrepareError> {
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let from_input =
+        ["rm", "--quiet", "--force", "--ignore-unmatch", "--pathspec-from-file=-", "--pathspec-file-nul"];
+    inside.base(&from_input, Input::Bytes(null_separated(removed.iter().copied()))).map(drop)
+}
+
+/// Lays files of the working tree as they are, and has the index of what was laid follow.
+pub(super) fn lay_files(
     inside: &mut Inside<'_>,
     repository: &Repository,
-    removed: &[&[u8]],
     laid: &[&[u8]],
 ) -> Result<(), PrepareError> {
-    if !removed.is_empty() {
-        let from_input =
-            ["rm", "--quiet", "--force", "--ignore-unmatch", "--pathspec-from-file=-", "--pathspec-file-nul"];
-        inside.base(&from_input, Input::Bytes(null_separated(removed.iter().copied())))?;
+    if laid.is_empty() {
+        return Ok(());
     }
-    if !laid.is_empty() {
-        inside.lay(&repository.root, laid.iter().copied())?;
-        let follow = ["update-index", "-z", "--add", "--remove", "--replace", "--stdin"];
-        inside.base(&follow, Input::Bytes(null_separated(laid.iter().copied())))?;
+    inside.lay(&repository.root, laid.iter().copied())?;
+    let follow = ["update-index", "-z", "--add", "--remove", "--replace", "--stdin"];
+    inside.base(&follow, Input::Bytes(null_separated(laid.iter().copied()))).map(drop)
+}
+
+/// Lays files as the commit has them, which the guest has too: what a filter makes of them here is not what they are.
+pub(super) fn check_out_files(
+    inside: &mut Inside<'_>,
+    snapshot: &Snapshot,
+    paths: &BTreeSet<&[u8]>,
+) -> Result<(), PrepareError> {
+    if paths.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let entries = snapshot.index.iter().filter(|entry| paths.contains(entry.path.as_slice()));
+    let lines = entries.flat_map(|entry| {
+        let about = format!("{} {} 0\t", entry.kind.mode(), entry.oid);
+        [about.as_bytes(), &entry.path, b"\0"].concat()
+    });
+    inside.base(&["update-index", "-z", "--replace", "--index-info"], Input::Bytes(lines.collect()))?;
+    let paths = null_separated(paths.iter().copied());
+    let check_out = ["checkout-index", "--force", "--index", "-z", "--stdin"];
+    inside.base(&check_out, Input::Bytes(paths)).map(drop)
 }
 
 /// Makes a commit of what was laid, by which it is known later what the guest did; the answer is its tree.

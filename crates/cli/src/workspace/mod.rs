@@ -13,14 +13,15 @@
 //! leaves nothing here and in the guest a folder that the next prepare makes whole. The daemon is asked for the VM's turn
 //! first ([`banger_protocol::daemon_api::workspace`]) and told at the end what lies where.
 //!
-//! What must stay true: the host's repository is only read, by [`crate::git`]; what a guest answers decides nothing but
-//! what is sent to that same guest.
+//! What must stay true: the host's repository is only read, by [`crate::git`]. What a guest answers decides at most which of
+//! the files that are its to have are sent again; what was sent is named by the host alone ([`sent_tree`]).
 
 mod decide;
 mod failure;
 mod host;
 mod inside;
 mod lay;
+mod sent_tree;
 mod tools;
 mod update;
 
@@ -32,11 +33,13 @@ use crate::daemon::Daemon;
 use crate::git::inspect::{Found, Repository, inspect};
 use crate::guest::Input;
 use crate::printer;
-use banger_protocol::daemon_api::workspace::{Mode, Prepare, Record, Turn, Workspace};
+use banger_protocol::daemon_api::workspace::{Chosen, Mode, Prepare, Record, Turn, Workspace};
 use banger_protocol::guest_api::Exit;
 use banger_protocol::names::VmRef;
 use host::Snapshot;
 use inside::Inside;
+use sent_tree::SentTree;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -57,8 +60,16 @@ pub(crate) struct Options {
     pub bootstrap: bool,
 }
 
+impl Options {
+    /// What of it holds for every time after.
+    fn chosen(&self) -> Chosen {
+        let Self { include_untracked, branch, from, .. } = self.clone();
+        Chosen { include_untracked, branch, from }
+    }
+}
+
 /// A folder of the host that was looked at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Source {
     root: PathBuf,
     /// Where in it the user pointed.
@@ -97,12 +108,6 @@ impl Source {
     /// What a first prepare would lay, a line for each file.
     pub(crate) fn list(&self) -> Result<String, PrepareError> {
         let files: Vec<Vec<u8>> = match &self.repository {
-            Some((repository, snapshot)) if snapshot.index.is_empty() && snapshot.commit.is_some() => {
-                let commit = snapshot.commit.as_deref().unwrap_or_default();
-                let listed =
-                    repository.git.run(&["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit])?;
-                crate::git::paths(&listed)
-            }
             Some((_, snapshot)) => {
                 let mut files: Vec<_> =
                     snapshot.files().into_keys().chain(snapshot.besides.iter().cloned()).collect();
@@ -153,6 +158,7 @@ pub(crate) fn prepare(
     let turn = daemon.call(&Prepare { vm: vm.clone() }).map_err(PrepareError::Daemon)?;
     let vm = VmRef(turn.id.to_string());
     let known = known_here(&turn, source, options);
+    let (options, source) = &as_before(source, options, known.as_ref())?;
     let place = match (&options.guest_path, &known) {
         (Some(place), _) => place.clone(),
         (None, Some(known)) => known.guest_path.clone(),
@@ -170,7 +176,7 @@ pub(crate) fn prepare(
             let files: Vec<Vec<u8>> =
                 snapshot.files().into_keys().chain(snapshot.besides.iter().cloned()).collect();
             inside.lay(&repository.root, files.iter().map(Vec::as_slice))?;
-            blank(source, &inside.place, options.mode)
+            Workspace { chosen: options.chosen(), ..blank(source, &inside.place, options.mode) }
         }
         None => {
             printer::talk(format_args!("{} is in no repository: all of it is copied", source.root.display()));
@@ -208,9 +214,9 @@ pub(crate) fn preview(
     interrupt: &Interrupt,
 ) -> Result<String, PrepareError> {
     let turn = daemon.call(&Prepare { vm: vm.clone() }).map_err(PrepareError::Daemon)?;
-    let (Some(known), Some((repository, snapshot))) =
-        (known_here(&turn, source, options), &source.repository)
-    else {
+    let known = known_here(&turn, source, options);
+    let (_, source) = &as_before(source, options, known.as_ref())?;
+    let (Some(known), Some((repository, snapshot))) = (known, &source.repository) else {
         return source.list();
     };
     let vm = VmRef(turn.id.to_string());
@@ -218,7 +224,7 @@ pub(crate) fn preview(
     if !is_laid(&mut inside)? {
         return source.list();
     }
-    let steps = update::compare(&mut inside, repository, snapshot)?;
+    let steps = update::compare(&mut inside, repository, snapshot)?.steps;
     let mut lines: BTreeMap<&[u8], char> = steps.lay.iter().map(|path| (path.as_slice(), 'M')).collect();
     lines.extend(steps.remove.iter().map(|path| (path.as_slice(), 'D')));
     // In conflict, as git's own short status has it.
@@ -231,6 +237,34 @@ fn known_here(turn: &Turn, source: &Source, options: &Options) -> Option<Workspa
     let known = turn.workspace.clone()?;
     let same_place = options.guest_path.as_ref().is_none_or(|place| *place == known.guest_path);
     (same_place && known.host_path == source.host_path()).then_some(known)
+}
+
+/// What is wanted, and what was wanted of it before, which goes on being followed; and the folder looked at in that way.
+fn as_before<'s>(
+    source: &'s Source,
+    options: &Options,
+    known: Option<&Workspace>,
+) -> Result<(Options, Cow<'s, Source>), PrepareError> {
+    let mut wanted = options.clone();
+    if let Some(known) = known {
+        if known.mode == Mode::FullCopy && source.repository.is_some() {
+            wanted.mode = Mode::FullCopy;
+        }
+        wanted.include_untracked |= known.chosen.include_untracked;
+        if wanted.branch.is_none() {
+            wanted.branch.clone_from(&known.chosen.branch);
+        }
+        if wanted.from.is_none() {
+            wanted.from.clone_from(&known.chosen.from);
+        }
+    }
+    let files = |options: &Options| (options.mode, options.include_untracked, options.from.clone());
+    let source = if files(&wanted) == files(options) {
+        Cow::Borrowed(source)
+    } else {
+        Cow::Owned(Source::look(&source.root.join(&source.below), &wanted)?)
+    };
+    Ok((wanted, source))
 }
 
 fn with_git(
@@ -248,19 +282,21 @@ fn with_git(
         branch: lay::branch(repository, options).map(str::to_owned),
         base_tree: None,
         mode,
+        chosen: options.chosen(),
         prepared: String::new(),
     };
+    let sent = SentTree::of(repository, snapshot)?;
     let known = known.filter(|known| known.base_tree.is_some());
     if let Some(known) = known
         && is_laid(inside)?
     {
-        if options.branch.is_some() {
+        if options.branch != known.chosen.branch {
             return Err(PrepareError::BranchTooLate);
         }
-        let (tree, changed) = update::update(inside, repository, snapshot, options, known)?;
+        let (tree, changed) = update::update(inside, repository, snapshot, options, known, &sent)?;
         printer::remark(format_args!("{changed} files changed in {}", inside.place));
-        workspace.base_tree = Some(tree);
-        workspace.branch = update::branch_after(repository, known)?;
+        workspace.branch = update::branch_after(repository, options, known)?;
+        workspace.base_tree = Some(believed(sent, &tree));
         return Ok(workspace);
     }
     unless_occupied(inside, options)?;
@@ -271,8 +307,20 @@ fn with_git(
     if options.from.is_some() {
         printer::remark("changes of the working tree stay here: `--from` names a commit");
     }
-    workspace.base_tree = Some(lay::lay(inside, repository, snapshot, options)?);
+    let tree = lay::lay(inside, repository, snapshot, options)?;
+    workspace.base_tree = Some(believed(sent, &tree));
     Ok(workspace)
+}
+
+/// What the guest's work will be compared with: what was sent, whatever the guest says that it has.
+fn believed(sent: SentTree, told: &str) -> String {
+    if sent.oid != told {
+        printer::warning(
+            "what lies in the guest is not what was sent: files changed meanwhile, or the guest does not tell the \
+             truth. `banger vm workspace diff` shows that as its work",
+        );
+    }
+    sent.oid
 }
 
 /// Whether what was laid is still known in the guest, which may have removed it.
@@ -315,6 +363,7 @@ fn blank(source: &Source, place: &str, mode: Mode) -> Workspace {
         branch: None,
         base_tree: None,
         mode,
+        chosen: Chosen::default(),
         prepared: String::new(),
     }
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set fails the test")]
 
 use super::fake::{Finished, World, in_background, signal};
-use banger_protocol::daemon_api::workspace::{Mode, Workspace};
+use banger_protocol::daemon_api::workspace::{Chosen, Mode, Workspace};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -64,6 +64,7 @@ impl Both {
             branch: None,
             base_tree,
             mode: Mode::Shallow,
+            chosen: Chosen::default(),
             prepared: "2026-01-01T00:00:00Z".to_owned(),
         };
         daemon.has_workspace(ONE, "dev", workspace);

@@ -3,6 +3,7 @@
 mod copies;
 mod export;
 mod fake;
+mod ssh_agent;
 mod workspace;
 
 use fake::{Finished, Start, World, in_background, signal};

@@ -262,7 +262,7 @@ fn the_guest_follows_to_another_commit_unless_it_has_its_own() {
     assert_eq!(scene.guest_git(&head), own);
     scene.prepared(&["--force"]);
     assert_eq!(scene.guest_git(&head), scene.git(&head));
-    assert_eq!(scene.guest_git(&["rev-parse", "refs/banger/replaced"]), own);
+    assert_eq!(scene.guest_git(&["rev-parse", &format!("refs/banger/replaced/{}", own.trim())]), own);
 }
 
 #[test]
@@ -566,4 +566,106 @@ fn a_branch_of_the_guests_own_stays_and_one_of_the_hosts_is_followed() {
     scene.commit("second");
     scene.prepared(&[]);
     assert_eq!(scene.guest_git(&["status", "--porcelain", "-b"]), "## feature\n");
+}
+
+#[test]
+fn what_was_asked_for_at_first_is_followed_from_then_on() {
+    let scene = Scene::with_files();
+    scene.git(&["branch", "release"]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    scene.write("file", "changed\n");
+    scene.prepared(&["--branch", "fix", "--from", "release"]);
+    scene.prepared(&[]);
+    assert_eq!(read(scene.guest().join("file")), "one\n");
+    assert_eq!(scene.guest_git(&["status", "--porcelain", "-b"]), "## fix\n");
+
+    scene.git(&["branch", "-f", "release", "main"]);
+    scene.git(&["branch", "fix"]);
+    scene.prepared(&[]);
+    assert_eq!(read(scene.guest().join("file")), "second\n");
+    assert_eq!(scene.guest_git(&["status", "--porcelain", "-b"]), "## fix\n");
+    assert_eq!(scene.prepare(&["--branch", "other"]).code, Some(1));
+}
+
+#[test]
+fn commits_of_the_guests_own_are_kept_whichever_branch_they_are_on() {
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    scene.guest_git(&["checkout", "-q", "-b", "next"]);
+    scene.guest_git(&["commit", "-q", "--allow-empty", "-m", "the guest's"]);
+    let own = scene.guest_git(&["rev-parse", "HEAD"]);
+    scene.guest_git(&["checkout", "-q", "main"]);
+    scene.git(&["checkout", "-q", "-b", "next"]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    let finished = scene.prepare(&[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.err);
+    let kept = format!("refs/banger/replaced/{}", own.trim());
+    assert!(finished.err.contains(&kept), "{}", finished.err);
+    assert_eq!(scene.guest_git(&["rev-parse", &kept]), own);
+    assert_eq!(scene.guest_git(&["rev-parse", "next"]), scene.git(&["rev-parse", "next"]));
+}
+
+/// The guest's git does this where that is among its arguments, and then as ever.
+fn guest_git_lies(scene: &Scene, at: &str, lie: &str) {
+    let bin = scene.daemon.guest_home().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let script = format!("#!/bin/sh\ncase \" $* \" in *' {at} '*) {lie};; esac\nexec /usr/bin/git \"$@\"\n");
+    std::fs::write(bin.join("git"), script).unwrap();
+    std::fs::set_permissions(bin.join("git"), PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_guest_that_lies_about_what_was_laid_has_it_shown_as_its_work() {
+    let scene = Scene::with_files();
+    scene.write("sub/other", "changed here\n");
+    let hidden = "echo evil > \"$2/evil\"; /usr/bin/git -C \"$2\" add evil";
+    guest_git_lies(&scene, "write-tree", hidden);
+    let finished = scene.prepare(&[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.err);
+    assert!(finished.err.contains("is not what was sent"), "{}", finished.err);
+    let shown = scene.world.run(&["vm", "workspace", "diff", "dev"]);
+    let text = String::from_utf8(shown.out).unwrap();
+    assert!(text.contains("+evil"), "{text}{}", shown.err);
+    // Whatever it says the second time.
+    assert!(scene.prepare(&[]).err.contains("is not what was sent"));
+}
+
+#[test]
+fn a_guest_gets_no_file_by_saying_that_it_was_laid() {
+    let scene = Scene::with_files();
+    scene.write(".gitignore", "secret\n");
+    scene.commit("second");
+    scene.write("secret", "token\n");
+    scene.write("draft", "private\n");
+    scene.prepared(&[]);
+    let named = scene.git(&["rev-parse", "HEAD:file"]);
+    let lie = |name: &str| format!("printf '100644 {} 0\\t{name}\\0'", named.trim());
+    guest_git_lies(&scene, "ls-files --stage", &format!("{}; {}", lie("secret"), lie("draft")));
+    scene.prepared(&[]);
+    assert!(!scene.guest().join("secret").exists() && !scene.guest().join("draft").exists());
+}
+
+#[test]
+fn the_tree_that_was_sent_is_the_one_that_git_makes_of_it() {
+    let scene = Scene::new();
+    scene.write(".gitattributes", "*.txt text=auto\n");
+    for name in ["a", "a-b", "a.txt/x", "b/c/d", "b/c.d", "b/e", "z/only"] {
+        scene.write(name, "one\n");
+    }
+    scene.commit("first");
+    scene.write("b/c/d", "two\n");
+    scene.write("lines.txt", "one\r\ntwo\r\n");
+    std::fs::remove_dir_all(scene.host().join("z")).unwrap();
+    std::fs::remove_file(scene.host().join("a")).unwrap();
+    scene.write("a/now/a/folder", "x\n");
+    for _ in 0..2 {
+        let finished = scene.prepare(&["--include-untracked"]);
+        assert!(finished.code == Some(0) && !finished.err.contains("not what was sent"), "{}", finished.err);
+        scene.git(&["add", "-A"]);
+        let tree = scene.git(&["write-tree"]);
+        assert_eq!(scene.daemon.workspace("dev").unwrap().base_tree.unwrap(), tree.trim());
+        scene.write("b/more/of/it", "three\n");
+    }
 }

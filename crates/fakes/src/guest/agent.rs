@@ -30,6 +30,15 @@ pub(super) fn session(host: &UnixStream, guest: &Guest, request: &Request) -> io
     between(host, &guest.hold, |agent| guest.sessions.serve(agent, &request))
 }
 
+/// Offers the host's ssh agent to whoever this process is.
+pub(super) fn offer_ssh_agent(host: &UnixStream, guest: &Guest) -> io::Result<()> {
+    let user = rustix::process::geteuid().as_raw().to_string();
+    let places = [std::env::current_dir()?];
+    between(host, &guest.hold, |agent| {
+        exec::offer_ssh_agent(agent, Some(&user), &ImageConfig::default(), &places)
+    })
+}
+
 /// The command as this process can run it.
 fn at_home(command: &Exec) -> Exec {
     Exec {

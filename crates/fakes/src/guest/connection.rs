@@ -81,6 +81,7 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
             }
             _ => agent::execute(stream, guest, exec),
         },
+        Request::SshAgent { .. } => agent::offer_ssh_agent(stream, guest),
         Request::Session(request) => agent::session(stream, guest, request),
         Request::Dial { port: ECHO } => {
             frame::write(stream, Kind::Started, &[])?;
@@ -137,6 +138,8 @@ fn lie(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
         | Request::Ports
         | Request::Session(_)
         | Request::CopyIn { .. } => stream.write_all(&[99, 0, 0, 0, 0]),
+        // No place for a socket.
+        Request::SshAgent { .. } => frame::write_json(stream, Kind::Item, &"../agent"),
         // An answer to something else.
         Request::Sync => frame::write_json(stream, Kind::Exit, &7),
         // A file outside of what was asked for.

@@ -232,7 +232,8 @@ impl Exchange {
             | Kind::Entry
             | Kind::Data
             | Kind::Hole
-            | Kind::Done => {
+            | Kind::Done
+            | Kind::SshAgent => {
                 return Err(Stop::Protocol(format!("a {:?} frame towards a running command", frame.kind)));
             }
         }

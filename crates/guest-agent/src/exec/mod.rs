@@ -15,7 +15,11 @@ pub(crate) mod incoming;
 mod program;
 pub(crate) mod reaper;
 pub(crate) mod spawn;
+mod ssh_agent;
 mod users;
+
+pub(crate) use ssh_agent::PLACES as SSH_AGENT_PLACES;
+pub use ssh_agent::offer_ssh_agent;
 
 use crate::causes::with_causes;
 use banger_protocol::guest_api::{Exec, Exit, frame};

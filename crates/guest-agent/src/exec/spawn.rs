@@ -71,8 +71,7 @@ pub(crate) fn start(
     image: &ImageConfig,
     cgroup: Option<OwnedFd>,
 ) -> Result<Running, StartError> {
-    let name = exec.user.as_deref().or(image.user.as_deref()).unwrap_or("root");
-    let user = users::find(Path::new("/etc"), name).ok_or_else(|| StartError::NoUser(name.to_owned()))?;
+    let user = who(exec.user.as_deref(), image).map_err(StartError::NoUser)?;
     let term = exec.terminal.as_ref().map(|terminal| terminal.term.as_str());
     let etc_environment = std::fs::read_to_string("/etc/environment").unwrap_or_default();
     let variables = environment::of_login(&user, &etc_environment, &image.env, term, &exec.env);
@@ -111,6 +110,12 @@ pub(crate) fn start(
     let child = reaper::spawn(&mut command)
         .map_err(|source| StartError::Execute { program: program.display().to_string(), source })?;
     Ok(Running { child, io })
+}
+
+/// The user that is meant; the name, where there is none of it.
+pub(super) fn who(user: Option<&str>, image: &ImageConfig) -> Result<User, String> {
+    let name = user.or(image.user.as_deref()).unwrap_or("root");
+    users::find(Path::new("/etc"), name).ok_or_else(|| name.to_owned())
 }
 
 fn directory(exec: &Exec, image: &ImageConfig, user: &User) -> Result<String, StartError> {

@@ -63,6 +63,10 @@ fn answer(mut stream: File, request: &Request, gate: &Gate, sessions: &Sessions)
         Request::CopyIn { path, name } => copy::r#in(stream, path, name.as_deref()),
         Request::Ports => frame::write_json(&mut stream, Kind::Reply, &ports::listeners()),
         Request::Session(request) => sessions.serve(stream.into(), request),
+        Request::SshAgent { user } => {
+            let (image, places) = (image::config(), exec::SSH_AGENT_PLACES);
+            exec::offer_ssh_agent(stream.into(), user.as_deref(), &image, &places)
+        }
         Request::Sync => {
             rustix::fs::sync();
             frame::write_json(&mut stream, Kind::Reply, &())

@@ -23,13 +23,31 @@ pub struct Workspace {
     /// The branch it is on in the guest; `None` when it is detached, or no repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// The tree that was laid, the working tree's changes in it, as the guest's git has it at `refs/banger/base`.
-    /// `None` where the guest has no git.
+    /// The tree that was sent, the working tree's changes in it, as the host's git names it. `None` where the guest has no
+    /// git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_tree: Option<String>,
     pub mode: Mode,
+    #[serde(default)]
+    pub chosen: Chosen,
     /// RFC 3339, UTC.
     pub prepared: String,
+}
+
+/// What was asked for when a folder was brought in; it holds for every time after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Chosen {
+    /// Files that git does not know and does not ignore go along.
+    #[serde(default)]
+    pub include_untracked: bool,
+    /// The guest is on this branch, whichever the host is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The name of a commit that goes in instead of the working tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// What travelled.

@@ -50,6 +50,9 @@ pub enum Kind {
     Hole = 34,
     /// Either way: the copy is complete.
     Done = 35,
+    /// Guest → host: who asks (u32, little endian), and a message for the ssh agent without its length; nothing more when
+    /// that client has gone. Host → guest: the same with the answer.
+    SshAgent = 48,
 }
 
 /// Why the agent did not do what was asked.
@@ -81,6 +84,7 @@ impl Kind {
             33 => Self::Data,
             34 => Self::Hole,
             35 => Self::Done,
+            48 => Self::SshAgent,
             _ => return None,
         })
     }

@@ -29,6 +29,13 @@ pub const HOST_CID: u32 = 2;
 /// that follows it on the same connection.
 pub const STDIN_WINDOW: u32 = 256 * 1024;
 
+/// Longest message to or from an ssh agent that is passed on, in bytes without its length. The protocol has no limit;
+/// OpenSSH's is 256 KiB, which nothing but certificates in heaps comes near to.
+pub const MOST_SSH_AGENT_MESSAGE: usize = frame::MAX_PAYLOAD - 4;
+
+/// Most clients of a forwarded ssh agent at a time.
+pub const MOST_SSH_AGENT_CLIENTS: usize = 16;
+
 /// What one connection is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -55,6 +62,10 @@ pub enum Request {
     CopyIn { path: String, name: Option<String> },
     /// Something about commands that outlive the connection; see [`session`].
     Session(session::Request),
+    /// Offer the host's ssh agent to a user of the guest, named as in [`Exec`], as long as this connection is there.
+    /// Answered with one `Item` frame holding the path of a socket, or `Error`; then each question asked there is an
+    /// `SshAgent` frame, which the host answers with one of the same client before the next.
+    SshAgent { user: Option<String> },
     /// Write everything to the disks. Answered with one `Reply` frame holding `null`.
     Sync,
 }

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         interruptible(|stop| {
-            let opened = Opened::find(&self.vm)?;
+            let mut opened = Opened::find(&self.vm)?;
             let work = opened.fetch(stop)?;
             let base = first(&opened, &work, self.base_commit.as_deref())?;
             let colour =

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 ///     banger vm workspace export dev -o work.patch
 ///     banger vm workspace export dev --branch fix
 ///
+/// Look at it first: `banger vm workspace diff dev`.
+///
 /// The patch has everything since the repository was brought in: commits, edits,
 /// new files, deletions, also of what was never committed there. Ignored files
 /// stay in the VM. It goes on top of what you had then, uncommitted changes
@@ -53,13 +55,13 @@ impl Args {
         interruptible(|stop| {
             let opened = Opened::find(&self.vm)?;
             match &self.branch {
-                Some(branch) => land(&opened, branch, stop),
-                None => self.patch(&opened, stop),
+                Some(branch) => land(opened, branch, stop),
+                None => self.patch(opened, stop),
             }
         })
     }
 
-    fn patch(&self, opened: &Opened, stop: &Stop) -> Outcome {
+    fn patch(&self, mut opened: Opened, stop: &Stop) -> Outcome {
         let output = self.output.as_deref().filter(|path| *path != Path::new("-"));
         if let Some(path) = output
             && !self.force
@@ -68,7 +70,7 @@ impl Args {
             return Err(is_there(path));
         }
         let work = opened.fetch(stop)?;
-        let base = first(opened, &work, self.base_commit.as_deref())?;
+        let base = first(&opened, &work, self.base_commit.as_deref())?;
         let patch = work.patch(&base).map_err(|error| opened.not_shown(&error))?;
         let is_empty = patch.metadata().is_ok_and(|about| about.len() == 0);
         match output {
@@ -88,12 +90,11 @@ impl Args {
     }
 }
 
-fn land(opened: &Opened, branch: &str, stop: &Stop) -> Outcome {
-    let git = &opened.repository.git;
-    may_be_made(git, branch)?;
+fn land(mut opened: Opened, branch: &str, stop: &Stop) -> Outcome {
+    may_be_made(&opened.repository.git, branch)?;
     let work = opened.fetch(stop)?;
-    let landed = work.land(&opened.repository, branch, &opened.vm, identity(opened)?);
-    match landed.map_err(|error| not_landed(opened, branch, &error))? {
+    let landed = work.land(&opened.repository, branch, &opened.vm, identity(&opened)?);
+    match landed.map_err(|error| not_landed(&opened, branch, &error))? {
         None => printer::talk(format_args!(
             "nothing was changed in VM {}, so there is no branch {branch}",
             opened.vm

@@ -7,7 +7,7 @@ use crate::git::inspect::{Found, Repository, inspect};
 use crate::places;
 use crate::signals::Signals;
 use banger_protocol::daemon_api::vm::Connect;
-use banger_protocol::daemon_api::workspace::{Status, Workspace};
+use banger_protocol::daemon_api::workspace::{Prepare, Status, Workspace};
 use banger_protocol::names::VmRef;
 use std::path::Path;
 
@@ -44,8 +44,15 @@ impl Opened {
         }
     }
 
-    /// What was done in the guest, judged.
-    pub(super) fn fetch(&self, stop: &Stop) -> Result<Work, Failure> {
+    /// What was done in the guest, judged. Nobody brings anything in meanwhile, and what was brought in while we waited
+    /// for that is what the work is compared with.
+    pub(super) fn fetch(&mut self, stop: &Stop) -> Result<Work, Failure> {
+        let mut daemon = Daemon::connect()?;
+        stop.connected(daemon.stream());
+        let turn = daemon.call(&Prepare { vm: VmRef(self.vm.clone()) })?;
+        if let Some(workspace) = turn.workspace.filter(|now| now.host_path == self.workspace.host_path) {
+            self.workspace = workspace;
+        }
         let paths = places::find().map_err(|error| Failure::of(&error))?;
         let connect = || {
             let vm = VmRef(self.vm.clone());

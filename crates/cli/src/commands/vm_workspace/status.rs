@@ -59,7 +59,7 @@ struct Changed {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         interruptible(|stop| {
-            let opened = Opened::find(&self.vm)?;
+            let mut opened = Opened::find(&self.vm)?;
             let work = opened.fetch(stop)?;
             let mut output = Vec::new();
             work.show(work.first(), &["--name-status", "--no-renames", "-z"], |piece| {

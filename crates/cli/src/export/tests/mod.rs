@@ -66,6 +66,7 @@ impl Place {
             branch: None,
             base_tree: None,
             mode: Mode::Shallow,
+            chosen: Default::default(),
             prepared: String::new(),
         }
     }

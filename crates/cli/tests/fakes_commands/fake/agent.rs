@@ -2,8 +2,10 @@
 
 use super::session;
 use banger_copy::{Destination, Entry, MODES_FROM_HOST, Modified, Receiver, Step, What, send};
+use banger_guest_agent::exec::offer_ssh_agent;
 use banger_protocol::guest_api::frame::{self, Kind};
 use banger_protocol::guest_api::{Copied, Exec, Exit, Request, Terminal};
+use banger_protocol::image_config::ImageConfig;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -60,6 +62,11 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnc
                     }
                 }
             }
+        }
+        // By the real agent's code, for whoever this process is.
+        Request::SshAgent { .. } => {
+            let uid = rustix::process::geteuid().as_raw().to_string();
+            let _ = offer_ssh_agent(stream.into(), Some(&uid), &ImageConfig::default(), &[home]);
         }
         Request::Session(request) => session::serve(stream, request),
         other => panic!("the command asked the agent for {other:?}"),
