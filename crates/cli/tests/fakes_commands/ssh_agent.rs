@@ -116,6 +116,7 @@ fn without_being_asked_for_no_agent_is_there_and_without_an_agent_it_is_said() {
     let plain = Finished::from(in_background(&mut scene.exec(&[], "echo ${SSH_AUTH_SOCK:-none}")));
     assert!(!String::from_utf8_lossy(&plain.out).contains("banger-ssh-agent"));
     scene.agent.kill().unwrap();
+    scene.agent.wait().unwrap();
     let silent = scene.there("true");
     assert!(silent.code == Some(125) && silent.err.contains("hint: `eval"), "{}", silent.err);
 }
