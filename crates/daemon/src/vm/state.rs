@@ -216,7 +216,10 @@ impl VmState {
                 format!("stop it first: `banger vm stop {name}`")
             }
             (Self::Paused(_), _) => format!("resume it: `banger vm resume {name}`"),
-            (Self::Starting | Self::Stopping(_), _) => format!("`banger vm stop {name}` takes it down"),
+            (Self::Starting, _) => format!("`banger vm stop {name}` takes it down"),
+            (Self::Stopping(_), _) => {
+                format!("`banger vm stop {name}` waits until it is down; then `banger vm start {name}`")
+            }
             (Self::Created | Self::Stopped { .. } | Self::Failed { .. }, _) => {
                 format!("start it: `banger vm start {name}`")
             }
