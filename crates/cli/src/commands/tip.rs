@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
+use std::path::Path;
 
 /// The same error, with the line that was probably meant if there is one.
 pub(super) fn add(mut error: clap::Error, words: &[OsString]) -> clap::Error {
@@ -91,8 +92,15 @@ fn behind_dashes(words: &[&str], unexpected: Option<&ContextValue>) -> Option<St
         return None;
     }
     let at = words.iter().rposition(|word| word == unexpected)?;
+    // The word before it was taken for the folder to bring along, and may be the command itself.
+    let is_command = |word: &&str| !word.starts_with('-') && !looks_like_a_folder(word);
+    let at = if words[1] == "run" && words[..at].last().is_some_and(is_command) { at - 1 } else { at };
     let (before, command) = words.split_at(at);
     Some(format!("{} -- {}", typed(before), typed(command)))
+}
+
+fn looks_like_a_folder(word: &str) -> bool {
+    word.contains('/') || [".", ".."].contains(&word) || Path::new(word).is_dir()
 }
 
 /// The words as a shell takes them.
@@ -167,6 +175,14 @@ mod tests {
         let told_of = told("banger vm exec dev ls -l");
         assert!(told_of.contains("`banger vm exec dev -- ls -l`"), "{told_of}");
         assert!(!told("banger vm exec --nosuch dev").contains("this is written"));
+        for (typed, meant) in [
+            ("banger vm run make test", "`banger vm run -- make test`"),
+            ("banger vm run --rm make test", "`banger vm run --rm -- make test`"),
+            ("banger vm run ./repo make test", "`banger vm run ./repo -- make test`"),
+            ("banger vm run . make", "`banger vm run . -- make`"),
+        ] {
+            assert!(told(typed).contains(meant), "{typed}: {}", told(typed));
+        }
     }
 
     #[test]
