@@ -12,7 +12,7 @@ use crate::vm::program::Program;
 use crate::vm::vmm::{Host, VmmName};
 use anyhow::{Context as _, bail};
 use banger_config::Config;
-use banger_protocol::local_paths::{Environment, LocalPaths, make_private_folder};
+use banger_protocol::local_paths::{LocalPaths, make_private_folder};
 use banger_protocol::root_api::Settings;
 use banger_system::{Install, service};
 use std::path::PathBuf;
@@ -28,19 +28,7 @@ pub(crate) enum Station {
 
 impl Station {
     pub(crate) fn local(uid: u32) -> anyhow::Result<(Self, LocalPaths)> {
-        let value = std::env::var_os;
-        let (home, state, cache) = (value("HOME"), value("XDG_STATE_HOME"), value("XDG_CACHE_HOME"));
-        let (config, runtime, tmpdir) = (value("XDG_CONFIG_HOME"), value("XDG_RUNTIME_DIR"), value("TMPDIR"));
-        let paths = LocalPaths::find(&Environment {
-            home: home.as_deref(),
-            xdg_state_home: state.as_deref(),
-            xdg_cache_home: cache.as_deref(),
-            xdg_config_home: config.as_deref(),
-            xdg_runtime_dir: runtime.as_deref(),
-            tmpdir: tmpdir.as_deref(),
-            uid,
-        })?;
-        Ok((Self::Local, paths))
+        Ok((Self::Local, LocalPaths::of_this_process(uid)?))
     }
 
     /// For the owner and for nobody else: a daemon of another user would lack the right to everything there.

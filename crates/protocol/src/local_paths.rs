@@ -61,6 +61,26 @@ pub enum LocalPathsError {
 }
 
 impl LocalPaths {
+    /// The places that this process's own environment leads to, for this effective user id. Both ends of the socket look
+    /// here, so that they come to the same.
+    ///
+    /// # Errors
+    /// As [`LocalPaths::find`].
+    pub fn of_this_process(uid: u32) -> Result<Self, LocalPathsError> {
+        let value = std::env::var_os;
+        let (home, state, cache) = (value("HOME"), value("XDG_STATE_HOME"), value("XDG_CACHE_HOME"));
+        let (config, runtime, tmpdir) = (value("XDG_CONFIG_HOME"), value("XDG_RUNTIME_DIR"), value("TMPDIR"));
+        Self::find(&Environment {
+            home: home.as_deref(),
+            xdg_state_home: state.as_deref(),
+            xdg_cache_home: cache.as_deref(),
+            xdg_config_home: config.as_deref(),
+            xdg_runtime_dir: runtime.as_deref(),
+            tmpdir: tmpdir.as_deref(),
+            uid,
+        })
+    }
+
     /// The places that `environment` leads to. Relative values are ignored, as the XDG specification asks.
     ///
     /// # Errors

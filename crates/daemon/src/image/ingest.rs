@@ -1,6 +1,6 @@
 //! Making an image of layers.
 
-use super::{AGENT_IN_GUEST, show, taken};
+use super::{AGENT_IN_GUEST, refuse_taken, show};
 use crate::Services;
 use crate::artefact::{Draft, Window, build, explain, hexadecimal};
 use crate::operation::{Ended, Handle};
@@ -36,11 +36,7 @@ pub(crate) async fn ingest(
     handle: &Handle,
 ) -> Result<ImageView, Ended> {
     let name = request.name.clone();
-    match show(services, &name) {
-        Ok(_) => return Err(taken(&name).into()),
-        Err(error) if error.kind == ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
+    refuse_taken(services, &name)?;
     handle.stage("unpack");
     let (builder, handle_for_build) = (services.clone(), handle.clone());
     build(handle, move |watch| make(&builder, request, &layers, &handle_for_build, watch)).await?;

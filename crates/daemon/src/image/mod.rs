@@ -93,6 +93,15 @@ pub(crate) fn delete(services: &Services, name: ImageName) -> Result<Deleted, Rp
     Ok(Deleted { image: name })
 }
 
+/// At once, before any work; the name is looked at again when it is published.
+fn refuse_taken(services: &Services, name: &ImageName) -> Result<(), RpcError> {
+    match show(services, name) {
+        Ok(_) => Err(taken(name)),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn taken(name: &ImageName) -> RpcError {
     RpcError::new(ErrorKind::AlreadyExists, format!("there is already an image `{name}`"))
         .with_hint(format!("`banger image delete {name}` removes it"))

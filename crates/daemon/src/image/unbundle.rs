@@ -1,7 +1,7 @@
 //! Making an image of a bundle.
 
 use super::register::make_seed;
-use super::{AGENT_IN_GUEST, ROOTFS, show, taken};
+use super::{AGENT_IN_GUEST, ROOTFS, refuse_taken, show};
 use crate::Services;
 use crate::artefact::{Draft, Window, build, explain};
 use crate::operation::{Ended, Handle};
@@ -44,11 +44,7 @@ pub(crate) async fn unbundle(
     handle: &Handle,
 ) -> Result<ImageView, Ended> {
     let name = request.name.clone();
-    match show(services, &name) {
-        Ok(_) => return Err(taken(&name).into()),
-        Err(error) if error.kind == ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
+    refuse_taken(services, &name)?;
     handle.stage("unpack the bundle");
     let (builder, handle_for_build) = (services.clone(), handle.clone());
     build(handle, move |watch| make(&builder, request, &file, &handle_for_build, watch)).await?;
