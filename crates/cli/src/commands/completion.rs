@@ -3,7 +3,9 @@ use crate::failure::{Failure, Outcome};
 use crate::printer;
 use clap_complete::Shell;
 
-/// Print a script that lets a shell complete commands, flags, and the names of VMs, images and kernels.
+/// Generate a shell completion script
+///
+/// Completes commands and flags, and the names of VMs, images, and kernels.
 ///
 ///     banger completion bash > ~/.local/share/bash-completion/completions/banger
 ///     banger completion zsh > ~/.zfunc/_banger       with ~/.zfunc in $fpath
@@ -13,7 +15,7 @@ use clap_complete::Shell;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// Which shell.
+    /// Shell to generate the script for
     shell: Shell,
 }
 

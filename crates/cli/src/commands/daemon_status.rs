@@ -4,13 +4,13 @@ use crate::printer;
 use banger_protocol::daemon_api::system::{Mode, Status};
 use std::time::Duration;
 
-/// Say how the daemon is, without starting it.
+/// Show the status of the daemon
 ///
-/// `banger daemon status`; the exit code is 1 when it does not run.
-/// `banger doctor` looks at everything else too.
+/// `banger daemon status` does not start the daemon. The exit code is 1 when it is not running. `banger doctor` checks
+/// everything else.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// As JSON, for programs; `null` when it does not run.
+    /// Print JSON; `null` when the daemon is not running
     #[arg(long)]
     json: bool,
 }

@@ -3,10 +3,10 @@ use crate::failure::{Failure, Outcome};
 use crate::{places, printer};
 use banger_protocol::daemon_api::system::Shutdown;
 
-/// Stop the daemon; running VMs stay.
+/// Stop the daemon; VMs keep running
 ///
-/// `banger daemon stop`; the next command starts it again and finds its VMs. Without a daemon nothing happens.
-/// `banger vm stop` is for VMs.
+/// `banger daemon stop` succeeds when no daemon is running, too. The next command that needs the daemon starts it, and the
+/// daemon then takes over the running VMs. To stop a VM, use `banger vm stop`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

@@ -3,13 +3,14 @@ use crate::failure::{FAILED, Outcome};
 use crate::printer;
 use banger_protocol::daemon_api::system::{SettingRow, SettingSource, Verdict};
 
-/// Look for what would keep banger from working on this machine; changes nothing.
+/// Check this host and show how to fix problems
 ///
-/// `banger doctor` prints a line per finding with what to do about it, and every setting with who chose it. It works
-/// without the daemon too. The exit code is 1 when something fails; when nothing does, go on with `banger vm run --rm`.
+/// `banger doctor` prints PASS, WARN, or FAIL for each check, with a hint, and then every setting with its value and where
+/// the value comes from. It changes nothing, and works without the daemon. The exit code is 1 when a check fails. When none
+/// does, continue with `banger vm run --rm`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

@@ -4,13 +4,13 @@ use crate::printer;
 use banger_oci::cache::{BlobCache, Pruned};
 use banger_protocol::size::ByteSize;
 
-/// Remove the downloaded layers of registries' images.
+/// Delete cached image layers
 ///
-/// `banger image cache prune --dry-run` says first what would go. Images need none of them any more: they only make the
-/// next `banger image pull` shorter. What a pull under way works with stays.
+/// `banger image cache prune --dry-run` shows what would be deleted. Existing images do not need the cache; it only makes
+/// later pulls with `banger image pull` faster. Layers that a running pull uses are kept.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only say what would go.
+    /// Show what would be deleted, and delete nothing
     #[arg(long)]
     dry_run: bool,
 }

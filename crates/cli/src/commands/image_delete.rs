@@ -4,12 +4,12 @@ use crate::printer;
 use banger_protocol::daemon_api::image::Delete;
 use banger_protocol::names::ImageName;
 
-/// Remove images that no VM uses.
+/// Delete images
 ///
-/// `banger image delete NAME`; a VM that still uses it is named, and `banger vm delete` removes that one.
+/// `banger image delete NAME` refuses while a VM uses the image, and names that VM; `banger vm delete` deletes it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, as `banger image list` shows them.
+    /// Image names, as shown by `banger image list`
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<ImageName>,
 }

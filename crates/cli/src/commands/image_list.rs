@@ -4,18 +4,19 @@ use crate::failure::Outcome;
 use crate::printer::{self, Offer};
 use banger_protocol::daemon_api::image::{ImageView, List};
 
-/// List the images that are here, or that can be had.
+/// List images
 ///
-/// `banger image list` shows them, with `--available` the catalogue; `banger vm run --image NAME` starts a VM of one, `banger image pull` makes another.
+/// `banger image list` lists the images on this host; with `--available`, those that the catalog offers. Then
+/// `banger vm run --image NAME` creates a VM from one, and `banger image pull NAME` adds one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What the catalogue offers instead of what is here.
+    /// List the images in the catalog instead
     #[arg(long)]
     available: bool,
-    /// Only the names, one a line.
+    /// Print names only, one per line
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

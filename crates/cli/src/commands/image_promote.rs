@@ -5,13 +5,13 @@ use crate::signals::Signals;
 use banger_protocol::daemon_api::image::{ImageView, Promote};
 use banger_protocol::names::ImageName;
 
-/// Copy a registered image's files, so that they are banger's.
+/// Copy a registered image into banger's storage
 ///
-/// `banger image promote mine` keeps the name, the kernel and the VMs; your own files can go afterwards.
-/// `banger image register` made it known.
+/// `banger image promote mine` copies the files of an image that `banger image register` added. Its name, kernel, and VMs
+/// stay the same; afterwards you can delete the original files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Its name, as `banger image list` shows it.
+    /// Image name, as shown by `banger image list`
     image: ImageName,
 }
 

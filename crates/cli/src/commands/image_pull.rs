@@ -12,37 +12,36 @@ use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ConnectionError, ErrorKind};
 use std::path::Path;
 
-/// Make an image.
+/// Pull or build an image
 ///
-///     banger image pull debian-bookworm           built from signed Debian packages, without root
+///     banger image pull debian-bookworm           from the catalog, built from signed Debian packages
 ///     banger image pull alpine:3.20               from a registry: Docker Hub, or HOST/NAME:TAG
-///     banger image pull oci:DIR[:TAG]             an image layout in a folder
-///     banger image pull oci-archive:FILE[:TAG]    the same in a tar archive
-///     banger image pull docker-archive:FILE       what docker save writes
+///     banger image pull oci:DIR[:TAG]             from an OCI image layout
+///     banger image pull oci-archive:FILE[:TAG]    from a tar archive of an OCI image layout
+///     banger image pull docker-archive:FILE       from a file written by `docker save`
 ///
-/// A registry is asked with the credentials that `docker login` left. Layers are
-/// kept, so that images share them and a download that broke off is continued;
-/// `banger image cache prune` removes them.
+/// Registry credentials are those saved by `docker login`. Layers are cached:
+/// images share them, and an interrupted download resumes. `banger image cache
+/// prune` deletes them.
 ///
-/// Then `banger vm run --image NAME`, which also takes these references and makes
-/// what is not here. Without `--name` the image is called after the reference:
-/// `debian-bookworm` for `docker.io/library/debian:bookworm`.
+/// Then `banger vm run --image NAME`. `banger vm run --image` also accepts these
+/// references, and pulls an image that is missing.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name of the catalogue, or where the image is.
+    /// Catalog name or image reference
     #[arg(value_name = "REF")]
     reference: String,
-    /// What to call it here.
+    /// Name for the image [default: derived from REF, such as debian-bookworm for debian:bookworm]
     #[arg(long)]
     name: Option<ImageName>,
-    /// The kernel its VMs start with.
+    /// Kernel for VMs created from this image [default: the one the catalog names, or `default_kernel`]
     #[arg(long)]
     kernel: Option<KernelName>,
-    /// How large the root file system is for a guest, as 8G; it takes what it holds.
+    /// Size of the root file system, such as 8G; only written blocks use disk space [default: 40G]
     #[arg(long)]
     size: Option<ByteSize>,
-    /// Which of an image's variants, as linux/amd64; this machine's if not given.
+    /// Platform of a multi-platform image, such as linux/amd64 [default: the platform of this host]
     #[arg(long)]
     platform: Option<Platform>,
 }

@@ -8,40 +8,40 @@ use banger_protocol::daemon_api::image::Register;
 use banger_protocol::names::{ImageName, KernelName};
 use std::path::{Path, PathBuf};
 
-/// Use a root file system of your own, where it is.
+/// Register a root file system in place, without copying it
 ///
 ///     banger image register --name mine --rootfs ./rootfs.ext4
 ///
-/// makes `vm run --image mine` start VMs of it. Nothing is copied and nothing is
-/// written to your files; a `work-seed.ext4` beside it is what VMs find in `/root`,
-/// otherwise it is what the image has there. The kernel is the usual one, one of
-/// `banger kernel list` (`--kernel-ref`), or your own (`--kernel`). Registering
-/// again updates; `banger image promote` copies the files, so that they are banger's.
+/// Then `banger vm run --image mine` creates a VM from it. banger never writes to
+/// your files. If there is a `work-seed.ext4` next to the root file system, VMs get a
+/// copy of it as /root; otherwise they get the image's own /root. Registering the
+/// same name again updates the image. `banger image promote` copies the files into
+/// banger's storage.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// What to call it here.
+    /// Name for the image
     #[arg(long)]
     name: ImageName,
-    /// An ext4 file system in a file.
+    /// File that contains an ext4 root file system
     #[arg(long, value_name = "FILE")]
     rootfs: PathBuf,
-    /// An ext4 file system that VMs get a copy of as `/root`.
+    /// File that contains an ext4 file system; each VM gets a copy of it as /root
     #[arg(long, value_name = "FILE")]
     work_seed: Option<PathBuf>,
-    /// A kernel that is here or in the catalogue.
+    /// Kernel to use, by name; pulled from the catalog if missing [default: `default_kernel`]
     #[arg(long, value_name = "KERNEL", conflicts_with = "kernel")]
     kernel_ref: Option<KernelName>,
-    /// A kernel of its own: an ELF file or a bzImage.
+    /// Kernel file to use: an ELF file or a bzImage
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// What that kernel starts with instead of banger's own; the image then needs the agent inside.
+    /// Initrd for that kernel, instead of banger's own; the image must then contain the guest agent
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
-    /// The folder with that kernel's modules.
+    /// Directory that contains the modules of that kernel
     #[arg(long, value_name = "DIR", requires = "kernel")]
     modules: Option<PathBuf>,
-    /// Accept an image that cannot be reached once it runs.
+    /// Allow an image without the guest agent; banger cannot run commands in its VMs
     #[arg(long)]
     no_agent: bool,
 }

@@ -4,15 +4,15 @@ use crate::printer;
 use banger_protocol::daemon_api::image::Show;
 use banger_protocol::names::ImageName;
 
-/// Tell everything about an image.
+/// Show the details of an image
 ///
-/// `banger image show debian-bookworm` says what it was made of and what it takes; `banger vm run --image` starts a VM
-/// of it.
+/// `banger image show debian-bookworm` shows its source, size, kernel, and more. `banger vm run --image NAME` creates a VM
+/// from it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Its name, as `banger image list` shows it.
+    /// Image name, as shown by `banger image list`
     image: ImageName,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

@@ -4,10 +4,10 @@ use crate::failure::Outcome;
 use crate::printer;
 use banger_protocol::daemon_api::vm::Ssh;
 
-/// Print the host key of a VM as a line of known_hosts; ssh's `KnownHostsCommand`.
+/// Print the host key of a VM in known_hosts format, for ssh's `KnownHostsCommand`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// As ssh looks it up: `dev.vm`, or `[dev.vm]:2222`.
+    /// Host as ssh looks it up: `dev.vm`, or `[dev.vm]:2222`
     host: String,
 }
 

@@ -4,12 +4,12 @@ use clap::CommandFactory;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Write the manual, a page for each command.
+/// Generate the man pages
 ///
-/// `banger internal man DIR` is what packages are made with; then `man -l DIR/banger.1`.
+/// `banger internal man DIR` writes one page per command; packages are built with it. Then `man -l DIR/banger.1`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The folder for the pages, which must be there.
+    /// Directory to write to; it must exist
     folder: PathBuf,
 }
 

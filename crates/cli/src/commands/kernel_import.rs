@@ -7,26 +7,26 @@ use banger_config::Config;
 use banger_protocol::names::KernelName;
 use std::path::PathBuf;
 
-/// Make a kernel of files in a folder.
+/// Import a kernel from a directory
 ///
 ///     banger kernel import mine --from ./unpacked
 ///
-/// takes the newest `boot/vmlinux-*` or `boot/vmlinuz-*` with its `lib/modules/*`, as
-/// a package leaves them when it is unpacked; compressed or not. Where there are no
-/// modules, a `boot/initramfs-*` is what it starts with. A `metadata.json` can name
-/// `kernel`, `modules`, `initrd`, `version`, `distro` and `arch` instead.
+/// The directory has the layout of an unpacked kernel package. banger uses the newest
+/// `boot/vmlinux-*` or `boot/vmlinuz-*` with the matching `lib/modules/*`, or with a
+/// `boot/initramfs-*` where there are no modules. A `metadata.json` can name `kernel`,
+/// `modules`, `initrd`, `version`, `distro`, and `arch` instead.
 ///
 /// Then `banger vm run --kernel mine`.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// What to call it here.
+    /// Name for the kernel
     #[arg(value_name = "NEW")]
     name: KernelName,
-    /// The folder.
+    /// Directory to import from
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// Replace the one of this name that is here.
+    /// Replace an existing kernel of the same name
     #[arg(long)]
     force: bool,
 }

@@ -4,18 +4,19 @@ use crate::failure::Outcome;
 use crate::printer::{self, Offer};
 use banger_protocol::daemon_api::kernel::{KernelView, List};
 
-/// List the kernels that are here, or that can be had.
+/// List kernels
 ///
-/// `banger kernel list --available` shows the catalogue; `banger kernel pull NAME` makes one of it.
+/// `banger kernel list` lists the kernels on this host; with `--available`, those that the catalog offers.
+/// `banger kernel pull NAME` adds one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What the catalogue offers instead of what is here.
+    /// List the kernels in the catalog instead
     #[arg(long)]
     available: bool,
-    /// Only the names, one a line.
+    /// Print names only, one per line
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

@@ -9,15 +9,16 @@ use banger_protocol::daemon_api::kernel::Show;
 use banger_protocol::names::KernelName;
 use banger_protocol::wire::{ConnectionError, ErrorKind};
 
-/// Make a kernel of the catalogue.
+/// Pull a kernel from the catalog
 ///
-/// `banger kernel pull` takes the default one from Debian's signed packages; `--force` takes the newest again. Then `banger vm run --kernel debian-bookworm-cloud`.
+/// `banger kernel pull` pulls the default kernel, made from signed Debian packages. `--force` updates an existing kernel to
+/// the newest version. Then `banger vm run --kernel NAME`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name of the catalogue: `banger kernel list --available`; `default_kernel` in config.toml if not given.
+    /// Kernel name, as shown by `banger kernel list --available` [default: `default_kernel` in config.toml, or debian-bookworm-cloud]
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// Replace the one that is here.
+    /// Replace an existing kernel of the same name
     #[arg(long)]
     force: bool,
 }

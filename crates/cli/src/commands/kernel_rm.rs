@@ -4,12 +4,13 @@ use crate::printer;
 use banger_protocol::daemon_api::kernel::Delete;
 use banger_protocol::names::KernelName;
 
-/// Remove kernels that neither an image nor a VM needs.
+/// Delete kernels
 ///
-/// `banger kernel rm NAME`; what still needs it is named. `banger kernel list` shows what there is.
+/// `banger kernel rm NAME` refuses while an image or a VM needs the kernel, and names what does. `banger kernel list` lists
+/// the kernels.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, as `banger kernel list` shows them.
+    /// Kernel names, as shown by `banger kernel list`
     #[arg(required = true, value_name = "KERNEL")]
     kernels: Vec<KernelName>,
 }

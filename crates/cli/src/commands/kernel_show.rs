@@ -4,14 +4,15 @@ use crate::printer;
 use banger_protocol::daemon_api::kernel::Show;
 use banger_protocol::names::KernelName;
 
-/// Tell everything about a kernel.
+/// Show the details of a kernel
 ///
-/// `banger kernel show debian-bookworm-cloud` says which version it is; `banger vm run --kernel` starts a VM with it.
+/// `banger kernel show debian-bookworm-cloud` shows its version, source, and more. `banger vm run --kernel NAME` creates a VM
+/// with it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Its name, as `banger kernel list` shows it.
+    /// Kernel name, as shown by `banger kernel list`
     kernel: KernelName,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

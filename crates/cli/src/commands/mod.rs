@@ -57,19 +57,19 @@ mod vm_workspace;
 use crate::failure::{Failure, Outcome};
 use clap::{Parser, Subcommand};
 
-/// Disposable virtual machines for development, one per task.
+/// Run disposable Linux virtual machines, one per task
 ///
-/// The first thing to try is
+/// Common commands:
 ///
-///     banger vm run --rm
+///     banger vm run --rm               open a shell in a new Debian VM; delete it on exit
+///     banger vm run --rm -- make test  run one command in a new VM; delete it afterwards
+///     banger vm run ./repo             open a shell in a copy of a git repository
+///     banger vm list                   list VMs
+///     banger doctor                    check this host and show how to fix problems
 ///
-/// which boots a fresh Debian VM, opens a shell in it and removes it when you
-/// leave. The first run builds the image; later ones start in seconds.
-///
-///     banger vm run --rm -- make test
-///
-/// runs one command instead. `banger vm --help` shows the rest of a VM's life.
-/// When something does not work, `banger doctor` says what is missing.
+/// The first run builds the default image; later runs start in seconds. No root and
+/// no installation are needed. `banger vm --help` lists everything VMs can do, and
+/// every command has its own `--help` with examples.
 #[derive(Debug, Parser)]
 #[command(name = "banger", version, propagate_version = false, verbatim_doc_comment)]
 #[command(arg_required_else_help = true)]
@@ -82,9 +82,9 @@ pub(crate) struct Cli {
 enum Command {
     #[command(subcommand)]
     Vm(Vm),
-    /// List the VMs: short for `banger vm list`.
+    /// List VMs (short for `banger vm list`)
     ///
-    /// `banger ps` shows all of them; `banger vm show NAME` tells more about one.
+    /// `banger ps` lists all of them; `banger vm show NAME` prints the details of one.
     Ps(vm_list::Args),
     #[command(subcommand)]
     Image(Image),
@@ -102,19 +102,18 @@ enum Command {
     Internal(Internal),
 }
 
-/// Make, use and remove VMs.
+/// Create, use, and delete VMs
 ///
-/// Most often wanted:
+/// Common commands:
 ///
-///     banger vm run --rm -- CMD     run CMD in a fresh VM, gone afterwards
-///     banger vm run --name dev      a VM to keep, with a shell in it
-///     banger vm run ./repo          the same with that repository inside
-///     banger vm exec dev -- CMD     run CMD in it
-///     banger vm session --help      commands in it that go on without you
-///     banger vm delete dev          remove it with everything it owns
+///     banger vm run --rm -- CMD     run CMD in a new VM; delete the VM afterwards
+///     banger vm run --name dev      create a VM that stays, and open a shell in it
+///     banger vm run ./repo          create a VM with a copy of that git repository
+///     banger vm exec dev -- CMD     run CMD in an existing VM
+///     banger vm session --help      run commands in the background
+///     banger vm delete dev          delete a VM and everything it owns
 ///
-/// `banger vm list` shows what is there, and `banger vm COMMAND --help` tells
-/// more about each.
+/// `banger vm list` lists the VMs. `banger vm COMMAND --help` explains one command.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Vm {
@@ -147,14 +146,16 @@ enum Vm {
     Logs(vm_logs::Args),
 }
 
-/// What VMs are made of.
+/// Manage images
 ///
-/// `banger vm run` makes the default image by itself. To make one beforehand:
+/// An image is the root file system that VMs start from. `banger vm run` pulls the
+/// default image, debian-bookworm, when it is missing. To pull one explicitly:
 ///
-///     banger image pull debian-bookworm
+///     banger image pull debian-bookworm    build it from Debian packages
+///     banger image pull alpine:3.20        pull it from a container registry
 ///
-/// Then `banger vm run --image debian-bookworm`. Images of registries, layouts and
-/// archives are pulled the same way: `banger image pull alpine:3.20`.
+/// Then `banger vm run --image NAME`. `banger image list --available` shows what the
+/// catalog offers.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Image {
@@ -170,20 +171,21 @@ enum Image {
     Cache(ImageCache),
 }
 
-/// What was downloaded to make images of.
+/// Manage the cache of downloaded image layers
 ///
 ///     banger image cache prune --dry-run
 ///
-/// says how much that is.
+/// shows what would be deleted and how much space that would free.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum ImageCache {
     Prune(image_cache_prune::Args),
 }
 
-/// What VMs boot.
+/// Manage kernels
 ///
-/// An image names its kernel and `banger vm run` makes it by itself. To see what can be had:
+/// Every image names its kernel, and `banger vm run` pulls that kernel when it is
+/// missing. To see which kernels the catalog offers:
 ///
 ///     banger kernel list --available
 ///
@@ -200,13 +202,13 @@ enum Kernel {
     Rm(kernel_rm::Args),
 }
 
-/// The program behind the commands; it starts by itself.
+/// Manage the background daemon
 ///
 ///     banger daemon status
 ///
-/// says how it is. It ends by itself when nobody has needed it for a while, and
-/// `banger daemon stop` ends it now. Running VMs stay; the next command starts it
-/// again.
+/// The daemon, bangerd, starts with the first command that needs it and exits after
+/// five minutes without use. `banger daemon stop` stops it now. Running VMs are not
+/// affected; the next command starts the daemon again.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum Daemon {
@@ -214,12 +216,13 @@ enum Daemon {
     Stop(daemon_stop::Args),
 }
 
-/// banger for the whole machine: two services, addresses and names of guests on the host.
+/// Install banger as a system service
 ///
 ///     sudo banger system install
 ///
-/// installs it for you, and `banger system status` says how it is. Without it
-/// banger works as well, as your own user alone.
+/// installs two systemd services for one user. VMs then get addresses and names
+/// (NAME.vm) that work on this host. Without it, banger runs entirely as your own
+/// user. `banger system status` shows the state of the installation.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 enum System {
@@ -229,7 +232,7 @@ enum System {
     Uninstall(system_uninstall::Args),
 }
 
-/// What other programs call.
+/// Commands that other programs call
 #[derive(Debug, Subcommand)]
 enum Internal {
     Build(internal_build::Args),

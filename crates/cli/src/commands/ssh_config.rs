@@ -9,16 +9,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Let plain ssh, scp, rsync and editors reach VMs as `NAME.vm`.
+/// Set up ssh, scp, rsync, and editors to reach VMs as `NAME.vm`
 ///
-/// `banger ssh-config --install` writes a file of banger's own and has `~/.ssh/config` include it; then `ssh dev.vm`.
-/// `--uninstall` takes both back. Without either, what the file would say is printed.
+/// `banger ssh-config --install` writes an SSH client configuration and includes it from `~/.ssh/config`; then `ssh dev.vm`
+/// works. `--uninstall` undoes both. Without a flag, the configuration is printed and nothing changes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Have `~/.ssh/config` include banger's file, and write that anew.
+    /// Write the configuration and include it from `~/.ssh/config`
     #[arg(long, conflicts_with = "uninstall")]
     install: bool,
-    /// Put `~/.ssh/config` back as it was.
+    /// Remove the configuration and its include
     #[arg(long)]
     uninstall: bool,
 }

@@ -3,20 +3,20 @@ use crate::system::expect_root;
 use crate::system::install::{Wish, install, tell};
 use banger_system::Firewall;
 
-/// Install banger for the whole machine, or bring what is installed up to this build.
+/// Install or upgrade the systemd services
 ///
-/// `sudo banger system install --owner ada` makes two services, which start with the machine and serve one user: the
-/// owner, or else whoever called sudo. Running VMs stay. Then `banger system status` says how it is.
+/// `sudo banger system install --owner ada` installs two services that start at boot and serve one user. Run it again from a
+/// newer build to upgrade; VMs keep running. Then `banger system status` shows the result.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Whom it serves; whoever called sudo, unless said.
+    /// User that the services run for [default: the user who called sudo]
     #[arg(long, value_name = "USER")]
     owner: Option<String>,
-    /// Let guests with --nat through somebody else's firewall too: `docker` adds marked rules to its chain for
-    /// administrators, `firewalld` puts the bridge into the zone `trusted`. Uninstalling takes that back.
+    /// Also allow `--nat` traffic through this firewall: `docker` adds marked rules to the DOCKER-USER chain, `firewalld` adds the
+    /// bridge to the zone `trusted`. `system uninstall` reverts that
     #[arg(long, value_name = "WHOSE", value_parser = ["docker", "firewalld"])]
     firewall: Option<String>,
-    /// Run Firecracker without its jailer.
+    /// Run Firecracker without its jailer
     #[arg(long)]
     no_jailer: bool,
 }

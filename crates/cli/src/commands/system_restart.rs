@@ -4,9 +4,9 @@ use crate::system::install::{SetUpError, wait_until_answered};
 use crate::system::{expect_root, systemd};
 use banger_system::Install;
 
-/// Start the installed services anew; running VMs stay.
+/// Restart the installed services; VMs keep running
 ///
-/// As root, `banger system restart` returns when both have answered. `banger system status` says how they are.
+/// As root, `banger system restart` returns when both services are ready. `banger system status` shows their state.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

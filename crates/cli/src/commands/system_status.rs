@@ -7,13 +7,13 @@ use banger_protocol::VERSION;
 use banger_system::{Install, UNITS};
 use serde::Serialize;
 
-/// Say how the installed services are, and whether everything is as it was installed.
+/// Show the state of the installed services
 ///
-/// `banger system status` exits with 1 when something is not. `sudo banger system restart` starts the services anew,
-/// `sudo banger system install` puts files back in order.
+/// `banger system status` exits with 1 when there is a problem. `sudo banger system restart` restarts the services, and
+/// `sudo banger system install` repairs changed or missing files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// As JSON, for programs; `null` when nothing is installed.
+    /// Print JSON; `null` when banger is not installed
     #[arg(long)]
     json: bool,
 }

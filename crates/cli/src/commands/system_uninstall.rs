@@ -5,16 +5,16 @@ use crate::system::install::SetUpError;
 use crate::system::uninstall::uninstall;
 use banger_system::Install;
 
-/// Stop what runs, and take the installed services away.
+/// Stop all VMs and remove the installed services
 ///
-/// `sudo banger system uninstall --purge` removes images, kernels and VMs as well; without it they stay for the next
-/// `banger system install`. Files of yours always stay.
+/// Images, kernels, and VMs are kept for a later `banger system install`; `sudo banger system uninstall --purge` deletes
+/// them. Your own files are never removed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Remove images, kernels and VMs as well.
+    /// Delete images, kernels, and VMs
     #[arg(long)]
     purge: bool,
-    /// End VMs that cannot be stopped.
+    /// Kill VMs that cannot be stopped
     #[arg(long)]
     force: bool,
 }

@@ -3,12 +3,13 @@ use crate::printer;
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use serde::Serialize;
 
-/// Show the version of this program and of its protocol.
+/// Show version information
 ///
-/// `banger version` is for reports and scripts; `banger daemon status` shows the running daemon's.
+/// `banger version` prints the version of this program, its protocol, and its architecture; `banger daemon status` prints
+/// the version of the running daemon.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

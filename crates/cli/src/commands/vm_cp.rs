@@ -18,24 +18,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// Copy files and folders into a running VM or out of it.
+/// Copy files between this host and a running VM
 ///
-///     banger vm cp ./src dev:/root/src     in: a folder that is there takes it in
-///     banger vm cp dev:/var/log ./logs     out
-///     banger vm cp ./src/. dev:/srv        what is in ./src, not the folder itself
-///     banger vm cp dev:/etc/hosts -        a file to standard output, or from there
+///     banger vm cp ./src dev:/root/src     copy in; into /root/src if that exists
+///     banger vm cp dev:/var/log ./logs     copy out
+///     banger vm cp ./src/. dev:/srv        copy the contents of ./src, not ./src itself
+///     banger vm cp dev:/etc/hosts -        copy a file to standard output (or from it)
 ///
-/// Modes, times, links and holes are kept; owners are not: in the guest it is
-/// root's, here yours. A path in the VM that does not start with `/` starts in
-/// /root. Here a name with a colon needs a slash before it: `./a:b`. `rsync` works
-/// too, after `banger ssh-config --install`.
+/// Directories are copied recursively. Modes, times, symlinks, and holes in sparse
+/// files are kept. Copied files belong to root in the VM and to you on this host. Relative
+/// paths in the VM start at /root. If a local name contains a colon, put a slash
+/// before it: `./a:b`. After `banger ssh-config --install`, `rsync` works as well.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A path here, VM:PATH, or `-` for standard input.
+    /// Source: a local path, VM:PATH, or `-` for standard input
     #[arg(value_name = "SRC")]
     source: OsString,
-    /// A path here, VM:PATH, or `-` for standard output.
+    /// Destination: a local path, VM:PATH, or `-` for standard output
     #[arg(value_name = "DST")]
     destination: OsString,
 }

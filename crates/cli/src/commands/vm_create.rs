@@ -10,15 +10,15 @@ use banger_protocol::daemon_api::vm::{Check, Create, Delete, Deleted, VmView};
 use banger_protocol::names::{KernelName, VmName, VmRef};
 use banger_protocol::size::ByteSize;
 
-/// Make a VM to keep and start it.
+/// Create and start a VM
 ///
-/// `banger vm create --name dev` prints its name when it is up; then `banger vm ssh dev`, or
-/// `banger vm exec dev -- CMD`.
+/// `banger vm create --name dev` prints the name of the VM when it is ready. Then `banger vm ssh dev` or
+/// `banger vm exec dev -- CMD`. Defaults can be changed in config.toml; `banger doctor` prints the values in effect.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     machine: Machine,
-    /// Only make it; `banger vm start` boots it.
+    /// Create the VM without starting it; start it later with `banger vm start`
     #[arg(long, conflicts_with = "early")]
     no_start: bool,
 }
@@ -26,28 +26,28 @@ pub(crate) struct Args {
 /// What a VM is made of; what is not given is the daemon's default.
 #[derive(Debug, clap::Args)]
 pub(super) struct Machine {
-    /// What to call it: 1 to 63 of a-z, 0-9 and `-`; made up if not given.
+    /// Name of the VM: 1 to 63 characters of a-z, 0-9, and `-` [default: generated]
     #[arg(long)]
     name: Option<VmName>,
-    /// The image: a name, or a reference as `banger image pull` takes it; made first when it is not here.
+    /// Image name, or a reference as accepted by `banger image pull`; pulled if missing [default: debian-bookworm]
     #[arg(long)]
     image: Option<Wish>,
-    /// The kernel; the image's own if not given.
+    /// Kernel name; pulled if missing [default: the image's kernel]
     #[arg(long)]
     kernel: Option<KernelName>,
-    /// How many processors.
+    /// Number of virtual CPUs [default: a quarter of the host's, 1 to 4]
     #[arg(long, value_name = "COUNT", value_parser = count)]
     vcpu: Option<u32>,
-    /// How much memory, as 512M or 4G.
+    /// Memory size, such as 512M or 4G [default: an eighth of the host's, 512M to 8G]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
-    /// How large its own disk is, mounted on /root, as 20G; what nobody wrote takes no space.
+    /// Size of the work disk, mounted on /root, such as 20G; only written blocks use space [default: 8G]
     #[arg(long, value_name = "SIZE")]
     disk_size: Option<ByteSize>,
-    /// Let it reach the world, by way of this host: public addresses, not this host and not private networks.
+    /// Give the VM internet access through this host: public addresses only [default: off]
     #[arg(long)]
     nat: bool,
-    /// Do not wait until the guest is usable; its agent is enough.
+    /// Return as soon as the guest agent answers, without waiting for the guest to finish booting
     #[arg(long)]
     early: bool,
 }

@@ -4,13 +4,13 @@ use crate::failure::Outcome;
 use crate::printer::Progress;
 use banger_protocol::daemon_api::vm::{Delete, Deleted};
 
-/// Remove VMs with everything they own, running or not.
+/// Delete VMs, running or stopped, with their disks
 ///
-/// `banger vm delete dev` leaves no trace of it; its image stays. `banger vm stop` keeps a VM for later
-/// instead, and `banger vm prune` removes all that are not running.
+/// `banger vm delete dev` deletes everything that belongs to the VM; its image is kept. To keep a VM for later, use
+/// `banger vm stop`. `banger vm prune` deletes all VMs that are not running.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, ids or beginnings of ids.
+    /// VM names, IDs, or unique ID prefixes
     #[arg(required = true, value_name = "VM")]
     vms: Vec<String>,
 }

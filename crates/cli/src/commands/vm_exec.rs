@@ -14,44 +14,44 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Run a command in a running VM.
+/// Run a command in a running VM
 ///
 ///     banger vm exec dev -- make test
 ///     banger vm exec -it dev -- htop
-///     banger vm exec -d dev -- make test    in the background, as a session
+///     banger vm exec -d dev -- make test    run it in the background, as a session
 ///
-/// The exit code is the command's own; 125 means that nobody knows it. Input is
-/// passed on with `-i`. Without a command it is a login shell. Files go in and out
-/// with `banger vm cp`.
+/// The exit code is that of the command; 125 means that banger could not run it or
+/// lost contact with it. Standard input is forwarded with `-i`. Without a command,
+/// opens a login shell. `banger vm cp` copies files in and out.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Pass standard input on.
+    /// Forward standard input
     #[arg(short, long)]
     interactive: bool,
-    /// Run the command on a terminal.
+    /// Allocate a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Leave it running and print the name of its session; see `banger vm session --help`.
+    /// Run in the background and print the session name; see `banger vm session --help`
     #[arg(short, long)]
     detach: bool,
-    /// As which user of the guest, a name or a number, perhaps `:` and a group; the image's own or root if not given.
+    /// Guest user: a name or UID, optionally followed by `:GROUP` [default: the image's user, or root]
     #[arg(short, long)]
     user: Option<String>,
-    /// In which folder of the guest; the workspace if there is one and this is not given.
+    /// Working directory in the guest [default: the workspace, or the image's working directory]
     #[arg(long, value_name = "PATH", value_parser = guest_path)]
     guest_path: Option<String>,
-    /// Bring the workspace up to date before.
+    /// Update the workspace first, as `banger vm workspace prepare` does
     #[arg(long)]
     auto_prepare: bool,
-    /// Let the command use your ssh agent, as long as it runs; keys stay here.
+    /// Forward your ssh agent while the command runs; private keys stay on this host
     #[arg(short = 'A', long, conflicts_with = "detach")]
     ssh_agent: bool,
     #[command(flatten)]
     environment: Environment,
-    /// The command and its arguments, exactly as typed; a login shell if not given.
+    /// Command and arguments [default: a login shell]
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Args {
 /// Variables for a guest's command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Environment {
-    /// Set a variable for the command; a name alone takes its value from here.
+    /// Set an environment variable; NAME alone copies the value from this shell
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
 }

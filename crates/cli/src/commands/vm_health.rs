@@ -5,15 +5,15 @@ use banger_protocol::daemon_api::vm::{Health, VmHealth};
 use banger_protocol::names::VmRef;
 use std::time::Duration;
 
-/// Ask a running VM how it is.
+/// Check whether a VM is ready to run commands
 ///
-/// `banger vm health dev` succeeds when its agent answers and commands can be run in it, so a script can wait for it.
-/// When it does not, `banger vm logs dev` shows its console.
+/// `banger vm health dev` succeeds when the guest agent answers and commands can be run; scripts can use it to wait for a
+/// VM. When it fails, look at the console: `banger vm logs dev`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

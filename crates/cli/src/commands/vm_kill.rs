@@ -3,16 +3,16 @@ use crate::failure::Outcome;
 use banger_protocol::daemon_api::vm::{Kill, KillSignal};
 use clap::ValueEnum;
 
-/// Kill VMs: end them now, and lose what they have not written to their disks.
+/// Kill VMs immediately, without flushing their disks
 ///
-/// `banger vm kill dev` is for a guest that does not react; `banger vm stop dev` has it write first. The VM stays and
-/// `banger vm start dev` boots it again.
+/// `banger vm kill dev` is for guests that do not respond; unwritten data is lost. `banger vm stop dev` flushes the disks
+/// first. The VM is kept, and `banger vm start dev` boots it again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, ids or beginnings of ids.
+    /// VM names, IDs, or unique ID prefixes
     #[arg(required = true, value_name = "VM")]
     vms: Vec<String>,
-    /// What the VM's own process is sent: TERM lets it close its files first.
+    /// Signal to send to the VM process; TERM lets it close its files first
     #[arg(short, long, value_enum, ignore_case = true, default_value_t = Signal::Kill)]
     signal: Signal,
 }

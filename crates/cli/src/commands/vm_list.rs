@@ -3,15 +3,15 @@ use crate::failure::Outcome;
 use crate::printer;
 use banger_protocol::daemon_api::vm::{List, VmView};
 
-/// List the VMs.
+/// List VMs
 ///
-/// `banger vm list` shows all of them; `banger vm show NAME` tells more about one.
+/// `banger vm list` lists all of them; `banger vm show NAME` prints the details of one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only the ids, one a line.
+    /// Print IDs only, one per line
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

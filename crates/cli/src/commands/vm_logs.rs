@@ -9,15 +9,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// How often a followed log is looked at.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
-/// Print a VM's console.
+/// Print the serial console of a VM
 ///
-/// `banger vm logs dev` prints what its kernels and its init wrote so far; `-f` goes on with what they write next, over
-/// stops and starts, until Ctrl-C or the VM's deletion. `banger vm show dev` says how it ended.
+/// `banger vm logs dev` prints everything the kernel and init have written; it is kept after the VM stops. `-f` follows new
+/// output across restarts until Ctrl-C or the VM is deleted. `banger vm show dev` shows why a VM stopped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Go on with what it writes from now on.
+    /// Follow the output
     #[arg(short, long)]
     follow: bool,
 }

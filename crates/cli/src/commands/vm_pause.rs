@@ -2,12 +2,12 @@ use super::select::ask_of_each;
 use crate::failure::Outcome;
 use banger_protocol::daemon_api::vm::Pause;
 
-/// Pause VMs: they stand still, keep their memory and use no processor.
+/// Pause VMs: freeze their vCPUs and keep their memory
 ///
-/// `banger vm pause dev`, and later `banger vm resume dev`; commands that were running in it go on then.
+/// `banger vm pause dev` freezes everything in the VM; `banger vm resume dev` continues it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, ids or beginnings of ids.
+    /// VM names, IDs, or unique ID prefixes
     #[arg(required = true, value_name = "VM")]
     vms: Vec<String>,
 }

@@ -4,15 +4,15 @@ use crate::printer;
 use banger_protocol::daemon_api::vm::{PortView, Ports};
 use banger_protocol::names::VmRef;
 
-/// Tell where something listens in a running VM.
+/// List listening TCP ports in a VM
 ///
-/// `banger vm ports dev` names TCP ports and their programs, and links those that answer as web servers. To reach one
-/// from here: `banger vm ssh dev -L 8080:localhost:80`.
+/// `banger vm ports dev` lists each port with its process, and with a link if it answers HTTP. To forward one to this host:
+/// `banger vm ssh dev -L 8080:localhost:80`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

@@ -6,13 +6,13 @@ use crate::printer::{self, Progress};
 use banger_protocol::daemon_api::vm::{Delete, Deleted, List, State, VmView};
 use banger_protocol::wire::ErrorKind;
 
-/// Remove every VM that is not running, with its disks.
+/// Delete all VMs that are not running
 ///
-/// `banger vm prune` shows them and asks first; `-f` does not ask. Paused VMs count as running.
-/// `banger vm delete` removes single ones.
+/// `banger vm prune` lists them and asks for confirmation; `-f` does not ask. Paused VMs count as running.
+/// `banger vm delete` deletes individual VMs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Do not ask.
+    /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
 }

@@ -2,16 +2,16 @@ use super::select::boot_each;
 use crate::failure::Outcome;
 use banger_protocol::daemon_api::vm::Restart;
 
-/// Restart VMs: stop each as `banger vm stop` does and boot it again.
+/// Restart VMs
 ///
-/// `banger vm restart dev` is a real reboot with the disks it had; a VM that is not running is started.
-/// Then `banger vm ssh dev` enters it again.
+/// `banger vm restart dev` stops the VM as `banger vm stop` does and boots it again with the same disks. A VM that is not
+/// running is started. Then `banger vm ssh dev` opens a shell.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, ids or beginnings of ids.
+    /// VM names, IDs, or unique ID prefixes
     #[arg(required = true, value_name = "VM")]
     vms: Vec<String>,
-    /// Do not wait until the guest is usable; its agent is enough.
+    /// Return as soon as the guest agent answers, without waiting for the guest to finish booting
     #[arg(long)]
     early: bool,
 }

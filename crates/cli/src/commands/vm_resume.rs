@@ -2,12 +2,12 @@ use super::select::ask_of_each;
 use crate::failure::Outcome;
 use banger_protocol::daemon_api::vm::Resume;
 
-/// Let paused VMs go on.
+/// Resume paused VMs
 ///
-/// `banger vm resume dev` goes on where `banger vm pause dev` made it stand still.
+/// `banger vm resume dev` continues a VM that `banger vm pause dev` paused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, ids or beginnings of ids.
+    /// VM names, IDs, or unique ID prefixes
     #[arg(required = true, value_name = "VM")]
     vms: Vec<String>,
 }

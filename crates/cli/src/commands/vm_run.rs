@@ -15,59 +15,62 @@ use banger_protocol::wire::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Make a VM, and run a shell or a command in it.
+/// Create a VM and run a shell or command in it
 ///
-///     banger vm run --rm -- make test    one command; its input, output and exit code are yours
-///     banger vm run --rm                 a shell, and the VM is gone when you leave it
-///     banger vm run --name dev           a shell in a VM that stays
-///     banger vm run -d --name dev        the VM alone, for later
-///     banger vm run ./repo               a shell in that repository, as it is here
-///     banger vm run ./repo --rm -- make  a command in it
-///
-/// A VM that stays is entered again with `banger vm ssh` or `banger vm exec` and
-/// removed with `banger vm delete`.
-///
+///     banger vm run --rm                 open a shell; delete the VM on exit
+///     banger vm run --rm -- make test    run a command; delete the VM afterwards
+///     banger vm run --name dev           open a shell; keep the VM
+///     banger vm run -d --name dev        create and start the VM, nothing else
+///     banger vm run ./repo               copy a git repository in; open a shell in it
+///     banger vm run ./repo --rm -- make  copy it in, run a command in it, delete the VM
 ///     banger vm run --rm --image alpine:3.20 -- apk info
 ///
-/// A command runs with the variables, in the directory and as the user that the
-/// image names, and without the image's entrypoint before it. Without a command it
-/// is the image's own, entrypoint included, or a login shell if it has none.
+/// Standard input, standard output, standard error, and the exit code of the command
+/// are passed through. Exit code 125 means that banger failed before the command ran.
+///
+/// A command runs with the environment, working directory, and user that the image
+/// defines; the image's entrypoint is not used. Without a command, `vm run` runs the
+/// image's own entrypoint and command, or a login shell if there is none.
+///
+/// Without `--rm` the VM is kept: then `banger vm ssh NAME`, `banger vm exec NAME --
+/// CMD`, or `banger vm delete NAME`. Defaults can be changed in config.toml;
+/// `banger doctor` prints the values in effect.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A repository to bring along, or another folder; commands run in it.
+    /// Git repository or directory to copy into the VM; the command runs in it [default: none]
     path: Option<PathBuf>,
     #[command(flatten)]
     travel: Travel,
-    /// Print what of PATH would travel, a line for each file, and do nothing.
+    /// List the files of PATH that would be copied, and do nothing
     #[arg(short = 'n', long, requires = "path")]
     dry_run: bool,
-    /// Lay over what is in the image at that place already.
+    /// Overwrite files that the image already has at the destination
     #[arg(long, requires = "path")]
     force: bool,
-    /// Do not install the tools that PATH names in .mise.toml or .tool-versions.
+    /// Do not run `mise install` for a PATH with a .mise.toml or .tool-versions
     #[arg(long, requires = "path")]
     no_bootstrap: bool,
-    /// Remove the VM when the command ends, however it ends.
+    /// Delete the VM when the command or shell ends, for whatever reason [default: keep it]
     #[arg(long)]
     rm: bool,
-    /// Only bring it up, and print its name.
+    /// Only create and start the VM, and print its name
     #[arg(short, long, conflicts_with_all = ["rm", "command", "interactive", "tty", "env", "ssh_agent"])]
     detach: bool,
     #[command(flatten)]
     machine: Machine,
-    /// Accepted for habit's sake: standard input is always passed on.
+    /// Accepted for compatibility; standard input is always forwarded
     #[arg(short, long)]
     interactive: bool,
-    /// Run the command on a terminal.
+    /// Allocate a terminal; an interactive shell gets one anyway
     #[arg(short, long)]
     tty: bool,
-    /// Let the command use your ssh agent, as long as it runs; keys stay here.
+    /// Forward your ssh agent while the command runs; private keys stay on this host
     #[arg(short = 'A', long)]
     ssh_agent: bool,
     #[command(flatten)]
     environment: Environment,
-    /// The command and its arguments, exactly as typed; the image's own or a login shell if not given.
+    /// Command and arguments [default: the image's command, or a login shell]
     #[arg(last = true, value_name = "CMD")]
     pub(super) command: Vec<String>,
 }

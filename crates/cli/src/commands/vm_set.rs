@@ -5,26 +5,28 @@ use banger_protocol::daemon_api::vm::Set;
 use banger_protocol::names::VmRef;
 use banger_protocol::size::ByteSize;
 
-/// Change how many processors, how much memory or how large a disk a VM has, and whether it reaches the world.
+/// Change the CPUs, memory, disk size, or network access of a VM
 ///
-/// `banger vm set dev --memory 4G --disk-size 20G` while it is stopped; it has that from its next start on:
-/// `banger vm start dev`.
-/// `banger vm set dev --nat on` at any time.
+///     banger vm set dev --memory 4G --disk-size 20G    while the VM is stopped
+///     banger vm set dev --nat on                       at any time
+///
+/// Changes to a stopped VM take effect at its next start: `banger vm start dev`.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// How many processors.
+    /// Number of virtual CPUs
     #[arg(long, value_name = "COUNT", value_parser = super::vm_create::count, group = "change")]
     vcpu: Option<u32>,
-    /// How much memory, as 512M or 4G.
+    /// Memory size, such as 512M or 4G
     #[arg(long, value_name = "SIZE", group = "change")]
     memory: Option<ByteSize>,
-    /// How large its disk is, as 20G, which holds /root; it can only grow.
+    /// Size of the work disk, mounted on /root, such as 20G; it can only grow
     #[arg(long, value_name = "SIZE", group = "change")]
     disk_size: Option<ByteSize>,
-    /// Whether it reaches the world: on or off.
+    /// Internet access: on or off
     #[arg(long, group = "change")]
     nat: Option<Switch>,
 }

@@ -7,15 +7,15 @@ use banger_protocol::names::VmRef;
 use banger_protocol::root_api::Acceleration;
 use std::fmt::Write;
 
-/// Tell everything about a VM.
+/// Show the details of a VM
 ///
-/// `banger vm show dev` says how it is, why it ended, and how long each stage of its last start took.
-/// `banger vm logs dev` shows what it wrote to its console.
+/// `banger vm show dev` shows its state and settings, why it stopped, and how long each stage of its last start took.
+/// `banger vm logs dev` shows its console.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

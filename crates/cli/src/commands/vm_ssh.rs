@@ -11,17 +11,17 @@ use banger_protocol::names::VmRef;
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 
-/// Enter a running VM with ssh.
+/// Connect to a running VM over ssh
 ///
-/// `banger vm ssh dev` opens a shell; what follows the name goes to ssh: `banger vm ssh dev -L 8080:localhost:80`,
-/// `banger vm ssh dev uname -a`. A guest without an ssh server is entered through banger's own agent.
+/// `banger vm ssh dev` opens a shell. Arguments after the VM go to ssh: `banger vm ssh dev -L 8080:localhost:80`,
+/// `banger vm ssh dev uname -a`. If the guest has no ssh server, the guest agent opens the shell instead.
 ///
-/// After `banger ssh-config --install` plain `ssh dev.vm`, `scp` and `rsync` work too.
+/// After `banger ssh-config --install`, plain `ssh dev.vm`, `scp`, and `rsync` work as well.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Options and the command for ssh.
+    /// Options and command for ssh
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SSH ARGS")]
     arguments: Vec<String>,
 }

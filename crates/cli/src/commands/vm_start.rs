@@ -2,15 +2,15 @@ use super::select::boot_each;
 use crate::failure::Outcome;
 use banger_protocol::daemon_api::vm::Start;
 
-/// Start VMs that are stopped.
+/// Start stopped VMs
 ///
-/// `banger vm start dev` boots it with the disks it had; then `banger vm ssh dev` or `banger vm exec dev -- CMD`.
+/// `banger vm start dev` boots the VM with its existing disks. Then `banger vm ssh dev` or `banger vm exec dev -- CMD`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, ids or beginnings of ids.
+    /// VM names, IDs, or unique ID prefixes
     #[arg(required = true, value_name = "VM")]
     vms: Vec<String>,
-    /// Do not wait until the guest is usable; its agent is enough.
+    /// Return as soon as the guest agent answers, without waiting for the guest to finish booting
     #[arg(long)]
     early: bool,
 }

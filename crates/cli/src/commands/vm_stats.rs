@@ -6,17 +6,17 @@ use banger_protocol::daemon_api::vm::{List, State, Stats, VmStats, VmView};
 use banger_protocol::names::VmRef;
 use std::time::Duration;
 
-/// Tell what VMs take of this machine.
+/// Show the resource usage of VMs
 ///
-/// `banger vm stats` is about all that are up, `banger vm stats dev` about one. CPU is the part
-/// of one processor that it takes now, TIME what it has taken since its start, DISK what a VM's own files take.
-/// `banger vm set` gives a VM more or less.
+/// `banger vm stats dev` shows one VM, `banger vm stats` all that are running or paused. CPU is the current usage as a
+/// percentage of one CPU, TIME the CPU time used since the VM started, DISK the space its files use on this host.
+/// `banger vm set` changes the limits.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, ids or beginnings of ids; every VM that is up if none is given.
+    /// VM names, IDs, or unique ID prefixes [default: all running or paused VMs]
     #[arg(value_name = "VM")]
     vms: Vec<String>,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

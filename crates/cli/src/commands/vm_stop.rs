@@ -2,12 +2,12 @@ use super::select::ask_of_each;
 use crate::failure::Outcome;
 use banger_protocol::daemon_api::vm::Stop;
 
-/// Stop VMs; their disks stay.
+/// Stop VMs; their disks are kept
 ///
-/// `banger vm stop dev` writes everything to its disks and ends it; `banger vm start dev` boots it again.
+/// `banger vm stop dev` flushes the disks and stops the VM. `banger vm start dev` boots it again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names, ids or beginnings of ids.
+    /// VM names, IDs, or unique ID prefixes
     #[arg(required = true, value_name = "VM")]
     vms: Vec<String>,
 }

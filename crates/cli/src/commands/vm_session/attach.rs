@@ -6,23 +6,23 @@ use crate::signals::{Signals, exit_code};
 use banger_protocol::guest_api::session::{Request, Session};
 use banger_protocol::names::{SessionName, VmRef};
 
-/// Be in a session: see what it prints, and type what it reads.
+/// Attach to a session: see its output and type its input
 ///
 ///     banger vm session attach dev work
 ///
-/// Ctrl-P Ctrl-Q leaves a session on a terminal and lets it run; from any other,
-/// Ctrl-C does. When the command ends, its exit code is the one you get. Several
-/// people may be in one session; its terminal has the size of whoever came last.
-/// The end of your input is not the end of the command's: `banger vm session
-/// send --eof` sends that.
+/// Ctrl-P Ctrl-Q detaches from a session with a terminal, Ctrl-C from one without;
+/// the session keeps running. When the command ends, `attach` exits with its exit
+/// code. Several clients can attach at once; the terminal has the size of the one
+/// that attached last. The end of your input does not close the command's input:
+/// `banger vm session send --eof` does.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Which session.
+    /// Session name
     name: SessionName,
-    /// What to type to leave, such as `ctrl-a,d`; `none` for nothing.
+    /// Key sequence for detaching, such as `ctrl-a,d`; `none` disables it
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     detach_keys: DetachKeys,
 }

@@ -5,18 +5,17 @@ use crate::guest;
 use crate::printer;
 use banger_protocol::names::VmRef;
 
-/// List the sessions of a VM.
+/// List the sessions of a VM
 ///
-/// `banger vm session list dev` shows those that run and those that have ended, with how. Then
-/// `banger vm session attach dev web` goes back to one.
+/// `banger vm session list dev` lists running and ended sessions. Then `banger vm session attach dev web` attaches to one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Only the names, one a line.
+    /// Print names only, one per line
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

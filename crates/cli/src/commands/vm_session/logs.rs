@@ -4,18 +4,18 @@ use crate::guest::{self, SessionError};
 use banger_protocol::names::{SessionName, VmRef};
 use std::io::ErrorKind;
 
-/// Print what a session wrote.
+/// Print the output of a session
 ///
-/// `banger vm session logs dev web` prints what is kept of it, which is the last 8 MiB; `-f` goes on with what it writes
-/// next, until it ends or Ctrl-C. When something was dropped, a line on stderr says how much. Then
-/// `banger vm session attach dev web` answers it.
+/// `banger vm session logs dev web` prints the last 8 MiB of output; if older output was dropped, a note on standard error
+/// says how much. `-f` follows new output until the session ends or Ctrl-C. Then `banger vm session attach dev web` attaches
+/// to it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Which session.
+    /// Session name
     name: SessionName,
-    /// Go on with what it writes from now on.
+    /// Follow the output
     #[arg(short, long)]
     follow: bool,
 }

@@ -26,16 +26,17 @@ use serde::de::DeserializeOwned;
 use std::os::unix::net::UnixStream;
 use told::told;
 
-/// Commands in a VM that go on without you: servers, builds, shells.
+/// Run commands in the background of a VM: servers, builds, shells
 ///
-///     banger vm session start dev web -- npm start    start one, named web
-///     banger vm session logs -f dev web               watch what it prints
-///     banger vm session start -t dev work             a shell to come back to
-///     banger vm session attach dev work               be in it; Ctrl-P Ctrl-Q leaves it
-///     banger vm session stop dev web                  end it
+///     banger vm session start dev web -- npm start    start a command as the session `web`
+///     banger vm session logs -f dev web               follow its output
+///     banger vm session start -t dev work             start a shell to come back to
+///     banger vm session attach dev work               attach to it; Ctrl-P Ctrl-Q detaches
+///     banger vm session stop dev web                  stop it
 ///
-/// A session survives this terminal and banger's daemon. It ends with its
-/// command, by `stop`, or with the VM. The last 8 MiB of its output are kept.
+/// Sessions keep running when this terminal closes or banger's daemon restarts. A
+/// session ends with its command, with `stop`, or with the VM. The last 8 MiB of its
+/// output are kept.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 pub(super) enum Session {

@@ -5,18 +5,18 @@ use crate::printer;
 use banger_protocol::guest_api::session::{Request, State};
 use banger_protocol::names::{SessionName, VmRef};
 
-/// Remove a session that has ended, with its output.
+/// Delete an ended session and its output
 ///
-/// `banger vm session rm dev web` removes one, `banger vm session rm --ended dev` all that have ended and says which.
-/// One that runs is ended first: `banger vm session stop dev web`, then this.
+/// `banger vm session rm dev web` deletes one, `banger vm session rm --ended dev` all that have ended. A running session must
+/// be stopped first: `banger vm session stop dev web`, then delete it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Which session.
+    /// Session name
     #[arg(required_unless_present = "ended", conflicts_with = "ended")]
     name: Option<SessionName>,
-    /// All that have ended.
+    /// Delete all sessions that have ended, and print their names
     #[arg(long)]
     ended: bool,
 }

@@ -3,29 +3,29 @@ use crate::failure::Outcome;
 use crate::guest::{self, Sent};
 use banger_protocol::names::{SessionName, VmRef};
 
-/// Give a session's command input.
+/// Send input to a session
 ///
-///     banger vm session send dev repl "print(42)"       a line
-///     banger vm session send dev load < data.csv         a file
-///     banger vm session send dev load --eof              no more after this
+///     banger vm session send dev repl "print(42)"    send a line
+///     banger vm session send dev load < data.csv     send a file
+///     banger vm session send dev load --eof          close the input
 ///
-/// Returns when the command has taken it. Words are sent with blanks between
-/// them and the end of a line behind; without any, standard input is. Then
-/// `banger vm session logs dev repl` shows what came of it.
+/// Arguments are joined with spaces and sent as one line. Without any, standard input
+/// is sent. The command returns when the session has read it. Then
+/// `banger vm session logs dev repl` prints the output.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Which session.
+    /// Session name
     name: SessionName,
-    /// End the command's input; on a terminal, type Ctrl-D.
+    /// Close the input of the command; on a terminal, type Ctrl-D
     #[arg(long)]
     eof: bool,
-    /// Send the words without the end of a line.
+    /// Do not append a newline
     #[arg(short, long)]
     no_newline: bool,
-    /// What to send; behind `--` if it begins with a dash.
+    /// Text to send; put `--` before text that starts with a dash
     text: Vec<String>,
 }
 

@@ -12,17 +12,17 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Tell everything about a session.
+/// Show the details of a session
 ///
-/// `banger vm session show dev web` says whether it runs, since when, and how it ended. Then
-/// `banger vm session logs dev web` prints what it wrote.
+/// `banger vm session show dev web` shows its state, start time, and exit code. Then `banger vm session logs dev web` prints
+/// its output.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Which session.
+    /// Session name
     name: SessionName,
-    /// As JSON, for programs.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

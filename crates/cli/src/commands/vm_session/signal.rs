@@ -4,17 +4,17 @@ use crate::failure::Outcome;
 use banger_protocol::guest_api::session::Request;
 use banger_protocol::names::{SessionName, VmRef};
 
-/// Send a signal to a session's command.
+/// Send a signal to the command of a session
 ///
-/// `banger vm session signal dev web HUP` has many servers read their configuration again. The signal goes to the
-/// command's process group, as one from a terminal does. Then `banger vm session show dev web` says whether it lives.
+/// `banger vm session signal dev web HUP` makes many servers reload their configuration. The signal goes to the command's
+/// process group, like one from a terminal. Then `banger vm session show dev web` shows whether it is still running.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Which session.
+    /// Session name
     name: SessionName,
-    /// Its name or number: `INT`, `SIGINT`, `2`.
+    /// Signal name or number, such as `INT`, `SIGINT`, or `2`
     #[arg(value_parser = signal)]
     signal: u8,
 }

@@ -7,33 +7,33 @@ use crate::printer;
 use banger_protocol::guest_api::session::{Request, Session};
 use banger_protocol::names::{SessionName, VmRef};
 
-/// Start a command that goes on without you.
+/// Start a command in the background of a VM
 ///
 ///     banger vm session start dev web -- npm start
-///     banger vm session start -t dev work            a shell
+///     banger vm session start -t dev work            start a shell
 ///
-/// The name is printed when the command runs. A name that is running is refused;
-/// that of a session that has ended is given to the new one, and the old one's
-/// output goes. `banger vm exec -d` makes up a name.
+/// Prints the session name when the command runs. The name of a running session is
+/// refused; that of an ended session is reused, and its output is deleted. `banger vm
+/// exec -d` does the same with a generated name.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// What to call the session.
+    /// Name for the session
     name: SessionName,
-    /// Run the command on a terminal, for shells and programs that draw the screen.
+    /// Allocate a terminal, for shells and full-screen programs
     #[arg(short, long)]
     tty: bool,
-    /// Give the command no input, as with `< /dev/null`.
+    /// Give the command no input, as with `< /dev/null`
     #[arg(long, conflicts_with = "tty")]
     no_input: bool,
-    /// As which user of the guest; root if not given.
+    /// Guest user: a name or UID, optionally followed by `:GROUP` [default: the image's user, or root]
     #[arg(short, long)]
     user: Option<String>,
     #[command(flatten)]
     environment: Environment,
-    /// The command and its arguments, exactly as typed; a login shell if not given.
+    /// Command and arguments [default: a login shell]
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }

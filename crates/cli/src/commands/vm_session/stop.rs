@@ -3,18 +3,18 @@ use crate::failure::{Failure, Outcome};
 use banger_protocol::guest_api::session::{Request, Session};
 use banger_protocol::names::{SessionName, VmRef};
 
-/// End a session, with everything its command has started.
+/// Stop a session and everything its command started
 ///
-/// `banger vm session stop dev web` asks it to end (SIGTERM, and a closed terminal if it has one), waits up to 10
-/// seconds and kills what is left. Its output and exit code stay: then `banger vm session logs dev web` prints it
-/// and `banger vm session rm dev web` removes it.
+/// `banger vm session stop dev web` sends SIGTERM (and closes the terminal, if there is one), waits for the grace period, and
+/// kills what is left. Output and exit code are kept: then `banger vm session logs dev web` prints the output, and
+/// `banger vm session rm dev web` deletes the session.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Which session.
+    /// Session name
     name: SessionName,
-    /// How many seconds it gets before it is killed.
+    /// Seconds to wait before killing it
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     grace: u32,
 }

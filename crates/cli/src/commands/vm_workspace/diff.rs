@@ -2,23 +2,23 @@ use super::opened::{Opened, first, interruptible};
 use crate::failure::Outcome;
 use crate::printer;
 
-/// Look at what was done in a VM.
+/// Show the changes made in a VM
 ///
-///     banger vm workspace diff dev --stat    which files, and how much
-///     banger vm workspace diff dev           all of it
+///     banger vm workspace diff dev --stat    summary per file
+///     banger vm workspace diff dev           full diff
 ///     banger vm workspace diff dev | less -R
 ///
-/// It is what `banger vm workspace export dev` would take: everything since the
-/// repository was brought in. Nothing changes here or there.
+/// Shows what `banger vm workspace export dev` would export: everything since the
+/// repository was copied in. Changes nothing on this host or in the VM.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// How much was changed in each file.
+    /// Show only a summary per file
     #[arg(long)]
     stat: bool,
-    /// Compare with this commit of yours instead of what the VM began with.
+    /// Compare with this commit of your repository [default: the state that was copied in]
     #[arg(long, value_name = "COMMIT")]
     base_commit: Option<String>,
 }

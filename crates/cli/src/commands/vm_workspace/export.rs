@@ -10,42 +10,41 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Take what was done in a VM: as a patch, or as a branch.
+/// Export the changes made in a VM as a patch or branch
 ///
 ///     banger vm workspace export dev | git apply --index
 ///     banger vm workspace export dev -o work.patch
 ///     banger vm workspace export dev --branch fix
 ///
-/// Look at it first: `banger vm workspace diff dev`.
+/// To review the changes first: `banger vm workspace diff dev`.
 ///
-/// The patch has everything since the repository was brought in: commits, edits,
-/// new files, deletions, also of what was never committed there. Ignored files
-/// stay in the VM. It goes on top of what you had then, uncommitted changes
-/// included; `--base-commit` makes it against a commit instead. To look first:
-/// `banger vm workspace diff dev`.
+/// The patch contains everything since the repository was copied in: commits,
+/// uncommitted edits, new files, and deletions. Ignored files are not exported. It
+/// applies to the state that was copied in, uncommitted changes included; with
+/// `--base-commit`, to that commit instead.
 ///
-/// A branch has the commits made in the VM as they are, and one more for what is
-/// not committed there; `git log -p ..fix` shows them. It begins at the commit the
-/// VM began with, so there are no conflicts until you merge it. Your working tree,
-/// your index and other branches are not touched; neither is anything in the VM.
+/// The branch contains the commits made in the VM, and one more commit for uncommitted
+/// changes; `git log -p ..fix` shows them. It starts at the commit the VM started
+/// from, so there are no conflicts until you merge it. Your working tree, index, and
+/// other branches stay untouched, and so does the VM.
 ///
-/// The host's own git makes all of it, from objects it has checked. Work that would
-/// bring a `.git`, a path that leads elsewhere, or a submodule is refused.
+/// Both are made by git on this host, from objects it has verified. Changes that would
+/// add a `.git`, a path outside the repository, or a submodule are refused.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Write the patch to a file, which must not be there.
+    /// Write the patch to this file; it must not exist [default: standard output]
     #[arg(short, long, value_name = "FILE", conflicts_with = "branch")]
     output: Option<PathBuf>,
-    /// Replace the file.
+    /// Overwrite the file if it exists
     #[arg(short, long, requires = "output")]
     force: bool,
-    /// Make the patch against this commit of yours instead of what the VM began with.
+    /// Make the patch against this commit of your repository [default: the state that was copied in]
     #[arg(long, value_name = "COMMIT", conflicts_with = "branch")]
     base_commit: Option<String>,
-    /// Make a branch of this name, which must not be there.
+    /// Create this branch in your repository; it must not exist
     #[arg(short, long, value_name = "NAME")]
     branch: Option<String>,
 }

@@ -11,15 +11,15 @@ pub(super) use prepare::Travel;
 use crate::failure::Outcome;
 use clap::Subcommand;
 
-/// Your repository in a VM, and what was done there.
+/// Copy a git repository into a VM, and get the changes back
 ///
-///     banger vm workspace prepare dev ./repo         bring it in, or up to date there
-///     banger vm workspace diff dev                   look at the work in the VM
-///     banger vm workspace export dev --branch fix    take it as a branch
+///     banger vm workspace prepare dev ./repo         copy the repository in, or update the copy
+///     banger vm workspace diff dev                   show what changed in the VM
+///     banger vm workspace export dev --branch fix    get the changes as a branch
 ///
-/// Commands of `banger vm exec` run in it, and `banger vm run ./repo` makes the VM
-/// as well. Nothing comes out by itself: files here change when you say so, and
-/// what a VM sends is looked at before any of it reaches your repository.
+/// `banger vm exec` runs commands in the workspace, and `banger vm run ./repo` creates
+/// a VM with one. Your working tree changes only when you apply an export, and everything
+/// a VM sends is verified before it reaches your repository.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 pub(super) enum Workspace {

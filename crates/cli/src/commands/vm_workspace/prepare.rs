@@ -7,31 +7,31 @@ use banger_protocol::daemon_api::workspace::{Mode, Status};
 use banger_protocol::names::VmRef;
 use std::path::PathBuf;
 
-/// Bring a repository into a running VM, or up to date there.
+/// Copy a git repository into a running VM, or update the copy
 ///
 ///     banger vm workspace prepare dev ./repo
-///     banger vm workspace prepare dev            the same again: only what changed travels
-///     banger vm workspace prepare dev -n         say what would
+///     banger vm workspace prepare dev            update the copy; only changes are sent
+///     banger vm workspace prepare dev -n         show what would be sent
 ///
-/// The last ten commits go in, and over them what the working tree changes in files
-/// that git knows. What was changed in the VM meanwhile is not overwritten. Then
-/// `banger vm exec dev -- CMD` runs in it.
+/// Copies the last ten commits and your uncommitted changes to tracked files. Changes
+/// made in the VM are not overwritten. Then `banger vm exec dev -- CMD` runs commands
+/// in the copy.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// A folder here; the one that was brought in before if not given.
+    /// Git repository or directory [default: the one copied in before]
     path: Option<PathBuf>,
     #[command(flatten)]
     travel: Travel,
-    /// Print what would travel, a line for each file, and do nothing.
+    /// List the files that would be copied, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Overwrite what was changed in the VM, and lay over what is there already.
+    /// Overwrite changes made in the VM, and files that already exist at the destination
     #[arg(long)]
     force: bool,
-    /// Take the right to write from every file there.
+    /// Remove write permission from all copied files
     #[arg(long)]
     readonly: bool,
 }
@@ -39,19 +39,19 @@ pub(crate) struct Args {
 /// What of a folder travels.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Travel {
-    /// Bring along files that git does not know, unless it ignores them.
+    /// Also copy untracked files that git does not ignore
     #[arg(long)]
     include_untracked: bool,
-    /// Only the last commits and what the working tree changes in them, or every file there is.
+    /// What to copy
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ModeName::Shallow)]
     mode: ModeName,
-    /// Make this branch in the VM and be on it.
+    /// Create this branch in the VM and check it out
     #[arg(long, value_name = "NAME")]
     branch: Option<String>,
-    /// Start that branch from this commit instead of from the working tree.
+    /// Start the branch from this commit [default: the working tree]
     #[arg(long, value_name = "REF", requires = "branch")]
     from: Option<String>,
-    /// Where it goes in the VM; /root and the folder's name if not given.
+    /// Destination directory in the VM [default: /root/ and the directory's name]
     #[arg(long, value_name = "PATH", value_parser = guest_path)]
     guest_path: Option<String>,
 }
@@ -60,10 +60,10 @@ pub(in crate::commands) struct Travel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum ModeName {
-    /// The last commits, and what the working tree changes in them.
+    /// Recent commits, and uncommitted changes to tracked files
     #[default]
     Shallow,
-    /// Every file, those of submodules and ignored ones too.
+    /// All files, including ignored files and submodules
     FullCopy,
 }
 

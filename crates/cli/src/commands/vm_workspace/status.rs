@@ -5,18 +5,18 @@ use crate::printer;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// What is in a VM of yours, and who changed what since.
+/// Show what changed in a workspace, in the VM and on this host
 ///
 ///     banger vm workspace status dev
 ///
-/// Then `banger vm workspace diff dev` shows the work there, and `banger vm
-/// workspace export dev` takes it.
+/// Then `banger vm workspace diff dev` shows the changes in the VM, and
+/// `banger vm workspace export dev` exports them.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A name, an id or the beginning of an id.
+    /// VM name, ID, or unique ID prefix
     vm: String,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
