@@ -1,6 +1,6 @@
 //! Why a folder is not in a VM, and what can be done about it.
 
-use super::shown;
+use super::source::shown;
 use crate::failure::Failure;
 use crate::git::GitError;
 use crate::git::inspect::InspectError;

@@ -1,0 +1,99 @@
+//! Commands that run in a workspace, and files that go along with every VM.
+
+use super::{Scene, read};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+#[test]
+fn commands_run_in_the_workspace_and_whoever_moved_on_is_told() {
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    let exec = |words: &[&str]| scene.world.run(&[&["vm", "exec", "dev"], words].concat());
+    let finished = exec(&["--", "git", "rev-parse", "--show-toplevel"]);
+    assert_eq!(finished.out, format!("{}\n", scene.guest().display()).into_bytes());
+    assert_eq!(finished.err, "");
+    assert_eq!(exec(&["--guest-path", "/usr", "--", "pwd"]).out, b"/usr\n");
+    scene.write("file", "second\n");
+    scene.commit("second");
+    let finished = exec(&["--", "cat", "file"]);
+    assert!(finished.out == b"one\n" && finished.err.contains("moved on"), "{}", finished.err);
+    let finished = exec(&["--auto-prepare", "--", "cat", "file"]);
+    assert_eq!((finished.out.as_slice(), finished.err.as_str()), (&b"second\n"[..], ""));
+}
+
+#[test]
+fn run_brings_a_folder_along_and_a_dry_run_makes_nothing() {
+    let scene = Scene::with_files();
+    scene.daemon.has_default_image();
+    let (host, guest) = (scene.host(), scene.guest());
+    let path = host.to_str().unwrap();
+    let run = |words: &[&str]| scene.world.run(&[&["vm", "run", path][..], words].concat());
+    let listed = run(&["--dry-run"]);
+    let text = String::from_utf8(listed.out).unwrap();
+    assert!(text.contains("A file\n") && text.contains("A new\\nline \\xff\n"), "{text}");
+    assert_eq!(scene.daemon.vm_names(), ["dev"]);
+    let finished =
+        run(&["--rm", "--guest-path", guest.to_str().unwrap(), "--", "git", "status", "--porcelain", "-b"]);
+    assert_eq!((finished.code, finished.out.as_slice()), (Some(0), &b"## main\n"[..]), "{}", finished.err);
+    assert_eq!(scene.daemon.vm_names(), ["dev"]);
+
+    let finished = scene.world.run(&["vm", "run", "/none/such", "--rm", "--", "true"]);
+    assert!(finished.code == Some(125) && finished.err.contains("behind `--`"), "{}", finished.err);
+    let finished = scene.world.run(&["vm", "run", "--include-untracked"]);
+    assert_eq!(finished.code, Some(2));
+    assert_eq!(scene.daemon.vm_names(), ["dev"]);
+}
+
+#[test]
+fn tools_that_a_repository_names_are_installed_and_found_or_it_is_said_why_not() {
+    let scene = Scene::with_files();
+    scene.daemon.has_default_image();
+    scene.write(".tool-versions", "node 22\n");
+    scene.commit("tools");
+    let (host, guest) = (scene.host(), scene.guest());
+    let (path, place) = (host.to_str().unwrap(), guest.to_str().unwrap());
+    let run = |words: &[&str]| {
+        scene.world.run(&[&["vm", "run", path, "--rm", "--guest-path", place, "--force"][..], words].concat())
+    };
+    let refused = run(&["--", "true"]);
+    assert!(refused.code == Some(125) && refused.err.contains("--no-bootstrap"), "{}", refused.err);
+    assert!(!guest.exists(), "a VM was made for it");
+    let without = run(&["--no-bootstrap", "--", "true"]);
+    assert_eq!((without.code, without.err.as_str()), (Some(0), ""));
+
+    let lacking = run(&["--nat", "--", "true"]);
+    assert!(lacking.code == Some(0) && lacking.err.contains("no mise"), "{}", lacking.err);
+    let bin = scene.daemon.guest_home().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let script = "[ $1 = -C ] && shift 2; case $1 in install) echo half; echo no such version >&2; exit 3;; exec) shift 2; echo by mise; exec \"$@\";; esac\n";
+    std::fs::write(bin.join("mise"), format!("#!/bin/sh\n{script}")).unwrap();
+    std::fs::set_permissions(bin.join("mise"), PermissionsExt::from_mode(0o755)).unwrap();
+    let failed = run(&["--nat", "--", "echo", "ran"]);
+    assert_eq!((failed.code, failed.out.as_slice()), (Some(0), &b"by mise\nran\n"[..]), "{}", failed.err);
+    assert!(failed.err.contains("banger-bootstrap.log"), "{}", failed.err);
+    let log = read(guest.join(".git/banger-bootstrap.log"));
+    assert!(log.contains("half") && log.contains("no such version"), "{log}");
+    scene.assert_same_status();
+}
+
+#[test]
+fn files_that_every_guest_gets_are_there_with_their_mode_and_what_leads_out_is_not() {
+    let scene = Scene::with_files();
+    scene.daemon.has_default_image();
+    let home = scene.world.home();
+    let config = home.join(".config/banger/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(home.join("settings"), "mine\n").unwrap();
+    symlink("/etc/hostname", home.join("elsewhere")).unwrap();
+    let inside = "/root/sub";
+    let one =
+        |host: &str, name: &str| format!("[[file_sync]]\nhost = \"~/{host}\"\nguest = \"{inside}/{name}\"\n");
+    let text = [one("settings", "a"), one("gone", "b"), one("elsewhere", "c")].concat();
+    std::fs::write(&config, text).unwrap();
+    let finished = scene.world.run(&["vm", "run", "--rm", "--", "stat", "-c", "%a", &format!("{inside}/a")]);
+    let found = std::fs::read_dir(scene.daemon.guest_home().join("sub")).map(|entries| entries.count());
+    assert_eq!((finished.code, finished.out.as_slice()), (Some(0), &b"600\n"[..]), "{}", finished.err);
+    assert_eq!(found.unwrap(), 1);
+    for words in ["gone is not there", "elsewhere was not brought along: it leads out of your home"] {
+        assert!(finished.err.contains(words), "{}", finished.err);
+    }
+}

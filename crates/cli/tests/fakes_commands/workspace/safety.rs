@@ -1,0 +1,110 @@
+//! What is left behind, and what a guest that lies gets.
+
+use super::super::fake::{Finished, in_background, signal};
+use super::Scene;
+use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn the_host_s_repository_is_the_same_to_the_byte_afterwards() {
+    let scene = Scene::with_files();
+    scene.write("file", "changed\n");
+    let before = everything(&scene.host());
+    scene.prepared(&[]);
+    scene.prepared(&["--force"]);
+    assert!(everything(&scene.host()) == before);
+    let left = std::fs::read_dir(scene.world.home()).unwrap().filter_map(Result::ok).map(|e| e.file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn everything(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(everything(&path));
+        } else {
+            found.push((path.clone(), std::fs::read(&path).unwrap_or_default()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn killed_in_the_middle_it_is_made_whole_by_the_next() {
+    let scene = Scene::with_files();
+    for number in 0..300 {
+        scene.write(&format!("many/{number}"), &"x".repeat(4000 + number));
+    }
+    scene.commit("many");
+    scene.write("file", "changed\n");
+    let (host, guest) = (scene.host(), scene.guest());
+    let line = [
+        "vm",
+        "workspace",
+        "prepare",
+        "dev",
+        host.to_str().unwrap(),
+        "--guest-path",
+        guest.to_str().unwrap(),
+    ];
+    for (round, kind) in [Signal::KILL, Signal::INT, Signal::KILL, Signal::KILL].into_iter().enumerate() {
+        let mut child = in_background(&mut scene.world.banger(&line));
+        // Later each time.
+        let far = [".git/config", ".git/banger-index", "many/200", ".git/index"][round];
+        let there = guest.join(far);
+        while !there.exists() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        if child.try_wait().unwrap().is_none() {
+            signal(&child, kind);
+        }
+        let _ = Finished::from(child);
+    }
+    scene.prepared(&[]);
+    scene.assert_same_status();
+    assert_eq!(scene.guest_git(&["fsck", "--no-dangling"]), "");
+}
+
+/// The guest's git does this where that is among its arguments, and then as ever.
+fn guest_git_lies(scene: &Scene, at: &str, lie: &str) {
+    let bin = scene.daemon.guest_home().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let script = format!("#!/bin/sh\ncase \" $* \" in *' {at} '*) {lie};; esac\nexec /usr/bin/git \"$@\"\n");
+    std::fs::write(bin.join("git"), script).unwrap();
+    std::fs::set_permissions(bin.join("git"), PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_guest_that_lies_about_what_was_laid_has_it_shown_as_its_work() {
+    let scene = Scene::with_files();
+    scene.write("sub/other", "changed here\n");
+    let hidden = "echo evil > \"$2/evil\"; /usr/bin/git -C \"$2\" add evil";
+    guest_git_lies(&scene, "write-tree", hidden);
+    let finished = scene.prepare(&[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.err);
+    assert!(finished.err.contains("is not what was sent"), "{}", finished.err);
+    let shown = scene.world.run(&["vm", "workspace", "diff", "dev"]);
+    let text = String::from_utf8(shown.out).unwrap();
+    assert!(text.contains("+evil"), "{text}{}", shown.err);
+    // Whatever it says the second time.
+    assert!(scene.prepare(&[]).err.contains("is not what was sent"));
+}
+
+#[test]
+fn a_guest_gets_no_file_by_saying_that_it_was_laid() {
+    let scene = Scene::with_files();
+    scene.write(".gitignore", "secret\n");
+    scene.commit("second");
+    scene.write("secret", "token\n");
+    scene.write("draft", "private\n");
+    scene.prepared(&[]);
+    let named = scene.git(&["rev-parse", "HEAD:file"]);
+    let lie = |name: &str| format!("printf '100644 {} 0\\t{name}\\0'", named.trim());
+    guest_git_lies(&scene, "ls-files --stage", &format!("{}; {}", lie("secret"), lie("draft")));
+    scene.prepared(&[]);
+    assert!(!scene.guest().join("secret").exists() && !scene.guest().join("draft").exists());
+}
