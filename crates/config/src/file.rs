@@ -2,13 +2,14 @@
 
 use crate::nearest::nearest;
 use crate::{
-    Config, ConfigError, FileSync, Interval, LogLevel, Machine, RootDiskChoice, Setting, Source, VmDefaults,
-    VmmChoice,
+    Config, ConfigError, FileSync, Interval, LogLevel, Machine, RegistryMirrors, RootDiskChoice, Setting,
+    Source, VmDefaults, VmmChoice,
 };
 use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
 use serde::{Deserialize, Deserializer, de};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -34,6 +35,7 @@ struct Written {
     auto_stop_stale_after: Option<Spanned<OrOff>>,
     stats_poll_interval: Option<Spanned<Span>>,
     debian_mirror: Option<Spanned<String>>,
+    registry_mirrors: BTreeMap<Spanned<String>, Vec<String>>,
     file_sync: Vec<Spanned<WrittenFileSync>>,
     vm_defaults: WrittenVmDefaults,
 }
@@ -121,6 +123,7 @@ pub(crate) fn parse(text: &str, paths: &LocalPaths, machine: &Machine) -> Result
             .setting(written.stats_poll_interval, |every| every.0)
             .unwrap_or(Setting::built_in(POLL)),
         debian_mirror: file.setting(written.debian_mirror, |url| url),
+        registry_mirrors: file.mirrors(written.registry_mirrors)?,
         file_sync: written.file_sync.into_iter().map(|one| file.file_sync(one)).collect::<Result<_, _>>()?,
         vm_defaults: VmDefaults {
             vcpu: file.setting(defaults.vcpu, |n| n).unwrap_or(Setting::of_host(machine.usual_vcpu())),
@@ -160,6 +163,25 @@ impl File<'_> {
         let parsed = FileSync::parse(self.paths.home.as_deref(), &one.host, &one.guest, one.mode.as_deref());
         let source = Source::Config { line: self.line(&span) };
         parsed.map(|value| Setting { value, source }).map_err(|message| self.wrong(span, message))
+    }
+
+    /// A registry each, in the order of the file.
+    fn mirrors(
+        &self,
+        written: BTreeMap<Spanned<String>, Vec<String>>,
+    ) -> Result<Vec<Setting<RegistryMirrors>>, ConfigError> {
+        let one = |(registry, mirrors): (Spanned<String>, Vec<String>)| {
+            let parsed = RegistryMirrors::parse(registry.get_ref(), &mirrors);
+            let source = Source::Config { line: self.line(&registry.span()) };
+            let value = parsed.map_err(|message| self.wrong(registry.span(), message))?;
+            Ok(Setting { value, source })
+        };
+        let mut settings = written.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        settings.sort_by_key(|setting| match setting.source {
+            Source::Config { line } => line,
+            Source::Host | Source::BuiltIn => 0,
+        });
+        Ok(settings)
     }
 
     /// A path that means the same from everywhere: absolute, or below the home.
@@ -252,6 +274,9 @@ pub(crate) mod tests {
             ("[vm_defaults]\nvcpu = -1", 2, "-1"),
             ("[[file_sync]]\nhost = \"/etc/passwd\"\nguest = \"~/x\"", 1, "below your home"),
             ("[[file_sync]]\nhost = \"~/x\"", 1, "missing field"),
+            ("[registry_mirrors]\n\"docker.io\" = [\"ftp://x\"]", 2, "is no mirror"),
+            ("[registry_mirrors]\n\"a/b\" = []", 2, "is no registry"),
+            ("[registry_mirrors]\nlocalhost = \"x\"", 2, "expected a sequence"),
             ("qemu_bin = \"qemu\"", 1, "neither an absolute path nor one below `~/`"),
             ("default_image = \"No Image\"", 1, "is not a"),
             ("vmm = ", 1, ""),
@@ -285,6 +310,17 @@ pub(crate) mod tests {
         assert_eq!(config.vm_defaults.memory, Setting { value: ByteSize::mib(700), source: line(6) });
         assert_eq!(config.vm_defaults.disk_size, Setting { value: ByteSize::mib(20 << 10), source: line(7) });
         assert_eq!(config.place(line(3)), "/home/ada/.config/banger/config.toml:3");
+    }
+
+    #[test]
+    fn mirrors_are_asked_in_the_order_of_the_file_and_have_their_line() {
+        let text = "[registry_mirrors]\n\"z.test\" = [\"one:1\", \"http://two.test/hub\"]\n\"docker.io\" = [\"x\"]\n";
+        let config = read(text).unwrap();
+        let told = |registry| config.mirrors_of(registry).map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(told("z.test"), ["one:1", "http://two.test/hub"]);
+        assert_eq!((told("docker.io"), told("ghcr.io")), (vec!["x".to_owned()], Vec::new()));
+        let lines: Vec<_> = config.registry_mirrors.iter().map(|setting| setting.source).collect();
+        assert_eq!(lines, [Source::Config { line: 2 }, Source::Config { line: 3 }]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod file_sync;
 mod interval;
 mod listing;
 mod machine;
+mod mirrors;
 mod nearest;
 
 pub use choice::{LogLevel, RootDiskChoice, VmmChoice};
@@ -22,6 +23,7 @@ pub use file_sync::FileSync;
 pub use interval::{Interval, ParseIntervalError};
 pub use listing::Entry;
 pub use machine::Machine;
+pub use mirrors::{Mirror, MirrorScheme, RegistryMirrors};
 pub use nearest::probably_meant;
 
 use banger_protocol::local_paths::LocalPaths;
@@ -112,6 +114,8 @@ pub struct Config {
     pub stats_poll_interval: Setting<Interval>,
     /// Where Debian's packages come from; `None` leaves it to the tool that gets them.
     pub debian_mirror: Option<Setting<String>>,
+    /// Who is asked before a registry is.
+    pub registry_mirrors: Vec<Setting<RegistryMirrors>>,
     /// Files that every guest gets.
     pub file_sync: Vec<Setting<FileSync>>,
     pub vm_defaults: VmDefaults,
@@ -152,6 +156,12 @@ impl Config {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The mirrors of a registry, in the order in which they are to be asked.
+    pub fn mirrors_of<'a>(&'a self, registry: &'a str) -> impl Iterator<Item = &'a Mirror> {
+        let all = self.registry_mirrors.iter().map(|setting| &setting.value);
+        all.filter(move |one| one.registry == registry).flat_map(|one| &one.mirrors)
     }
 
     /// Where a setting that came from the file is written: `file:line`.

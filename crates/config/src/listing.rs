@@ -1,6 +1,6 @@
 //! Every setting as a line of its own, for those who ask what is in force.
 
-use crate::{Config, FileSync, Setting, Source};
+use crate::{Config, FileSync, RegistryMirrors, Setting, Source};
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -45,6 +45,7 @@ impl Config {
                 Some(mirror) => entry("debian_mirror", mirror, &mirror.value),
                 None => Entry { key: "debian_mirror", value: None, source: Source::BuiltIn },
             },
+            self.mirrors_entry(),
             self.file_sync_entry(),
             entry("vm_defaults.vcpu", &defaults.vcpu, defaults.vcpu.value),
             entry("vm_defaults.memory", &defaults.memory, defaults.memory.value),
@@ -54,6 +55,17 @@ impl Config {
 }
 
 impl Config {
+    /// All of them on one line, from where the first is.
+    fn mirrors_entry(&self) -> Entry {
+        let shown = |one: &Setting<RegistryMirrors>| {
+            let mirrors: Vec<String> = one.value.mirrors.iter().map(ToString::to_string).collect();
+            format!("{} by {}", one.value.registry, mirrors.join(" "))
+        };
+        let all: Vec<String> = self.registry_mirrors.iter().map(shown).collect();
+        let source = self.registry_mirrors.first().map_or(Source::BuiltIn, |one| one.source);
+        Entry { key: "registry_mirrors", value: (!all.is_empty()).then(|| all.join(", ")), source }
+    }
+
     /// All of them on one line, from where the first is.
     fn file_sync_entry(&self) -> Entry {
         let shown = |one: &Setting<FileSync>| format!("{} to {}", one.value.host.display(), one.value.guest);

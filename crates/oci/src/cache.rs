@@ -205,6 +205,19 @@ impl Partial {
         Ok(reopened)
     }
 
+    /// Everything up to now, from its beginning.
+    pub(crate) fn read(&self) -> Result<impl Read + use<>, CacheError> {
+        let file = File::open(&self.path).map_err(|source| self.failed("opened", source))?;
+        Ok(file.take(self.length))
+    }
+
+    /// Takes it out of the cache, for the caller alone. The caller made sure of its digest.
+    pub(crate) fn take_out(mut self) -> Result<File, CacheError> {
+        self.file.rewind().map_err(|source| self.failed("read", source))?;
+        std::fs::remove_file(&self.path).map_err(|source| self.failed("removed", source))?;
+        Ok(self.file)
+    }
+
     /// Removes it: what came was not what was promised.
     pub(crate) fn discard(self) -> Result<(), CacheError> {
         std::fs::remove_file(&self.path).map_err(|source| self.failed("removed", source))

@@ -29,6 +29,7 @@ mod metadata;
 mod platform;
 mod reference;
 pub mod registry;
+mod resume;
 
 pub use config::ConfigError;
 pub use manifest::{MAX_LAYERS, ManifestError};

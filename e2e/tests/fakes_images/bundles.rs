@@ -5,10 +5,7 @@ use banger_e2e::{Finished, LayerTar, Layout, Sandbox};
 use ext4_view::Ext4;
 use serde_json::json;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 /// A publisher's key, in the sandbox's home.
 fn key(sandbox: &Sandbox, name: &str) -> PathBuf {
@@ -46,8 +43,14 @@ fn pull(sandbox: &Sandbox, name: &str) -> Finished {
 
 /// An image with something in `/root`, and a kernel, both bundled and gone.
 pub(crate) fn published() -> (Sandbox, PathBuf) {
+    published_of(
+        LayerTar::new().file("root/.bashrc", b"PS1=x").program("sbin/init", b"x").file("etc/x", b"y"),
+    )
+}
+
+/// The same of another layer.
+pub(crate) fn published_of(layer: LayerTar) -> (Sandbox, PathBuf) {
     let sandbox = Sandbox::with_fake_guests();
-    let layer = LayerTar::new().file("root/.bashrc", b"PS1=x").program("sbin/init", b"x").file("etc/x", b"y");
     let _ = Layout::new(&sandbox.home().join("mine")).add(
         "v1",
         "amd64",
@@ -168,54 +171,6 @@ fn a_bundle_that_is_not_what_its_publisher_made_is_refused_and_leaves_nothing() 
 
     catalogue(&sandbox, &["mine"], |text| text);
     let _ = pull(&sandbox, "mine").expect_success();
-}
-
-#[test]
-fn a_bundle_comes_over_http_from_this_machine_and_a_line_that_breaks_leaves_nothing() {
-    let (sandbox, _) = published();
-    let folder = sandbox.home().join("published");
-    let whole = fs::read(folder.join("mine.tar.zst")).expect("it was made");
-    let port = serve(folder.clone(), whole.len() / 2);
-    let from = |prefix: &str| {
-        let base = format!("http://127.0.0.1:{port}/{prefix}");
-        catalogue(&sandbox, &["mine"], |text| {
-            text.replace(&format!("url = \"{}", folder.display()), &format!("url = \"{base}"))
-        });
-    };
-    from("broken");
-    let _ = pull(&sandbox, "mine").expect_failure(&["image `mine` was not built", "cannot be fetched"]);
-    assert!(sandbox.files_named(".tmp-").is_empty());
-    from("whole");
-    let _ = pull(&sandbox, "mine").expect_success();
-}
-
-/// Serves a folder's files below `/whole/`, and below `/broken/` as much as `cut` of each; the port.
-fn serve(folder: PathBuf, cut: usize) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it has one").port();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            let mut line = String::new();
-            let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
-            reader.read_line(&mut line).expect("a request");
-            let mut rest = String::new();
-            while reader.read_line(&mut rest).is_ok_and(|length| length > 2) {
-                rest.clear();
-            }
-            let path = line.split(' ').nth(1).unwrap_or_default();
-            let name = path.rsplit('/').next().unwrap_or_default();
-            let Ok(bytes) = fs::read(folder.join(name)) else {
-                let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
-                continue;
-            };
-            let sent = if path.starts_with("/broken") && bytes.len() > cut { &bytes[..cut] } else { &bytes };
-            let head =
-                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent));
-        }
-    });
-    port
 }
 
 #[test]

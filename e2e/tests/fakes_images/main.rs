@@ -1,10 +1,14 @@
 //! Images and kernels: those that others published, made into images here, and those that users have.
 
 mod bundles;
+mod bundles_from_afar;
 mod faults;
 mod from_disk;
 mod from_registry;
 mod kernels;
+mod limits;
+mod listener;
+mod mirrors;
 mod registered;
 mod registry;
 mod tokens;

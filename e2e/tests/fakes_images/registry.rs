@@ -35,9 +35,14 @@ impl Registry {
 
     /// One whose configuration ends so, inside the section `http`.
     pub(crate) fn start_with(sandbox: &Sandbox, auth: &str) -> Self {
-        let folder = sandbox.home().join("registry");
+        Self::start_in(sandbox, "registry", auth)
+    }
+
+    /// The same, in a folder of its own.
+    pub(crate) fn start_in(sandbox: &Sandbox, name: &str, auth: &str) -> Self {
+        let folder = sandbox.home().join(name);
         let port = free_port();
-        let config = sandbox.home().join("registry.yml");
+        let config = sandbox.home().join(format!("{name}.yml"));
         let text = format!(
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{auth}",
             folder.display()
@@ -111,10 +116,14 @@ struct State {
 
 impl Line {
     pub(crate) fn to(registry: &Registry) -> Self {
+        Self::to_port(registry.port)
+    }
+
+    pub(crate) fn to_port(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let state = Arc::new(State::default());
-        let (target, shared) = (registry.port, Arc::clone(&state));
+        let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };

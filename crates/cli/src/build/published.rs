@@ -3,15 +3,18 @@
 use super::Builder;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
+use crate::printer::Part;
 use crate::signals::{asks_to_end, exit_code};
+use banger_config::{Mirror, MirrorScheme};
 use banger_oci::cache::BlobCache;
-use banger_oci::registry::{Cancel, Watch};
+use banger_oci::registry::{Cancel, Event, Place, Scheme, Watch};
 use banger_oci::{Image, Platform, Reference, RegistryReference, disk, registry};
 use banger_protocol::daemon_api::image::{ImageView, Ingest, LayerSource};
 use banger_protocol::local_paths::make_private_folder;
 use banger_protocol::names::{ImageName, KernelName};
 use banger_protocol::size::ByteSize;
 use std::cell::Cell;
+use std::error::Error;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -130,19 +133,45 @@ fn download(
     let folder = &builder.paths.cache;
     let uid = rustix::process::geteuid().as_raw();
     make_private_folder(folder, uid).map_err(|error| Failure::of(&error))?;
-    builder.progress.stage(&format!("asking {}", reference.registry));
+    let mirrors: Vec<Place> = builder.config.mirrors_of(&reference.registry).map(place).collect();
     let downloading = Cell::new(false);
-    let progress = |done, total| {
-        if !downloading.replace(true) {
-            builder.progress.stage("downloading");
+    let tell = |event: Event<'_>| match event {
+        Event::Asking(host) => builder.progress.stage(&format!("asking {host}")),
+        Event::Passed { host, error } => {
+            builder.progress.warn(&format!("{host} did not serve: {}", told(error)))
         }
-        builder.progress.bytes("downloading", done, total);
+        Event::Layer { index, count, done, total } => {
+            if !downloading.replace(true) {
+                builder.progress.stage("downloading");
+            }
+            builder.progress.part(Part { kind: "layer", index, count, done, total });
+        }
+        Event::Bundle { .. } => {}
     };
     interruptible(builder, |cancel| {
-        let watch = Watch { progress: &progress, cancel };
-        let pulled = registry::pull(reference, platform, &BlobCache::in_folder(folder), &watch);
+        let watch = Watch { tell: &tell, cancel };
+        let cache = BlobCache::in_folder(folder);
+        let pulled = registry::pull(reference, &mirrors, platform, &cache, &watch);
         pulled.map_err(|error| error.hint().into_iter().fold(Failure::of(&error), Failure::with_hint))
     })
+}
+
+fn place(mirror: &Mirror) -> Place {
+    let scheme = match mirror.scheme {
+        MirrorScheme::Usual => Scheme::Usual,
+        MirrorScheme::Http => Scheme::Http,
+        MirrorScheme::Https => Scheme::Https,
+    };
+    Place { host: mirror.host.clone(), scheme, prefix: mirror.prefix.clone() }
+}
+
+/// An error and the reasons for it, in one line.
+fn told(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let mut words = vec![error.to_string()];
+    words.extend(causes.map(ToString::to_string));
+    words.dedup();
+    words.join(": ")
 }
 
 /// Does what a signal that asks to end cancels; the failure is then the signal's, and quiet.

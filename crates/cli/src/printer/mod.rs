@@ -10,6 +10,7 @@ mod age;
 mod amount;
 mod foreign;
 mod offers;
+mod parts;
 mod progress;
 mod table;
 
@@ -17,6 +18,7 @@ pub(crate) use age::age;
 pub(crate) use amount::{duration, rounded};
 pub(crate) use foreign::Foreign;
 pub(crate) use offers::{Offer, offers};
+pub(crate) use parts::Part;
 pub(crate) use progress::Progress;
 pub(crate) use table::table;
 

@@ -1,7 +1,7 @@
 //! By whose certificates a registry is trusted, beside those that this machine trusts anyway: the `*.crt` files in the
 //! folders that Docker and Podman look into, `certs.d/HOST:PORT`.
 
-use oci_client::client::{Certificate, CertificateEncoding};
+use reqwest::Certificate;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ pub enum CertificatesError {
     Read { path: PathBuf, source: io::Error },
     #[error("there is no certificate in {}", .0.display())]
     Empty(PathBuf),
+    #[error("the certificate in {} cannot be used", path.display())]
+    Unusable { path: PathBuf, source: reqwest::Error },
 }
 
 /// None where nobody said anything about this registry.
@@ -59,20 +61,20 @@ fn in_folder(folder: &Path) -> Result<Option<Vec<Certificate>>, CertificatesErro
         if certificates.is_empty() {
             return Err(CertificatesError::Empty(path));
         }
-        found.get_or_insert_with(Vec::new).extend(certificates);
+        for certificate in certificates {
+            let certificate = Certificate::from_pem(certificate.as_bytes());
+            let certificate =
+                certificate.map_err(|source| CertificatesError::Unusable { path: path.clone(), source })?;
+            found.get_or_insert_with(Vec::new).push(certificate);
+        }
     }
     Ok(found)
 }
 
 /// A file may hold several; the client takes one at a time.
-fn split(text: &str) -> Vec<Certificate> {
+fn split(text: &str) -> Vec<String> {
     let blocks = text.split(BEGIN).skip(1).filter_map(|block| block.split_once(END));
-    blocks
-        .map(|(block, _)| Certificate {
-            encoding: CertificateEncoding::Pem,
-            data: format!("{BEGIN}{block}{END}\n").into_bytes(),
-        })
-        .collect()
+    blocks.map(|(block, _)| format!("{BEGIN}{block}{END}\n")).collect()
 }
 
 #[cfg(test)]
@@ -82,9 +84,7 @@ mod tests {
     #[test]
     fn a_file_may_hold_several_certificates_and_words_between_them() {
         let text = format!("ours\n{BEGIN}\nAAAA\n{END}\nand theirs\n{BEGIN}\nBBBB\n{END}\n{BEGIN}\ncut");
-        let found: Vec<_> =
-            split(&text).into_iter().map(|one| String::from_utf8(one.data).unwrap()).collect();
-        assert_eq!(found, ["AAAA", "BBBB"].map(|data| format!("{BEGIN}\n{data}\n{END}\n")));
+        assert_eq!(split(&text), ["AAAA", "BBBB"].map(|data| format!("{BEGIN}\n{data}\n{END}\n")));
     }
 
     #[test]

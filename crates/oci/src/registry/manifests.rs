@@ -1,25 +1,21 @@
 //! From a tag or a digest to the one manifest that is wanted.
 
-use super::{PullError, Registry};
-use crate::Platform;
+use super::PullError;
+use super::host::Host;
 use crate::manifest::{self, Document, MAX_DEPTH, Manifest, ManifestError};
-use crate::metadata::{self, MAX_METADATA, MetadataError};
+use crate::metadata;
+use crate::{Platform, RegistryReference};
 use banger_protocol::digest::Digest;
-use oci_client::RegistryOperation;
-use oci_client::secrets::RegistryAuth;
 
 pub(super) async fn find(
-    registry: &Registry<'_>,
-    auth: &RegistryAuth,
+    host: &Host,
+    reference: &RegistryReference,
     platform: &Platform,
 ) -> Result<(Digest, Manifest), PullError> {
-    let mut wanted = registry.reference.digest;
+    let mut wanted = reference.digest;
     let mut media_type = String::new();
-    // Now, so that a refusal is told as one: the client would go on as nobody.
-    let authorized = registry.client.auth(&registry.at(wanted), auth, RegistryOperation::Pull).await;
-    authorized.map_err(|error| registry.explain("access", error))?;
     for _ in 0..=MAX_DEPTH {
-        let (digest, bytes) = fetch(registry, auth, wanted).await?;
+        let (digest, bytes) = fetch(host, reference, wanted).await?;
         match manifest::read(&media_type, &bytes)? {
             Document::Manifest(manifest) => return Ok((digest, manifest)),
             Document::Index(entries) => {
@@ -33,25 +29,19 @@ pub(super) async fn find(
 }
 
 async fn fetch(
-    registry: &Registry<'_>,
-    auth: &RegistryAuth,
+    host: &Host,
+    reference: &RegistryReference,
     wanted: Option<Digest>,
 ) -> Result<(Digest, Vec<u8>), PullError> {
-    let at = registry.at(wanted);
-    let what = match (wanted, &registry.reference.tag) {
-        (Some(digest), _) => format!("manifest {digest} of `{}`", registry.reference.repository),
-        (None, tag) => {
-            format!("`{}:{}`", registry.reference.repository, tag.as_deref().unwrap_or("latest"))
-        }
+    let repository = &reference.repository;
+    let (which, what) = match (wanted, reference.tag.as_deref().unwrap_or("latest")) {
+        (Some(digest), _) => (digest.to_string(), format!("manifest {digest} of `{repository}`")),
+        (None, tag) => (tag.to_owned(), format!("`{repository}:{tag}`")),
     };
     let accepted: Vec<&str> = manifest::INDEXES.into_iter().chain(manifest::MANIFESTS).collect();
-    let pulled = registry.client.pull_manifest_raw(&at, auth, &accepted).await;
-    let (bytes, _) = pulled.map_err(|error| registry.explain(&what, error))?;
-    if bytes.len() as u64 > MAX_METADATA {
-        return Err(MetadataError::TooLong { what }.into());
-    }
+    let bytes = host.manifest(&which, &accepted, &what).await?;
     if let Some(digest) = wanted {
         metadata::check(&what, &bytes, digest)?;
     }
-    Ok((metadata::hash(&bytes), bytes.to_vec()))
+    Ok((metadata::hash(&bytes), bytes))
 }

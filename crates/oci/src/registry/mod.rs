@@ -3,13 +3,25 @@
 //! [`pull`] blocks; inside it is one thread that waits for several downloads at once, and the only asynchronous code
 //! outside the daemon. Credentials are those of `docker login`, read in the user's own session.
 //!
-//! A registry is not believed: manifests and blobs are compared with the digests that led to them, nothing longer
-//! than promised is kept, and plain HTTP is spoken to this machine alone, also where a registry sends us on.
+//! A registry may have mirrors. They are asked before it, in their order, and whatever one of them does not give, or
+//! gives wrongly, is asked of the next; each is a host of its own, with credentials of its own or none ([`host`]).
+//!
+//! No host is believed: manifests and blobs are compared with the digests that led to them, nothing longer than promised
+//! is kept or even read, and plain HTTP is spoken to this machine alone or where somebody wrote `http://`, also where a
+//! host sends us on.
 
 mod certificates;
+mod challenge;
 mod credentials;
 mod download;
+mod host;
+mod http;
 mod manifests;
+
+pub use host::{NotGiven, Place};
+pub use http::Scheme;
+
+pub(crate) use http::{careful, is_loopback, read_all};
 
 use crate::cache::{BlobCache, CacheError};
 use crate::config::ConfigError;
@@ -21,20 +33,14 @@ use certificates::CertificatesError;
 use credentials::CredentialError;
 use download::Download;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use oci_client::Client;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
+use host::Host;
+use std::cell::Cell;
 use std::io;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 /// Layers that come at once.
 const PARALLEL: usize = 4;
-pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(20);
-/// A connection that says nothing for this long is dead.
-pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// An image was not pulled.
 #[derive(Debug, thiserror::Error)]
@@ -53,29 +59,25 @@ pub enum PullError {
         #[source]
         source: CertificatesError,
     },
-    #[error(
-        "{registry} sends us to {to} for {what}, and plain http is for this machine's own registries alone"
-    )]
-    PlainHttp { registry: String, what: String, to: String },
     #[error("{registry} does not let us in")]
     Unauthorized {
         registry: String,
         #[source]
-        source: Box<OciDistributionError>,
+        source: Box<NotGiven>,
     },
     #[error("{registry} has no {what}")]
     NotFound {
         registry: String,
         what: String,
         #[source]
-        source: Box<OciDistributionError>,
+        source: Box<NotGiven>,
     },
     #[error("{registry} did not give {what}")]
     Registry {
         registry: String,
         what: String,
         #[source]
-        source: Box<OciDistributionError>,
+        source: Box<NotGiven>,
     },
     #[error("{what} broke off, again and again")]
     BrokeOff { what: String, source: io::Error },
@@ -96,6 +98,11 @@ pub enum PullError {
 }
 
 impl PullError {
+    /// Whether another host might do better.
+    fn is_the_hosts(&self) -> bool {
+        !matches!(self, Self::Client(_) | Self::Cache(_) | Self::Cancelled)
+    }
+
     /// What its user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -103,11 +110,6 @@ impl PullError {
             Self::Unauthorized { registry, .. } => {
                 Some(format!("`docker login {registry}` or `skopeo login` leaves credentials that are used"))
             }
-            Self::Registry { source, .. } if is_no_connection(source) => Some(
-                "either it is not there, or it sent us on to plain http, which is spoken to this machine's own \
-                 registries alone"
-                    .to_owned(),
-            ),
             Self::BrokeOff { .. } => Some("what came is kept: the same command continues it".to_owned()),
             Self::Damaged { .. } => Some("the registry's copy is broken, or somebody changed it".to_owned()),
             Self::Manifest(ManifestError::NoPlatform { .. })
@@ -119,10 +121,22 @@ impl PullError {
     }
 }
 
+/// What there is to tell of a pull, or of a bundle, on its way.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// This host is asked.
+    Asking(&'a str),
+    /// This one, a mirror, did not serve, and the next one is asked.
+    Passed { host: &'a str, error: &'a PullError },
+    /// So much of one layer is here; of another host it may be less again.
+    Layer { index: usize, count: usize, done: u64, total: u64 },
+    /// So much of the bundle is here.
+    Bundle { done: u64, total: u64 },
+}
+
 /// Who watches a pull.
 pub struct Watch<'a> {
-    /// Told how many bytes of how many are here.
-    pub progress: &'a dyn Fn(u64, u64),
+    pub tell: &'a dyn Fn(Event<'_>),
     pub cancel: &'a Cancel,
 }
 
@@ -151,21 +165,24 @@ impl Cancel {
     }
 }
 
-/// Brings an image here. What the cache has is not fetched, and what was cut off stays there to be continued.
+/// Brings an image here, from the first of `mirrors` or else from its registry. What the cache has is not fetched, and
+/// what was cut off stays there to be continued.
 ///
 /// # Errors
 /// With the reason, when it cannot be had or is not what its digests say.
 pub fn pull(
     reference: &RegistryReference,
+    mirrors: &[Place],
     platform: &Platform,
     cache: &BlobCache,
     watch: &Watch<'_>,
 ) -> Result<Image, PullError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| PullError::Client(error.into()))?;
+    let hosts = Hosts::of(reference, mirrors, watch);
     runtime.block_on(async {
         tokio::select! {
-            pulled = pull_on(reference, platform, cache, watch) => pulled,
+            pulled = pull_on(reference, &hosts, platform, cache, watch) => pulled,
             () = watch.cancel.0.cancelled() => Err(PullError::Cancelled),
         }
     })
@@ -173,38 +190,28 @@ pub fn pull(
 
 async fn pull_on(
     reference: &RegistryReference,
+    hosts: &Hosts<'_>,
     platform: &Platform,
     cache: &BlobCache,
     watch: &Watch<'_>,
 ) -> Result<Image, PullError> {
-    let credentials = credentials::of(&reference.registry);
-    let auth = credentials
-        .map_err(|source| PullError::Credentials { registry: reference.registry.clone(), source })?;
-    let registry = Registry { client: client(&reference.registry)?, reference };
-    let (digest, manifest) = manifests::find(&registry, &auth, platform).await?;
+    let found = hosts.first(async |host| manifests::find(host, reference, platform).await);
+    let (digest, manifest) = found.await?;
+    let what = "the image's config";
+    let document = Download { cache, what, descriptor: &manifest.config, report: &|_| {} };
+    let document = hosts.first(async |host| document.read(host).await).await?;
+    let count = manifest.layers.len();
+    let taken = config::read(&document, count, platform)?;
 
-    let total = manifest.layers.iter().map(|layer| layer.size).sum();
-    let done = AtomicU64::new(0);
-    let fetch = |what: String, descriptor: Descriptor| {
-        let (registry, done) = (&registry, &done);
-        async move {
-            let report =
-                |bytes: u64| (watch.progress)(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
-            Download { registry, cache, what, descriptor: &descriptor, report: &report }.run().await
-        }
+    let fetch = |(index, layer): (usize, Descriptor)| async move {
+        let total = layer.size;
+        let report = |done| (watch.tell)(Event::Layer { index, count, done, total });
+        let what = format!("layer {} of {count} ({})", index + 1, layer.digest);
+        let download = Download { cache, what: &what, descriptor: &layer, report: &report };
+        hosts.first(async |host| download.from(host).await).await
     };
-    let no_report = |_: u64| {};
-    let what = "the image's config".to_owned();
-    let config = &manifest.config;
-    let document = Download { registry: &registry, cache, what, descriptor: config, report: &no_report };
-    let document = document.read().await?;
-    let taken = config::read(&document, manifest.layers.len(), platform)?;
-
-    let fetches = manifest.layers.iter().enumerate().map(|(index, layer)| {
-        let what = format!("layer {} of {} ({})", index + 1, manifest.layers.len(), layer.digest);
-        fetch(what, layer.clone())
-    });
-    let files: Vec<_> = stream::iter(fetches).buffered(PARALLEL).try_collect().await?;
+    let layers = manifest.layers.iter().cloned().enumerate();
+    let files: Vec<_> = stream::iter(layers.map(fetch)).buffered(PARALLEL).try_collect().await?;
     let layers = files.into_iter().zip(&manifest.layers).zip(taken.diff_ids);
     let layers = layers.map(|((file, layer), diff_id)| Layer {
         file,
@@ -222,128 +229,46 @@ async fn pull_on(
     })
 }
 
-/// One repository of a registry.
-struct Registry<'a> {
-    client: Client,
-    reference: &'a RegistryReference,
+/// All that may have a repository, in the order in which they are asked; the registry itself is the last.
+struct Hosts<'a> {
+    repository: &'a str,
+    hosts: Vec<(Place, OnceCell<Host>)>,
+    /// Those before it did not serve once, and are not asked again.
+    present: Cell<usize>,
+    watch: &'a Watch<'a>,
 }
 
-impl Registry<'_> {
-    /// The repository with a digest or tag, in the client's words.
-    fn at(&self, digest: Option<Digest>) -> oci_client::Reference {
-        let RegistryReference { registry, repository, tag, .. } = self.reference;
-        let (registry, repository) = (registry.clone(), repository.clone());
-        match (digest, tag) {
-            (Some(digest), _) => oci_client::Reference::with_digest(registry, repository, digest.to_string()),
-            (None, tag) => {
-                let tag = tag.clone().unwrap_or_else(|| "latest".to_owned());
-                oci_client::Reference::with_tag(registry, repository, tag)
-            }
-        }
+impl<'a> Hosts<'a> {
+    fn of(reference: &'a RegistryReference, mirrors: &[Place], watch: &'a Watch<'a>) -> Self {
+        let host = reference.registry.clone();
+        let own = Place { host, scheme: Scheme::Usual, prefix: String::new() };
+        let hosts = mirrors.iter().cloned().chain([own]).map(|place| (place, OnceCell::new())).collect();
+        Self { repository: &reference.repository, hosts, present: Cell::new(0), watch }
     }
 
-    /// What the client's error means to a user.
-    fn explain(&self, what: &str, source: OciDistributionError) -> PullError {
-        let (registry, what) = (self.reference.registry.clone(), what.to_owned());
-        let not_found = match &source {
-            OciDistributionError::ImageManifestNotFoundError(_) => true,
-            OciDistributionError::ServerError { code, .. } => *code == 404,
-            OciDistributionError::RegistryError { envelope, .. } => {
-                use oci_client::errors::OciErrorCode::{BlobUnknown, ManifestUnknown, NameUnknown, NotFound};
-                let unknown = [BlobUnknown, ManifestUnknown, NameUnknown, NotFound];
-                envelope.errors.iter().any(|error| unknown.contains(&error.code))
+    /// What the first of them gives that gives it.
+    async fn first<T>(&self, ask: impl AsyncFn(&Host) -> Result<T, PullError>) -> Result<T, PullError> {
+        loop {
+            let number = self.present.get();
+            let (place, entered) = &self.hosts[number];
+            let enter = || {
+                (self.watch.tell)(Event::Asking(&place.host));
+                Host::enter(place, self.repository)
+            };
+            let answer = match entered.get_or_try_init(enter).await {
+                Ok(host) => ask(host).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(error) if number + 1 < self.hosts.len() && error.is_the_hosts() => {
+                    // Of several layers at once, one tells.
+                    if self.present.get() == number {
+                        self.present.set(number + 1);
+                        (self.watch.tell)(Event::Passed { host: &place.host, error: &error });
+                    }
+                }
+                answer => return answer,
             }
-            _ => false,
-        };
-        let unauthorized = match &source {
-            OciDistributionError::AuthenticationFailure(_)
-            | OciDistributionError::UnauthorizedError { .. } => true,
-            OciDistributionError::ServerError { code, .. } => matches!(code, 401 | 403),
-            OciDistributionError::RegistryError { envelope, .. } => {
-                use oci_client::errors::OciErrorCode::{Denied, Unauthorized};
-                envelope.errors.iter().any(|error| [Denied, Unauthorized].contains(&error.code))
-            }
-            _ => false,
-        };
-        let source = Box::new(source);
-        match (not_found, unauthorized) {
-            (_, true) => PullError::Unauthorized { registry, source },
-            (true, _) => PullError::NotFound { registry, what, source },
-            _ => PullError::Registry { registry, what, source },
-        }
-    }
-}
-
-/// The client does not tell whose connection it was: the registry's, or one that it was sent on to.
-fn is_no_connection(error: &OciDistributionError) -> bool {
-    matches!(error, OciDistributionError::RequestError(error) if error.is_connect())
-}
-
-/// A proxy that is never there.
-const NOWHERE: &str = "http://127.0.0.1:9";
-
-/// Speaks HTTPS, and to this machine's own registries plain HTTP where nothing says how to trust them.
-fn client(registry: &str) -> Result<Client, PullError> {
-    use_ring();
-    let failed = |source| PullError::Certificates { registry: registry.to_owned(), source };
-    let certificates = certificates::of(registry).map_err(failed)?;
-    let mut config = ClientConfig {
-        protocol: ClientProtocol::Https,
-        connect_timeout: Some(CONNECT_WITHIN),
-        read_timeout: Some(SILENCE),
-        user_agent: concat!("banger/", env!("CARGO_PKG_VERSION")),
-        // The library follows a redirection to plain HTTP: there it ends at a proxy that is not there.
-        http_proxy: Some(NOWHERE.to_owned()),
-        ..ClientConfig::default()
-    };
-    match (is_loopback(registry), &certificates) {
-        (true, None) => {
-            config.protocol = ClientProtocol::Http;
-            // Another proxy than that would reach another machine's loopback.
-            config.no_proxy = Some("localhost,127.0.0.0/8,::1".to_owned());
-        }
-        (true, Some(_)) => {}
-        (false, _) => {
-            // Having a proxy of its own, the client asks the environment for none.
-            config.https_proxy = first_set(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
-            config.no_proxy = config.https_proxy.as_ref().and_then(|_| first_set(&["no_proxy", "NO_PROXY"]));
-        }
-    }
-    config.extra_root_certificates = certificates.unwrap_or_default();
-    Client::try_from(config).map_err(|error| PullError::Client(error.into()))
-}
-
-/// What TLS computes with; one that was installed before does as well.
-pub(crate) fn use_ring() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-fn first_set(variables: &[&str]) -> Option<String> {
-    variables.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
-}
-
-/// Whether a registry is on this machine by its very name, without asking anybody what the name means.
-pub(crate) fn is_loopback(registry: &str) -> bool {
-    let host = match registry.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => registry.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_http_is_for_this_machine_alone() {
-        for ours in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000"] {
-            assert!(is_loopback(ours), "{ours}");
-        }
-        for others in
-            ["docker.io", "localhost.example:5000", "10.0.0.1:5000", "127.0.0.1.example", "[::2]:1", ""]
-        {
-            assert!(!is_loopback(others), "{others}");
         }
     }
 }

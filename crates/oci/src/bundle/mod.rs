@@ -4,15 +4,19 @@
 //! names it: the bundle's name and `.minisig`. Its trusted comment has to say what the bundle is ([`comment`]), so
 //! that nobody who can change a catalogue can pass off one signed bundle as another.
 //!
-//! Plain HTTP is spoken to this machine alone.
+//! Plain HTTP is spoken to this machine alone. What broke off stays in the cache, under the digest it is to have, and is
+//! continued by this command or the next one; what turned out to be something else does not.
 
-use crate::registry::{CONNECT_WITHIN, SILENCE, Watch, is_loopback, use_ring};
+mod web;
+
+use crate::cache::{BlobCache, CacheError};
+use crate::registry::{Event, NotGiven, Watch, is_loopback};
 use banger_protocol::digest::Digest;
 use minisign_verify::{PublicKey, Signature, StreamVerifier};
 use sha2::Digest as _;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Longer than any signature with its comments.
@@ -92,7 +96,11 @@ pub enum BundleError {
     #[error("{0} cannot be read")]
     Read(Location, #[source] io::Error),
     #[error("{0} cannot be fetched")]
-    Fetch(Location, #[source] Box<dyn std::error::Error + Send + Sync>),
+    Fetch(Location, #[source] Box<NotGiven>),
+    #[error("{0} cannot be fetched: it is not there")]
+    Absent(Location),
+    #[error("no download can be started")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{0} has no signature beside it")]
     NoSignature(Location),
     #[error("the signature {0} cannot be understood")]
@@ -113,8 +121,12 @@ pub enum BundleError {
     Size { location: Location, found: u64, size: u64 },
     #[error("{location} is damaged: it hashes to {found}")]
     Damaged { location: Location, found: Digest },
-    #[error("no temporary file can be made in {}", .0.display())]
-    TemporaryFile(PathBuf, #[source] io::Error),
+    #[error("{0} broke off, again and again")]
+    BrokeOff(Location, #[source] io::Error),
+    #[error("{0} is longer than the {1} bytes that were promised")]
+    TooLong(Location, u64),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     #[error("it was interrupted")]
     Cancelled,
 }
@@ -128,33 +140,39 @@ impl BundleError {
             Self::OtherKey(_) | Self::WrongSignature { .. } | Self::Swapped { .. } | Self::Damaged { .. } => {
                 Some("somebody changed it, or the catalogue's entry is of another: ask whoever published it")
             }
+            Self::BrokeOff(..) => Some("what came is kept: the same command continues it"),
             _ => None,
         }
     }
 }
 
 impl Bundle {
-    /// The bundle in a file, after everything about it was found to be true. What comes from elsewhere comes into a file
-    /// without a name in `scratch`. `what` is what it was signed as, see [`comment`].
+    /// The bundle in a file, after everything about it was found to be true. `what` is what it was signed as, see
+    /// [`comment`].
     ///
     /// # Errors
     /// With the reason, when it cannot be had or is not what it should be.
-    pub fn fetch(&self, what: &str, scratch: &Path, watch: &Watch<'_>) -> Result<File, BundleError> {
+    pub fn fetch(&self, what: &str, cache: &BlobCache, watch: &Watch<'_>) -> Result<File, BundleError> {
         let key = PublicKey::from_base64(self.public_key.trim()).map_err(BundleError::BadKey)?;
         let text = self.signature(watch)?;
         let place = self.location.signature();
         let signature =
             Signature::decode(&text).map_err(|error| BundleError::BadSignature(place.clone(), error))?;
-        let verifier = key.verify_stream(&signature).map_err(|error| match error {
-            minisign_verify::Error::UnexpectedKeyId => BundleError::OtherKey(self.location.clone()),
-            error => BundleError::BadSignature(place, error),
-        })?;
-        let mut check = Check { bundle: self, verifier, hasher: sha2::Sha256::new(), done: 0, watch };
-        let file = match &self.location {
-            Location::File(path) => check.read(path)?,
-            Location::Web(url) => check.download(url, scratch)?,
+        let verifier = || {
+            key.verify_stream(&signature).map_err(|error| match error {
+                minisign_verify::Error::UnexpectedKeyId => BundleError::OtherKey(self.location.clone()),
+                error => BundleError::BadSignature(place.clone(), error),
+            })
         };
-        check.finish()?;
+        let mut check = Check { bundle: self, verifier: verifier()?, done: 0, watch };
+        let file = match &self.location {
+            Location::File(path) => {
+                let (file, found) = check.read(path)?;
+                check.finish(found)?;
+                file
+            }
+            Location::Web(url) => web::download(url, cache, check, &verifier)?,
+        };
         // Only now is what the signature says about itself known to be its signer's.
         if signature.trusted_comment() != what {
             let (signed, wanted) = (signature.trusted_comment().to_owned(), what.to_owned());
@@ -169,26 +187,15 @@ impl Bundle {
             Location::File(path) => {
                 let mut bytes = Vec::new();
                 match File::open(path).and_then(|file| file.take(MOST_SIGNATURE).read_to_end(&mut bytes)) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Err(BundleError::NoSignature(self.location.clone()));
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    read => {
+                        read.map(|_| Some(bytes)).map_err(|error| BundleError::Read(place.clone(), error))?
                     }
-                    read => read.map_err(|error| BundleError::Read(place.clone(), error))?,
-                };
-                bytes
-            }
-            Location::Web(url) => get(url, &place, watch, |bytes, so_far| {
-                if so_far > MOST_SIGNATURE {
-                    Err(BundleError::NoSignature(self.location.clone()))
-                } else {
-                    Ok(bytes.to_vec())
                 }
-            })
-            .map_err(|error| match error {
-                NotHad::Absent => BundleError::NoSignature(self.location.clone()),
-                NotHad::Other(error) => error,
-            })?
-            .concat(),
+            }
+            Location::Web(url) => web::small(url, &place, MOST_SIGNATURE, watch)?,
         };
+        let bytes = bytes.ok_or_else(|| BundleError::NoSignature(self.location.clone()))?;
         String::from_utf8(bytes)
             .map_err(|_| BundleError::BadSignature(place, minisign_verify::Error::InvalidEncoding))
     }
@@ -198,21 +205,37 @@ impl Bundle {
 struct Check<'a> {
     bundle: &'a Bundle,
     verifier: StreamVerifier<'a>,
-    hasher: sha2::Sha256,
     done: u64,
     watch: &'a Watch<'a>,
 }
 
 impl Check<'_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), BundleError> {
+    fn take(&mut self, bytes: &[u8]) {
         self.done += bytes.len() as u64;
-        if self.done > self.bundle.size {
-            return Err(self.wrong_size());
-        }
         self.verifier.update(bytes);
-        self.hasher.update(bytes);
-        (self.watch.progress)(self.done, self.bundle.size);
-        Ok(())
+        (self.watch.tell)(Event::Bundle { done: self.done, total: self.bundle.size });
+    }
+
+    /// One that lies here, and what it hashes to.
+    fn read(&mut self, path: &Path) -> Result<(File, Digest), BundleError> {
+        let unreadable = |error| BundleError::Read(self.bundle.location.clone(), error);
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mut hasher = sha2::Sha256::new();
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            if self.watch.cancel.is_cancelled() {
+                return Err(BundleError::Cancelled);
+            }
+            let read = file.read(&mut buffer).map_err(unreadable)?;
+            if read == 0 {
+                return Ok((file, Digest::new(hasher.finalize().into())));
+            }
+            hasher.update(&buffer[..read]);
+            self.take(&buffer[..read]);
+            if self.done > self.bundle.size {
+                return Err(self.wrong_size());
+            }
+        }
     }
 
     fn wrong_size(&self) -> BundleError {
@@ -220,99 +243,19 @@ impl Check<'_> {
         BundleError::Size { location: location.clone(), found: self.done, size: *size }
     }
 
-    fn read(&mut self, path: &Path) -> Result<File, BundleError> {
-        let unreadable = |error| BundleError::Read(self.bundle.location.clone(), error);
-        let mut file = File::open(path).map_err(unreadable)?;
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            if self.watch.cancel.is_cancelled() {
-                return Err(BundleError::Cancelled);
-            }
-            let read = file
-                .read(&mut buffer)
-                .map_err(|error| BundleError::Read(self.bundle.location.clone(), error))?;
-            if read == 0 {
-                return Ok(file);
-            }
-            self.take(&buffer[..read])?;
-        }
-    }
-
-    fn download(&mut self, url: &str, scratch: &Path) -> Result<File, BundleError> {
-        let unwritable = |error| BundleError::TemporaryFile(scratch.to_owned(), error);
-        let mut file = tempfile::tempfile_in(scratch).map_err(unwritable)?;
-        let (place, watch) = (self.bundle.location.clone(), self.watch);
-        let came = get(url, &place, watch, |bytes, _| {
-            self.take(bytes)?;
-            file.write_all(bytes).map_err(unwritable)
-        });
-        came.map_err(|error| match error {
-            NotHad::Absent => BundleError::Fetch(place.clone(), "it is not there".into()),
-            NotHad::Other(error) => error,
-        })?;
-        file.rewind().map_err(unwritable)?;
-        Ok(file)
-    }
-
-    fn finish(mut self) -> Result<(), BundleError> {
+    /// Judges what was taken, which hashes to this.
+    fn finish(self, found: Digest) -> Result<(), BundleError> {
         let location = &self.bundle.location;
         if self.done != self.bundle.size {
             return Err(self.wrong_size());
         }
-        let found = Digest::new(self.hasher.finalize().into());
         if found != self.bundle.sha256 {
             return Err(BundleError::Damaged { location: location.clone(), found });
         }
-        let verified = self.verifier.finalize();
+        let Self { bundle: Bundle { location, .. }, mut verifier, .. } = self;
+        let verified = verifier.finalize();
         verified.map_err(|source| BundleError::WrongSignature { location: location.clone(), source })
     }
-}
-
-/// Why there is nothing.
-enum NotHad {
-    Absent,
-    Other(BundleError),
-}
-
-/// Gives what an URL leads to piece by piece, with how much it is so far.
-fn get<T>(
-    url: &str,
-    place: &Location,
-    watch: &Watch<'_>,
-    mut take: impl FnMut(&[u8], u64) -> Result<T, BundleError>,
-) -> Result<Vec<T>, NotHad> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        NotHad::Other(BundleError::Fetch(place.clone(), error))
-    };
-    use_ring();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed(error.into()))?;
-    let mut client = reqwest::Client::builder()
-        .connect_timeout(CONNECT_WITHIN)
-        .read_timeout(SILENCE)
-        .user_agent(concat!("banger/", env!("CARGO_PKG_VERSION")));
-    // Whoever begins encrypted is not led on in the clear; and no proxy has this machine's loopback.
-    client = if url.starts_with("https:") { client.https_only(true) } else { client.no_proxy() };
-    let client = client.build().map_err(|error| failed(error.into()))?;
-    let work = async {
-        let mut response = client.get(url).send().await.map_err(|error| failed(error.into()))?;
-        if response.status() == reqwest::StatusCode::NOT_FOUND {
-            return Err(NotHad::Absent);
-        }
-        response.error_for_status_ref().map_err(|error| failed(error.into()))?;
-        let (mut taken, mut so_far) = (Vec::new(), 0);
-        while let Some(chunk) = response.chunk().await.map_err(|error| failed(error.into()))? {
-            so_far += chunk.len() as u64;
-            taken.push(take(&chunk, so_far).map_err(NotHad::Other)?);
-        }
-        Ok(taken)
-    };
-    runtime.block_on(async {
-        tokio::select! {
-            outcome = work => outcome,
-            () = watch.cancel.cancelled() => Err(NotHad::Other(BundleError::Cancelled)),
-        }
-    })
 }
 
 #[cfg(test)]
@@ -349,7 +292,8 @@ mod tests {
 
     fn fetch(bundle: &Bundle, what: &str) -> Result<File, BundleError> {
         let cancel = Cancel::default();
-        bundle.fetch(what, Path::new("/tmp"), &Watch { progress: &|_, _| {}, cancel: &cancel })
+        let folder = tempfile::tempdir().unwrap();
+        bundle.fetch(what, &BlobCache::in_folder(folder.path()), &Watch { tell: &|_| {}, cancel: &cancel })
     }
 
     const WHAT: &str = "banger image x";
