@@ -122,7 +122,7 @@ fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
 }
 
 /// Whether it is the root, or a list of names none of which leads anywhere but one level down.
-fn is_path(path: &[u8]) -> bool {
+pub(super) fn is_path(path: &[u8]) -> bool {
     let plain = |name: &[u8]| {
         (1..=LONGEST_NAME).contains(&name.len()) && name != b"." && name != b".." && !name.contains(&0)
     };

@@ -13,17 +13,25 @@
 //!   cannot do that, one beside it that goes when the copy breaks off.
 //! - What was there under a name is replaced, never written through; a folder is entered and never replaced.
 //!
+//! Before a copy, [`Looking`] tells what is there already, and after it [`remove`] takes away what is there no longer.
+//!
 //! Owners and extended attributes do not travel: what arrives is whoever's who receives it.
 
+mod answer;
 mod entry;
+mod look;
 mod receive;
+mod remove;
 mod send;
 #[cfg(test)]
 mod tests;
 mod unfinished;
 
+pub use answer::{answer_look, answer_remove};
 pub use entry::{Entry, MalformedEntry, Modified, What};
+pub use look::{FOUND_LENGTH, Found, Looking, MalformedPaths, Paths};
 pub use receive::{Destination, ReceiveError, Receiver, Step};
+pub use remove::remove;
 pub use send::{SendError, Sent, name_of, send, send_some};
 pub use unfinished::Unfinished;
 

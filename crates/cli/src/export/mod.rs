@@ -122,6 +122,11 @@ impl Work {
                 claim
             }
             Answer::NoGit => {
+                if let Some(laid) = &laid {
+                    let place = &workspace.guest_path;
+                    let sent = copied::sent(&mut agent, &quarantine, place, &base.commit_tree, laid)?;
+                    base.tree = sent.unwrap_or(base.tree);
+                }
                 let tree = copied::tree(&mut agent()?, &quarantine, &workspace.guest_path, &base.tree);
                 let tree = tree.map_err(|error| match error {
                     copied::CopiedError::Judged(error) => error.into(),
@@ -150,6 +155,24 @@ impl Work {
     pub(crate) fn patch(&self, first: &Oid) -> Result<File, ShowError> {
         verify::changes(&self.quarantine, first, &self.claim.tree).map_err(ShowError::Judge)?;
         patch::between(&self.quarantine, first, &self.claim.tree).map_err(ShowError::Patch)
+    }
+
+    /// Files that were changed here before they went in and again in the guest, and that a filter changes on their way into
+    /// the repository here; each with the filter's name.
+    pub(crate) fn filtered(&self, repository: &Repository) -> Result<Vec<(Vec<u8>, String)>, ChangedError> {
+        let between = |from: &Oid, to: &Oid| -> Result<BTreeSet<Vec<u8>>, RunError> {
+            let mut paths = BTreeSet::new();
+            let diff = self.quarantine.git().args(["diff-tree", "-r", "-z", "--name-only", "--no-renames"]);
+            diff.args([from.as_str(), to.as_str()]).parts(0, |path| {
+                paths.insert(path.to_vec());
+                Ok::<(), RunError>(())
+            })?;
+            Ok(paths)
+        };
+        let here = between(&self.base.commit_tree, &self.base.tree).map_err(ChangedError::Compare)?;
+        let there = between(&self.base.tree, &self.claim.tree).map_err(ChangedError::Compare)?;
+        let both: Vec<&[u8]> = here.intersection(&there).map(Vec::as_slice).collect();
+        repository.filtered(&both).map_err(ChangedError::Look)
     }
 
     /// What git shows of the difference, in one of its forms.

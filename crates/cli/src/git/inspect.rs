@@ -205,7 +205,7 @@ impl Repository {
             "--raw",
             "-z",
             "--no-renames",
-            "--ignore-submodules=all",
+            "--ignore-submodules=dirty",
             "--no-ext-diff",
         ];
         let output = self.git.run(&[&raw[..], &[commit]].concat())?;
@@ -219,6 +219,21 @@ impl Repository {
     /// Files that are neither in the index nor ignored.
     pub(crate) fn untracked(&self) -> Result<Vec<Vec<u8>>, GitError> {
         Ok(parse::paths(&self.git.run(&["ls-files", "--others", "--exclude-standard", "-z"])?))
+    }
+
+    /// Those of these paths that the repository has filtered, and the name of the filter.
+    pub(crate) fn filtered(&self, paths: &[&[u8]]) -> Result<Vec<(Vec<u8>, String)>, GitError> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let list: Vec<u8> = paths.iter().flat_map(|path| path.iter().copied().chain([0])).collect();
+        // path NUL attribute NUL value NUL
+        let output = self.git.run_with(&["check-attr", "-z", "--stdin", "filter"], &list)?;
+        let words: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
+        let (answers, _) = words.as_chunks::<3>();
+        let filtered =
+            answers.iter().filter(|[_, _, value]| ![&b"unspecified"[..], b"unset", b"set"].contains(value));
+        Ok(filtered.map(|[path, _, value]| (path.to_vec(), text(value.to_vec()))).collect())
     }
 
     /// The commit that a name means.
@@ -271,17 +286,42 @@ impl Repository {
         Packing::start(&self.git, &words, input)
     }
 
-    /// A commit and those before it, [`DEPTH`] deep. Where the repository itself has no more, there it ends.
-    pub(crate) fn history(&self, commit: &str) -> Result<History, GitError> {
+    /// Every branch, tag and remote branch but the one that is checked out, with its object.
+    pub(crate) fn refs(&self) -> Result<Vec<(String, String)>, GitError> {
+        let format = "--format=%(refname) %(objectname)";
+        let output = self.git.run(&["for-each-ref", format, "refs/heads", "refs/tags", "refs/remotes"])?;
+        let current = self.branch.as_ref().map(|branch| format!("refs/heads/{branch}"));
+        let lines = text(output);
+        let pairs = lines.lines().filter_map(|line| line.rsplit_once(' '));
+        let others = pairs.filter(|(name, _)| Some(*name) != current.as_deref());
+        Ok(others.map(|(name, oid)| (name.to_owned(), oid.to_owned())).collect())
+    }
+
+    /// By which settings it knows its submodules, without what logs in there and without what is run for them.
+    pub(crate) fn submodule_settings(&self) -> Result<Vec<(String, String)>, GitError> {
+        let words = ["config", "--local", "--null", "--get-regexp", r"^submodule\..*\.(url|active)$"];
+        let output = self.git.find(&words)?.unwrap_or_default();
+        let pairs = text(output);
+        let pairs = pairs.split('\0').filter_map(|pair| pair.split_once('\n'));
+        Ok(pairs.map(|(name, value)| (name.to_owned(), without_credentials(value))).collect())
+    }
+
+    /// All of it: it ends where the repository itself has no more.
+    pub(crate) fn whole_history(&self) -> Result<History, GitError> {
+        Ok(History { boundary: self.cut_off()?.into_iter().collect(), ..History::default() })
+    }
+
+    /// A commit and those before it, so many deep. Where the repository itself has no more, there it ends.
+    pub(crate) fn history(&self, commit: &str, deepest: usize) -> Result<History, GitError> {
         let mut history = History::default();
         let mut level = BTreeSet::from([commit.to_owned()]);
-        for depth in 1..=DEPTH {
+        for depth in 1..=deepest {
             let commits: String = level.iter().map(|commit| format!("{commit}\n")).collect();
             let output = self
                 .git
                 .run_with(&["rev-list", "--no-walk=unsorted", "--parents", "--stdin"], commits.as_bytes())?;
             let known = parse::parents(&output).map_err(malformed("rev-list"))?;
-            let last = depth == DEPTH;
+            let last = depth == deepest;
             let mut next = BTreeSet::new();
             for (commit, parents) in known {
                 if last && !parents.is_empty() {

@@ -14,7 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod packing;
 mod parse;
 
-pub(crate) use parse::{Listed, MalformedOutput, changes, index, oid, paths};
+pub(crate) use parse::{Listed, MalformedOutput, changes, index, oid};
 
 use crate::tool::{NotInstalled, Tool};
 use std::ffi::{OsStr, OsString};

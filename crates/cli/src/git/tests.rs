@@ -1,6 +1,6 @@
 //! With real git, in repositories that try to run something.
 
-use super::inspect::{Found, InspectError, Repository, inspect};
+use super::inspect::{DEPTH, Found, InspectError, Repository, inspect};
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
@@ -75,7 +75,7 @@ fn look_at_everything(place: &Place) {
     repository.changed_files().unwrap();
     repository.staged(&head).unwrap();
     repository.untracked().unwrap();
-    repository.history(&head).unwrap();
+    repository.history(&head, DEPTH).unwrap();
     repository.commit("HEAD").unwrap();
 }
 
@@ -237,7 +237,7 @@ fn history_goes_ten_commits_deep_and_ends_where_the_repository_does() {
         place.commit("file", &number.to_string());
     }
     let repository = place.repository();
-    let history = repository.history(repository.head.as_ref().unwrap()).unwrap();
+    let history = repository.history(repository.head.as_ref().unwrap(), DEPTH).unwrap();
     let oldest = place.git(&["rev-parse", "HEAD~9"]);
     assert_eq!(history.commits.len(), inspect::DEPTH);
     assert_eq!(history.boundary.iter().map(String::as_str).collect::<Vec<_>>(), [oldest.trim()]);
@@ -246,7 +246,7 @@ fn history_goes_ten_commits_deep_and_ends_where_the_repository_does() {
     let source = format!("file://{}", place.root().display());
     place.git(&["clone", "-q", "--depth=3", &source, clone.to_str().unwrap()]);
     let shallow = repository_at(&clone);
-    let history = shallow.history(shallow.head.as_ref().unwrap()).unwrap();
+    let history = shallow.history(shallow.head.as_ref().unwrap(), DEPTH).unwrap();
     assert_eq!((history.commits.len(), history.boundary.len()), (3, 1));
 }
 

@@ -7,6 +7,7 @@ use banger_copy::{
 use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Frame, Kind, ReadFrameError};
 use banger_protocol::guest_api::{Copied, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::de::DeserializeOwned;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -74,6 +75,35 @@ pub(crate) fn copy_some_out(
     }
 }
 
+/// What the file at `path` in the guest holds, of which there may be `most` bytes; nothing where there is none.
+pub(crate) fn read_file(
+    agent: &mut UnixStream,
+    path: String,
+    most: usize,
+) -> Result<Option<Vec<u8>>, CopyError> {
+    frame::write_json(agent, Kind::Request, &Request::CopyOut { path }).map_err(CopyError::Ask)?;
+    let mut bytes = Vec::new();
+    loop {
+        let Frame { kind, payload } = next(agent)?;
+        let length = match (kind, payload.as_slice().try_into()) {
+            (Kind::Hole, Ok(length)) => usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX),
+            _ => payload.len(),
+        };
+        match kind {
+            Kind::Entry if bytes.is_empty() => {}
+            Kind::Data | Kind::Hole if length > most.saturating_sub(bytes.len()) => {
+                return Err(CopyError::TooMuch(most as u64));
+            }
+            Kind::Data => bytes.extend(payload),
+            Kind::Hole => bytes.resize(bytes.len() + length, 0),
+            Kind::Done => return Ok(Some(bytes)),
+            // It says why in words, which are its own.
+            Kind::Error => return Ok(None),
+            _ => return Err(CopyError::Protocol),
+        }
+    }
+}
+
 /// Copies what is at `source` here to `path` in the guest.
 pub(crate) fn copy_in(
     agent: &mut UnixStream,
@@ -128,7 +158,7 @@ fn pass_on(agent: &mut UnixStream, kind: Kind, payload: &[u8]) -> io::Result<()>
 fn sent_in(agent: &mut UnixStream, sent: Result<Sent, SendError>) -> Result<Copied, CopyError> {
     match sent {
         Ok(sent) => {
-            let copied = reply(&next(agent)?)?;
+            let copied: Copied = reply(&next(agent)?)?;
             let first_skipped = sent.skipped.first().map(|path| path.display().to_string());
             Ok(Copied { skipped: sent.skipped.len() as u64, first_skipped, ..copied })
         }
@@ -145,11 +175,11 @@ fn has_answer(agent: &UnixStream) -> bool {
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
-fn next(agent: &mut impl io::Read) -> Result<Frame, CopyError> {
+pub(super) fn next(agent: &mut impl io::Read) -> Result<Frame, CopyError> {
     frame::read(agent).map_err(|error| CopyError::Lost(Some(error)))?.ok_or(CopyError::Lost(None))
 }
 
-fn reply(frame: &Frame) -> Result<Copied, CopyError> {
+pub(super) fn reply<T: DeserializeOwned>(frame: &Frame) -> Result<T, CopyError> {
     match frame.kind {
         Kind::Reply => serde_json::from_slice(&frame.payload).map_err(|_| CopyError::Protocol),
         Kind::Error => Err(refusal(&frame.payload)),
@@ -157,6 +187,6 @@ fn reply(frame: &Frame) -> Result<Copied, CopyError> {
     }
 }
 
-fn refusal(payload: &[u8]) -> CopyError {
+pub(super) fn refusal(payload: &[u8]) -> CopyError {
     serde_json::from_slice(payload).map_or(CopyError::Protocol, CopyError::Refused)
 }

@@ -26,6 +26,8 @@ pub(crate) enum PrepareError {
     BranchName(String),
     #[error("{} is in no repository and can have no branch", .0.display())]
     NoRepository(PathBuf),
+    #[error("the path of the submodule {} is no UTF-8", shown(.0))]
+    SubmodulePath(Vec<u8>),
     #[error("the daemon did not go along")]
     Daemon(#[source] ConnectionError),
     #[error("the guest did not go along")]
@@ -34,6 +36,8 @@ pub(crate) enum PrepareError {
     GuestGit { command: String, said: String },
     #[error("what `git {command}` printed in the guest cannot be understood")]
     GuestOutput { command: &'static str },
+    #[error("the list of what was laid, {at} in the guest, is none")]
+    GuestList { at: String },
     #[error("files were not copied into the guest")]
     Copy(#[source] CopyError),
     #[error("there is something in {place} already that was not laid by banger")]
@@ -68,6 +72,7 @@ impl PrepareError {
         let fixed = match self {
             Self::Inspect(error) => error.hint()?,
             Self::Git(GitError::NotInstalled(_)) => "install git",
+            Self::GuestList { .. } => "remove it there; then `--force` lays everything again",
             Self::NoRepository(_) => {
                 "`git init` and a commit there make it one; without `--branch` it goes in as it is"
             }
@@ -83,6 +88,7 @@ impl PrepareError {
             | Self::Read { .. }
             | Self::NoCommit(_)
             | Self::BranchName(_)
+            | Self::SubmodulePath(_)
             | Self::Daemon(_)
             | Self::Guest(_)
             | Self::GuestGit { .. }

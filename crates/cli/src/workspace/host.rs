@@ -1,8 +1,9 @@
 //! What of a repository is to be in a guest.
 
 use super::decide::Content;
+use super::filters;
 use super::{Options, PrepareError};
-use crate::git::inspect::{IndexEntry, Kind, Repository};
+use crate::git::inspect::{DEPTH, Found, IndexEntry, Kind, Repository, inspect};
 use banger_protocol::daemon_api::workspace::Mode;
 use rustix::fs::{FileType, Mode as Permissions, OFlags, ResolveFlags};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,9 +26,53 @@ pub(crate) struct Snapshot {
     pub intended: Vec<Vec<u8>>,
     /// Where the working tree may differ from the commit: what is there instead, if anything.
     pub over: BTreeMap<Vec<u8>, Option<Kind>>,
-    /// What travels as it is and is not looked after: ignored files and those of submodules.
+    /// Every file there is goes in.
+    pub is_full: bool,
+    /// Files that git does not look after: ignored ones, and those of submodules that have no repository here.
     pub besides: Vec<Vec<u8>>,
-    pub submodules: usize,
+    /// Submodules that stay empty.
+    pub empty_submodules: usize,
+    /// Submodules with a repository here, which go in as repositories.
+    pub within: Vec<Within>,
+    /// How many commits deep its history goes; `None` for all of it.
+    pub depth: Option<usize>,
+    /// Names of commits that go along.
+    pub refs: Vec<(String, String)>,
+}
+
+/// A submodule with a repository of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Within {
+    /// In the repository that it is a submodule of.
+    pub path: Vec<u8>,
+    pub repository: Repository,
+    pub snapshot: Snapshot,
+}
+
+impl Within {
+    /// The commit it is at, which need not be the one that the repository around it names.
+    pub(super) fn head(&self) -> &str {
+        self.snapshot.commit.as_deref().unwrap_or_default()
+    }
+
+    /// `None` where there is nothing of it but its name.
+    fn look(repository: &Repository, path: &[u8], options: &Options) -> Result<Option<Self>, PrepareError> {
+        let folder = repository.root.join(crate::git::path_of(path));
+        if folder.join(".git").symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        let Found::Repository(found) = inspect(&folder).map_err(PrepareError::Inspect)? else {
+            return Ok(None);
+        };
+        if found.root != folder || found.head.is_none() {
+            return Ok(None);
+        }
+        let options = Options { mode: Mode::FullCopy, force: options.force, ..Options::default() };
+        let mut snapshot = Snapshot::take(&found, &options)?;
+        snapshot.depth = None;
+        snapshot.refs = found.refs()?;
+        Ok(Some(Self { path: path.to_vec(), repository: *found, snapshot }))
+    }
 }
 
 impl Snapshot {
@@ -42,8 +87,12 @@ impl Snapshot {
             staged: BTreeSet::new(),
             intended: Vec::new(),
             over: BTreeMap::new(),
+            is_full: options.mode == Mode::FullCopy,
             besides: Vec::new(),
-            submodules: 0,
+            empty_submodules: 0,
+            within: Vec::new(),
+            depth: Some(DEPTH),
+            refs: Vec::new(),
         };
         let mut over = BTreeSet::new();
         for (path, letter) in repository.changed_files()? {
@@ -56,6 +105,17 @@ impl Snapshot {
             Some(commit) => repository.staged(commit)?,
             None => snapshot.index.iter().map(|entry| entry.path.clone()).collect(),
         };
+        let unstaged: BTreeMap<&[u8], &IndexEntry> = snapshot
+            .index
+            .iter()
+            .filter(|entry| {
+                entry.stage == 0 && over.contains(&entry.path) && !snapshot.staged.contains(&entry.path)
+            })
+            .map(|entry| (entry.path.as_slice(), entry))
+            .collect();
+        for path in filters::unchanged(repository, &unstaged)? {
+            over.remove(&path);
+        }
         over.extend(snapshot.staged.iter().cloned());
         if options.include_untracked || options.mode == Mode::FullCopy {
             // A repository inside this one is told with a slash at its end, and does not go along.
@@ -67,15 +127,23 @@ impl Snapshot {
             .filter(|entry| entry.kind == Kind::Submodule)
             .map(|e| e.path.as_slice())
             .collect();
-        snapshot.submodules = submodules.len();
+        if snapshot.is_full {
+            for path in &submodules {
+                snapshot.within.extend(Within::look(repository, path, options)?);
+            }
+        } else {
+            snapshot.empty_submodules = submodules.len();
+        }
         over.retain(|path| !submodules.contains(path.as_slice()));
         let root = open_root(&repository.root)?;
         snapshot.over = over.into_iter().map(|path| (path.clone(), kind_of(&root, &path))).collect();
         if options.mode == Mode::FullCopy {
             let known: BTreeSet<&[u8]> = snapshot.index.iter().map(|entry| entry.path.as_slice()).collect();
             let every = every_file(&repository.root, false)?.into_iter();
-            let besides =
-                every.filter(|path| !known.contains(path.as_slice()) && !snapshot.over.contains_key(path));
+            let besides = every.filter(|path| {
+                let is_within = snapshot.within.iter().any(|within| is_below(path, &within.path));
+                !is_within && !known.contains(path.as_slice()) && !snapshot.over.contains_key(path)
+            });
             snapshot.besides = besides.collect();
         }
         Ok(snapshot)
@@ -90,8 +158,12 @@ impl Snapshot {
             staged: BTreeSet::new(),
             intended: Vec::new(),
             over: BTreeMap::new(),
+            is_full: false,
             besides: Vec::new(),
-            submodules,
+            empty_submodules: submodules,
+            within: Vec::new(),
+            depth: Some(DEPTH),
+            refs: Vec::new(),
         })
     }
 
@@ -114,6 +186,16 @@ impl Snapshot {
         let mut files: BTreeMap<_, _> = clean.map(|entry| (entry.path.clone(), of(entry))).collect();
         files.extend(self.laid_over().map(|path| (path.to_vec(), None)));
         files
+    }
+
+    /// Every file that is to go in, those of repositories within too.
+    pub(crate) fn every_path(&self) -> Vec<Vec<u8>> {
+        let mut paths: Vec<_> = self.files().into_keys().chain(self.besides.iter().cloned()).collect();
+        for within in &self.within {
+            let below = within.snapshot.every_path().into_iter();
+            paths.extend(below.map(|path| [&within.path[..], b"/", &path].concat()));
+        }
+        paths
     }
 
     /// The same with everything known.
@@ -147,7 +229,8 @@ impl Snapshot {
         let besides = |path: &&Vec<u8>| {
             let is_ours = tracked.contains(path.as_slice())
                 || self.staged.contains(*path)
-                || self.over.contains_key(*path);
+                || self.over.contains_key(*path)
+                || self.within.iter().any(|within| is_below(path, &within.path));
             !is_ours && kind_of(&root, path).is_some()
         };
         Ok(paths.filter(besides).cloned().collect())
@@ -207,6 +290,10 @@ fn read_contents<'p>(
         }
     }
     Ok(contents)
+}
+
+fn is_below(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
 fn open_root(root: &Path) -> Result<File, PrepareError> {

@@ -4,6 +4,7 @@ use super::PrepareError;
 use crate::daemon::Daemon;
 use crate::guest::{self, Done, Input, said};
 use crate::signals::{Directed, Signals, asks_to_end, exit_code};
+use banger_copy::Found;
 use banger_protocol::daemon_api::vm::Connect;
 use banger_protocol::guest_api::{Exec, Exit};
 use banger_protocol::names::VmRef;
@@ -93,12 +94,11 @@ pub(crate) struct Inside<'d> {
 
 impl Inside<'_> {
     fn connect(&mut self) -> Result<UnixStream, PrepareError> {
-        self.interrupt.check()?;
         let (_, agent) =
             self.daemon.call_receiving(&Connect { vm: self.vm.clone() }).map_err(PrepareError::Daemon)?;
         let agent = UnixStream::from(agent);
         *self.interrupt.current() = agent.try_clone().ok();
-        // It may have come just before there was a connection to break off.
+        // Whoever asked to end before there was a connection to break off.
         self.interrupt.check()?;
         Ok(agent)
     }
@@ -157,17 +157,73 @@ impl Inside<'_> {
         Ok((done.exit == Exit::Code(0)).then_some(text))
     }
 
-    /// Whether the guest has git at all.
-    pub(crate) fn has_git(&mut self) -> Result<bool, PrepareError> {
-        let done = self.run(&["git", "--version"], &[], Input::None)?;
-        Ok(done.exit == Exit::Code(0))
+    /// Runs lines of shell in the place, in which `git` is as told what [`Self::git`] is.
+    pub(crate) fn script(
+        &mut self,
+        lines: &str,
+        arguments: &[&str],
+        input: Input,
+    ) -> Result<Vec<u8>, PrepareError> {
+        let lines = scripted(&format!("set -eu\ncd -- \"$1\"\nshift\n{lines}"));
+        let place = self.place.clone();
+        let argv = [&["/bin/sh", "-c", &lines, "banger", &place], arguments].concat();
+        let done = self.run_quietly(&argv, input)?;
+        succeeded(&["sh"], done)
     }
 
+    /// Runs a program with git's environment.
+    pub(super) fn run_quietly(&mut self, argv: &[&str], input: Input) -> Result<Done, PrepareError> {
+        self.run(argv, &ENVIRONMENT, input)
+    }
+
+    /// The same place, a folder further down.
+    pub(super) fn within<T>(
+        &mut self,
+        path: &[u8],
+        work: impl FnOnce(&mut Self) -> Result<T, PrepareError>,
+    ) -> Result<T, PrepareError> {
+        let below = std::str::from_utf8(path).map_err(|_| PrepareError::SubmodulePath(path.to_vec()))?;
+        let below = format!("{}/{below}", self.place);
+        let place = std::mem::replace(&mut self.place, below);
+        let done = work(self);
+        self.place = place;
+        done
+    }
+
+    /// Writes a file below the place.
     pub(crate) fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), PrepareError> {
-        let path = format!("{}/{name}", self.place);
-        let written = guest::write_file(&mut self.connect()?, path, 0o644, bytes);
+        self.write_file_at(&format!("{}/{name}", self.place), bytes)
+    }
+
+    /// Writes a file anywhere in the guest.
+    pub(crate) fn write_file_at(&mut self, path: &str, bytes: &[u8]) -> Result<(), PrepareError> {
+        let written = guest::write_file(&mut self.connect()?, path.to_owned(), 0o644, bytes);
         self.interrupt.check()?;
         written.map_err(PrepareError::Copy)
+    }
+
+    /// What a file of the guest holds, of which there may be so many bytes; nothing where there is none.
+    pub(crate) fn read_file(&mut self, path: &str, most: usize) -> Result<Option<Vec<u8>>, PrepareError> {
+        let read = guest::read_file(&mut self.connect()?, path.to_owned(), most);
+        self.interrupt.check()?;
+        read.map_err(PrepareError::Copy)
+    }
+
+    /// What is at these paths of the place; about none nobody is asked.
+    pub(crate) fn look(&mut self, paths: &[&[u8]]) -> Result<Vec<Found>, PrepareError> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = guest::look(&mut self.connect()?, self.place.clone(), paths);
+        self.interrupt.check()?;
+        found.map_err(PrepareError::Copy)
+    }
+
+    /// Removes these files from the place, and the folders that are empty then.
+    pub(crate) fn remove(&mut self, paths: &[&[u8]]) -> Result<(), PrepareError> {
+        let removed = guest::remove(&mut self.connect()?, self.place.clone(), paths);
+        self.interrupt.check()?;
+        removed.map_err(PrepareError::Copy)
     }
 
     /// Lays files of the host in the place as they are.
@@ -187,6 +243,12 @@ impl Inside<'_> {
         self.interrupt.check()?;
         copied.map(drop).map_err(PrepareError::Copy)
     }
+}
+
+/// Lines of shell in which `git` is told to be quiet.
+pub(super) fn scripted(lines: &str) -> String {
+    let quietly = QUIETLY.map(|word| format!("'{word}'")).join(" ");
+    format!("git() {{ command git {quietly} \"$@\"; }}\n{lines}")
 }
 
 pub(super) fn succeeded(arguments: &[&str], done: Done) -> Result<Vec<u8>, PrepareError> {

@@ -3,21 +3,20 @@
 //! All of it can be done again over what an earlier attempt left: until the end, the repository says of itself that it is
 //! not finished ([`UNFINISHED`]).
 
-use super::host::Snapshot;
-use super::inside::{Inside, null_separated};
+use super::compare::beside_index;
+use super::files;
+use super::head::{branch, point_head, point_unborn_head};
+use super::host::{Snapshot, Within};
+use super::inside::{Inside, null_separated, succeeded};
 use super::{Options, PrepareError};
 use crate::git::inspect::{Repository, global_identity};
 use crate::guest::Input;
-use crate::printer;
 use std::collections::BTreeSet;
 
 /// A setting of a repository in a guest that is still being made.
 pub(crate) const UNFINISHED: &str = "banger.unfinished";
-/// What was laid, as a commit on top of the one that was checked out.
-pub(crate) const BASE: &str = "refs/banger/base";
-
-/// Where a guest's own commits stay findable that had to make room, each under its name.
-const REPLACED: &str = "refs/banger/replaced";
+/// What was laid, as a tree. It is there when all of it is.
+const BASE: &str = "refs/banger/base";
 
 /// Settings by which git changes what it writes into files, which have to be the same on both sides.
 const CONVERSIONS: [&str; 4] = ["core.autocrlf", "core.eol", "core.fileMode", "core.ignoreCase"];
@@ -43,13 +42,34 @@ pub(crate) fn lay(
     remove_files(inside, &removed)?;
     lay_files(inside, repository, &snapshot.laid_over().collect::<Vec<_>>())?;
     if !snapshot.besides.is_empty() {
-        inside.lay(&repository.root, snapshot.besides.iter().map(Vec::as_slice))?;
+        let host = files::contents(&repository.root, snapshot.besides.iter().map(Vec::as_slice))?;
+        inside.lay(&repository.root, host.keys().map(Vec::as_slice))?;
+        inside.write_file_at(&beside_index(&inside.place.clone()), &files::list(&host, &BTreeSet::new()))?;
     }
-    let tree = remember_base(inside, snapshot)?;
+    for within in &snapshot.within {
+        inside.within(&within.path, |inside| lay_within(inside, within))?;
+        let line = [b"160000 ", within.head().as_bytes(), b"\t", &within.path, b"\0"].concat();
+        inside.base(&["update-index", "-z", "--index-info"], Input::Bytes(line))?;
+    }
+    let tree = inside.base(&["write-tree"], Input::None)?;
+    let tree = crate::git::oid(tree.trim_ascii_end())
+        .map_err(|_| PrepareError::GuestOutput { command: "write-tree" })?;
     make_index(inside, snapshot)?;
-    tell_about_repository(inside, repository)?;
-    inside.git(&["config", "--unset", UNFINISHED], Input::None)?;
+    tell_about_repository(inside, repository, snapshot)?;
+    let finish = format!("git update-ref {BASE} \"$1\"\ngit config --unset {UNFINISHED}");
+    inside.script(&finish, &[&tree], Input::None)?;
     Ok(tree)
+}
+
+/// The same of a repository within another; its submodule is whole in the guest, with all its history and refs.
+pub(super) fn lay_within(inside: &mut Inside<'_>, within: &Within) -> Result<(), PrepareError> {
+    lay(inside, &within.repository, &within.snapshot, &Options::default())?;
+    let update = |(name, oid): &(String, String)| format!("update {name} {oid}\n");
+    let refs: String = within.snapshot.refs.iter().map(update).collect();
+    if !refs.is_empty() {
+        inside.git(&["update-ref", "--stdin"], Input::Bytes(refs.into_bytes()))?;
+    }
+    Ok(())
 }
 
 /// Makes room after an attempt that was killed. Its last command may not have noticed yet: without its lock it fails.
@@ -58,12 +78,7 @@ pub(crate) fn take_over(inside: &mut Inside<'_>) -> Result<(), PrepareError> {
     let locks = locks.map(|name| format!("{}/.git/{name}.lock", inside.place));
     let argv: Vec<&str> = ["rm", "-f", "--"].into_iter().chain(locks.iter().map(String::as_str)).collect();
     let done = inside.run(&argv, &[], Input::None)?;
-    super::inside::succeeded(&["rm"], done).map(drop)
-}
-
-/// The branch that the guest is on; `None` for none.
-pub(crate) fn branch<'a>(repository: &'a Repository, options: &'a Options) -> Option<&'a str> {
-    options.branch.as_deref().or(repository.branch.as_deref())
+    succeeded(&["rm"], done).map(drop)
 }
 
 fn begin(inside: &mut Inside<'_>, repository: &Repository, snapshot: &Snapshot) -> Result<(), PrepareError> {
@@ -75,14 +90,19 @@ fn begin(inside: &mut Inside<'_>, repository: &Repository, snapshot: &Snapshot) 
         init.insert(3, &format);
     }
     let done = inside.run(&init, &[], Input::None)?;
-    super::inside::succeeded(&["init"], done)?;
-    inside.git(&["config", UNFINISHED, "true"], Input::None)?;
+    succeeded(&["init"], done)?;
+    let mut settings = Vec::new();
     for name in CONVERSIONS {
         if let Some(value) = repository.git.find(&["config", "--get", name])? {
-            inside.git(&["config", name, &String::from_utf8_lossy(&value)], Input::None)?;
+            settings.extend([name.to_owned(), String::from_utf8_lossy(&value).into_owned()]);
         }
     }
-    Ok(())
+    let begin = format!(
+        "git config {UNFINISHED} true\n\
+         if git rev-parse -q --verify {BASE} >/dev/null; then git update-ref -d {BASE}; fi\n\
+         while [ $# -gt 1 ]; do git config \"$1\" \"$2\"; shift 2; done"
+    );
+    inside.script(&begin, &settings.iter().map(String::as_str).collect::<Vec<_>>(), Input::None).map(drop)
 }
 
 /// Sends a commit with those before it, and what only the index has.
@@ -93,16 +113,22 @@ pub(super) fn send_history(
     commit: &str,
     had: Option<&str>,
 ) -> Result<(), PrepareError> {
-    let mut history = repository.history(commit)?;
+    let history = |commit| match snapshot.depth {
+        Some(depth) => repository.history(commit, depth),
+        None => repository.whole_history(),
+    };
+    let mut known = history(commit)?;
     if let Some(had) = had {
         // What lies behind this end of the guest's history it does not have.
-        history.boundary.extend(repository.history(had)?.boundary);
+        known.boundary.extend(history(had)?.boundary);
     }
+    let history = known;
     if !history.boundary.is_empty() {
         let lines: String = history.boundary.iter().map(|commit| format!("{commit}\n")).collect();
         inside.write_file(".git/shallow", lines.as_bytes())?;
     }
-    let wanted: Vec<&str> = std::iter::once(commit).chain(snapshot.staged_objects()).collect();
+    let refs = snapshot.refs.iter().map(|(_, oid)| oid.as_str());
+    let wanted: Vec<&str> = std::iter::once(commit).chain(refs).chain(snapshot.staged_objects()).collect();
     let mut packing = repository.pack(&history, &wanted, had)?;
     send_pack(inside, &mut packing)?;
     Ok(packing.finish()?)
@@ -131,47 +157,6 @@ fn send_pack(
     inside.git(&["index-pack", "--stdin", "--fix-thin"], pack).map(drop)
 }
 
-/// Lets HEAD be the branch, or nothing but the commit. `left` is the commit it stood at when something was laid last; what
-/// else the guest has there stays findable.
-pub(super) fn point_head(
-    inside: &mut Inside<'_>,
-    branch: Option<&str>,
-    commit: &str,
-    left: Option<&str>,
-) -> Result<(), PrepareError> {
-    if branch.is_none() || left.is_none() {
-        keep(inside, "HEAD", &[Some(commit), left])?;
-    }
-    if let Some(branch) = branch {
-        let branch = format!("refs/heads/{branch}");
-        keep(inside, &branch, &[Some(commit), left])?;
-        inside.git(&["update-ref", &branch, commit], Input::None)?;
-        inside.git(&["symbolic-ref", "HEAD", &branch], Input::None)?;
-    } else {
-        inside.git(&["update-ref", "--no-deref", "HEAD", commit], Input::None)?;
-    }
-    Ok(())
-}
-
-/// Keeps a commit of the guest's own below [`REPLACED`], unless it is one of these.
-pub(super) fn keep(inside: &mut Inside<'_>, name: &str, known: &[Option<&str>]) -> Result<(), PrepareError> {
-    let found = inside.find(&["rev-parse", "--quiet", "--verify", &format!("{name}^{{commit}}")])?;
-    let Some(own) = found.filter(|own| !known.contains(&Some(own))) else { return Ok(()) };
-    for commit in known.iter().flatten() {
-        if inside.find(&["merge-base", "--is-ancestor", &own, commit])?.is_some() {
-            return Ok(());
-        }
-    }
-    let kept = format!("{REPLACED}/{own}");
-    inside.git(&["update-ref", &kept, &own], Input::None)?;
-    printer::talk(format_args!("commits of the guest's own that were in the way are kept there as {kept}"));
-    Ok(())
-}
-
-fn point_unborn_head(inside: &mut Inside<'_>, branch: &str) -> Result<(), PrepareError> {
-    inside.git(&["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")], Input::None).map(drop)
-}
-
 /// Takes files away, and has the index of what was laid follow.
 pub(super) fn remove_files(inside: &mut Inside<'_>, removed: &[&[u8]]) -> Result<(), PrepareError> {
     if removed.is_empty() {
@@ -196,6 +181,19 @@ pub(super) fn lay_files(
     inside.base(&follow, Input::Bytes(null_separated(laid.iter().copied()))).map(drop)
 }
 
+/// `$1` is how many bytes of the input are lines of an index; paths follow them. The index of what was laid has them when
+/// the files are there.
+const CHECK_OUT: &str = r#"
+lists=.git/banger-lists next=.git/banger-next
+trap 'rm -f "$lists" "$next" "$next.lock"' EXIT
+cat > "$lists"
+cp .git/banger-index "$next"
+export GIT_INDEX_FILE="$PWD/$next"
+head -c "$1" "$lists" | git update-index -z --replace --index-info
+tail -c "+$(($1 + 1))" "$lists" | git checkout-index --force --index -z --stdin
+mv "$next" .git/banger-index
+"#;
+
 /// Lays files as the commit has them, which the guest has too: what a filter makes of them here is not what they are.
 pub(super) fn check_out_files(
     inside: &mut Inside<'_>,
@@ -210,26 +208,10 @@ pub(super) fn check_out_files(
         let about = format!("{} {} 0\t", entry.kind.mode(), entry.oid);
         [about.as_bytes(), &entry.path, b"\0"].concat()
     });
-    inside.base(&["update-index", "-z", "--replace", "--index-info"], Input::Bytes(lines.collect()))?;
-    let paths = null_separated(paths.iter().copied());
-    let check_out = ["checkout-index", "--force", "--index", "-z", "--stdin"];
-    inside.base(&check_out, Input::Bytes(paths)).map(drop)
-}
-
-/// Makes a commit of what was laid, by which it is known later what the guest did; the answer is its tree.
-pub(super) fn remember_base(inside: &mut Inside<'_>, snapshot: &Snapshot) -> Result<String, PrepareError> {
-    let oid = |output: Vec<u8>| {
-        crate::git::oid(output.trim_ascii_end())
-            .map_err(|_| PrepareError::GuestOutput { command: "write-tree" })
-    };
-    let tree = oid(inside.base(&["write-tree"], Input::None)?)?;
-    let mut words = vec!["commit-tree", "-m", "what banger laid", &tree];
-    if let Some(commit) = &snapshot.commit {
-        words.extend(["-p", commit]);
-    }
-    let commit = oid(inside.git(&words, Input::None)?)?;
-    inside.git(&["update-ref", BASE, &commit], Input::None)?;
-    Ok(tree)
+    let mut lists: Vec<u8> = lines.collect();
+    let length = lists.len().to_string();
+    lists.extend(null_separated(paths.iter().copied()));
+    inside.script(CHECK_OUT, &[&length], Input::Bytes(lists)).map(drop)
 }
 
 /// Makes the guest's own index say what the host's says. It knows of each file that was checked out that it is the same.
@@ -255,32 +237,43 @@ pub(super) fn make_index(inside: &mut Inside<'_>, snapshot: &Snapshot) -> Result
     Ok(())
 }
 
+/// `$1` and on are settings of this repository with their values, `--`, and settings for everywhere, where the guest does not
+/// know them yet.
+const TELL: &str = r#"
+while [ "$1" != -- ]; do git config --replace-all "$1" "$2"; shift 2; done
+shift
+while [ $# -gt 1 ]; do
+    git config --global --get "$1" >/dev/null || git config --global "$1" "$2"
+    shift 2
+done
+"#;
+
 /// Where it comes from and who commits in it; and who commits everywhere, where the guest does not know that yet.
 pub(super) fn tell_about_repository(
     inside: &mut Inside<'_>,
     repository: &Repository,
+    snapshot: &Snapshot,
 ) -> Result<(), PrepareError> {
     let own = &repository.identity;
     let origin = repository.origin.as_deref();
     let fetch = origin.map(|_| "+refs/heads/*:refs/remotes/origin/*");
+    let submodules = if snapshot.within.is_empty() { Vec::new() } else { repository.submodule_settings()? };
+    let everywhere = global_identity(&repository.git)?;
     let local = [
         ("remote.origin.url", origin),
         ("remote.origin.fetch", fetch),
         ("user.name", own.name.as_deref()),
         ("user.email", own.email.as_deref()),
     ];
-    for (name, value) in local {
-        if let Some(value) = value {
-            inside.git(&["config", "--replace-all", name, value], Input::None)?;
-        }
-    }
-    let everywhere = global_identity(&repository.git)?;
-    for (name, value) in [("user.name", everywhere.name), ("user.email", everywhere.email)] {
-        if let Some(value) = value
-            && inside.find(&["config", "--global", "--get", name])?.is_none()
-        {
-            inside.git(&["config", "--global", name, &value], Input::None)?;
-        }
-    }
-    Ok(())
+    let local =
+        local.into_iter().chain(submodules.iter().map(|(name, value)| (name.as_str(), Some(value.as_str()))));
+    let everywhere = [("user.name", everywhere.name.as_deref()), ("user.email", everywhere.email.as_deref())];
+    let said = |(name, value): (_, Option<_>)| value.map(|value| [name, value]);
+    let words: Vec<&str> = local
+        .filter_map(said)
+        .flatten()
+        .chain(["--"])
+        .chain(everywhere.into_iter().filter_map(said).flatten())
+        .collect();
+    inside.script(TELL, &words, Input::None).map(drop)
 }

@@ -16,8 +16,12 @@
 //! What must stay true: the host's repository is only read, by [`crate::git`]. What a guest answers decides at most which of
 //! the files that are its to have are sent again; what was sent is named by the host alone ([`sent_tree`]).
 
+mod compare;
 mod decide;
 mod failure;
+mod files;
+mod filters;
+mod head;
 mod host;
 mod inside;
 mod lay;
@@ -30,13 +34,16 @@ mod sent_tree;
 mod source;
 mod tools;
 mod update;
+mod without_git;
 
 pub(crate) use failure::PrepareError;
+pub(crate) use files::LONGEST_LIST;
 pub(crate) use inside::Interrupt;
 pub(crate) use moved_on::has_moved_on;
 pub(crate) use options::Options;
 pub(crate) use place::guest_path;
 pub(crate) use prepare::prepare;
 pub(crate) use preview::preview;
-pub(crate) use source::Source;
+pub(crate) use source::{Source, shown};
 pub(crate) use tools::{through_mise, wants_tools};
+pub(crate) use without_git::memory;

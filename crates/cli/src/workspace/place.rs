@@ -1,6 +1,6 @@
 //! The place in a guest where a folder goes: how it is named, and whether something is there already.
 
-use super::inside::{self, Inside};
+use super::inside::Inside;
 use super::{Options, PrepareError, lay};
 use crate::guest::Input;
 use banger_protocol::guest_api::Exit;
@@ -21,12 +21,6 @@ pub(crate) fn guest_path(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether what was laid is still known in the guest, which may have removed it.
-pub(super) fn is_laid(inside: &mut Inside<'_>) -> Result<bool, PrepareError> {
-    let base = inside.find(&["rev-parse", "--quiet", "--verify", lay::BASE])?;
-    Ok(base.is_some() && inside.find(&["config", "--get", lay::UNFINISHED])?.is_none())
-}
-
 /// Refuses a place where something is that banger did not lay, unless forced to use it.
 pub(super) fn unless_occupied(inside: &mut Inside<'_>, options: &Options) -> Result<(), PrepareError> {
     let place = inside.place.clone();
@@ -44,10 +38,4 @@ pub(super) fn unless_occupied(inside: &mut Inside<'_>, options: &Options) -> Res
         return Ok(());
     }
     Err(PrepareError::Occupied { place })
-}
-
-pub(super) fn make_folder(inside: &mut Inside<'_>) -> Result<(), PrepareError> {
-    let place = inside.place.clone();
-    let done = inside.run(&["mkdir", "-p", "--", &place], &[], Input::None)?;
-    inside::succeeded(&["mkdir"], done).map(drop)
 }

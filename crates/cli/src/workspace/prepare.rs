@@ -1,16 +1,18 @@
 //! The verb: brings a folder into a VM that runs, or up to date there.
 
+use super::compare::{Looked, compare};
 use super::host::Snapshot;
 use super::inside::{self, Inside};
 use super::options::{as_before, known_here};
-use super::place::{is_laid, make_folder, unless_occupied};
+use super::place::unless_occupied;
 use super::sent_tree::SentTree;
-use super::{Interrupt, Options, PrepareError, Source, lay, tools, update};
+use super::update::update;
+use super::{Interrupt, Options, PrepareError, Source, head, lay, tools, without_git};
 use crate::daemon::Daemon;
 use crate::git::inspect::Repository;
 use crate::guest::Input;
 use crate::printer;
-use banger_protocol::daemon_api::workspace::{Chosen, Mode, Prepare, Record, Workspace};
+use banger_protocol::daemon_api::workspace::{Prepare, Record, Workspace};
 use banger_protocol::names::VmRef;
 
 /// What was done.
@@ -42,25 +44,8 @@ pub(crate) fn prepare(
     };
     let mut inside = Inside { daemon, vm: vm.clone(), place, interrupt: interrupt.clone() };
     let workspace = match &source.repository {
-        Some((repository, snapshot)) if inside.has_git()? => {
-            with_git(&mut inside, repository, snapshot, options, known.as_ref())?
-        }
-        Some((repository, snapshot)) => {
-            printer::talk(format_args!("the guest has no git: the files go in without history"));
-            unless_occupied(&mut inside, options)?;
-            make_folder(&mut inside)?;
-            let files: Vec<Vec<u8>> =
-                snapshot.files().into_keys().chain(snapshot.besides.iter().cloned()).collect();
-            inside.lay(&repository.root, files.iter().map(Vec::as_slice))?;
-            Workspace { chosen: options.chosen(), ..blank(source, &inside.place, options.mode) }
-        }
-        None => {
-            printer::talk(format_args!("{} is in no repository: all of it is copied", source.root.display()));
-            unless_occupied(&mut inside, options)?;
-            make_folder(&mut inside)?;
-            inside.lay_all(&source.root)?;
-            blank(source, &inside.place, Mode::FullCopy)
-        }
+        Some(of_git) => with_git(&mut inside, source, of_git, options, known.as_ref())?,
+        None => without_git::bring(&mut inside, source, options)?,
     };
     let warnings = match source.names_tools() {
         Some(names) if options.bootstrap => tools::install(&mut inside, names)?.into_iter().collect(),
@@ -83,39 +68,47 @@ pub(crate) fn prepare(
 
 fn with_git(
     inside: &mut Inside<'_>,
-    repository: &Repository,
-    snapshot: &Snapshot,
+    source: &Source,
+    (repository, snapshot): &(Repository, Snapshot),
     options: &Options,
     known: Option<&Workspace>,
 ) -> Result<Workspace, PrepareError> {
-    let (head, mode) = (snapshot.commit.clone(), options.mode);
+    let known = known.filter(|known| known.base_tree.is_some());
+    let head = known.and_then(|known| known.head.as_deref());
+    let looked = compare(inside, repository, snapshot, head)?;
+    if let Looked::NoGit = looked {
+        return without_git::bring(inside, source, options);
+    }
     let mut workspace = Workspace {
-        host_path: repository.root.display().to_string(),
+        host_path: source.host_path(),
         guest_path: inside.place.clone(),
-        head,
-        branch: lay::branch(repository, options).map(str::to_owned),
+        head: snapshot.commit.clone(),
+        branch: head::branch(repository, options).map(str::to_owned),
         base_tree: None,
-        mode,
+        mode: options.mode,
         chosen: options.chosen(),
         prepared: String::new(),
     };
     let sent = SentTree::of(repository, snapshot)?;
-    let known = known.filter(|known| known.base_tree.is_some());
-    if let Some(known) = known
-        && is_laid(inside)?
-    {
+    if let (Looked::Laid(compared), Some(known)) = (looked, known) {
         if options.branch != known.chosen.branch {
             return Err(PrepareError::BranchTooLate);
         }
-        let (tree, changed) = update::update(inside, repository, snapshot, options, known, &sent)?;
-        printer::remark(format_args!("{changed} files changed in {}", inside.place));
-        workspace.branch = update::branch_after(repository, options, known)?;
+        compared.check(inside, snapshot, options)?;
+        workspace.branch = head::branch_after(repository, options, known)?;
+        let tree = update(inside, repository, snapshot, workspace.branch.as_deref(), &compared)?;
+        let steps = compared.all_steps(snapshot);
+        printer::remark(format_args!(
+            "{} files changed in {}",
+            steps.lay.len() + steps.remove.len(),
+            inside.place
+        ));
         workspace.base_tree = Some(believed(sent, &tree));
         return Ok(workspace);
     }
     unless_occupied(inside, options)?;
-    if snapshot.submodules > 0 && mode == Mode::Shallow {
-        let count = snapshot.submodules;
+    if snapshot.empty_submodules > 0 {
+        let count = snapshot.empty_submodules;
         printer::talk(format_args!("{count} submodules stay empty: `--mode full_copy` brings their files"));
     }
     if options.from.is_some() {
@@ -135,18 +128,4 @@ fn believed(sent: SentTree, told: &str) -> String {
         );
     }
     sent.oid
-}
-
-/// On record: files, and nothing that git would know of them.
-fn blank(source: &Source, place: &str, mode: Mode) -> Workspace {
-    Workspace {
-        host_path: source.host_path(),
-        guest_path: place.to_owned(),
-        head: None,
-        branch: None,
-        base_tree: None,
-        mode,
-        chosen: Chosen::default(),
-        prepared: String::new(),
-    }
 }

@@ -1,10 +1,10 @@
 //! What a prepare would do.
 
+use super::compare::{Looked, compare};
 use super::inside::Inside;
 use super::options::{as_before, known_here};
-use super::place::is_laid;
 use super::source::shown;
-use super::{Interrupt, Options, PrepareError, Source, update};
+use super::{Interrupt, Options, PrepareError, Source, without_git};
 use crate::daemon::Daemon;
 use banger_protocol::daemon_api::workspace::Prepare;
 use banger_protocol::names::VmRef;
@@ -21,15 +21,23 @@ pub(crate) fn preview(
     let turn = daemon.call(&Prepare { vm: vm.clone() }).map_err(PrepareError::Daemon)?;
     let known = known_here(&turn, source, options);
     let (_, source) = &as_before(source, options, known.as_ref())?;
-    let (Some(known), Some((repository, snapshot))) = (known, &source.repository) else {
-        return source.list();
-    };
+    let Some(known) = known else { return source.list() };
     let vm = VmRef(turn.id.to_string());
     let mut inside = Inside { daemon, vm, place: known.guest_path.clone(), interrupt: interrupt.clone() };
-    if !is_laid(&mut inside)? {
-        return source.list();
-    }
-    let steps = update::compare(&mut inside, repository, snapshot)?.steps;
+    let looked = match &source.repository {
+        Some((repository, snapshot)) => {
+            match compare(&mut inside, repository, snapshot, known.head.as_deref())? {
+                Looked::Laid(compared) => Some(compared.all_steps(snapshot)),
+                Looked::Other => return source.list(),
+                Looked::NoGit => None,
+            }
+        }
+        None => None,
+    };
+    let steps = match looked {
+        Some(steps) => steps,
+        None => without_git::compare(&mut inside, source)?,
+    };
     let mut lines: BTreeMap<&[u8], char> = steps.lay.iter().map(|path| (path.as_slice(), 'M')).collect();
     lines.extend(steps.remove.iter().map(|path| (path.as_slice(), 'D')));
     // In conflict, as git's own short status has it.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(super) struct SentTree {
     pub oid: String,
-    /// The commit's submodules.
+    /// The commits of its submodules: of those that go in as repositories, where these are.
     pub submodules: BTreeMap<Vec<u8>, Content>,
 }
 
@@ -31,12 +31,15 @@ impl SentTree {
         let named = |entries: Vec<crate::git::inspect::IndexEntry>| {
             entries.into_iter().map(|entry| (entry.path, content(entry.kind, entry.oid)))
         };
-        let submodules: BTreeMap<Vec<u8>, Content> = named(submodules).collect();
+        let mut submodules: BTreeMap<Vec<u8>, Content> = named(submodules).collect();
+        let moved = snapshot.within.iter().map(|within| (within.path.clone(), within.head().to_owned()));
+        submodules.extend(moved.map(|(path, head)| (path, content(Kind::Submodule, head))));
         let mut tree: BTreeMap<Vec<u8>, Content> = named(files).chain(submodules.clone()).collect();
         let over = snapshot.contents_over(repository)?;
         tree.retain(|path, _| !snapshot.over.contains_key(path));
         tree.extend(over);
-        let changed = snapshot.over.keys().flat_map(|path| folders_of(path)).collect();
+        let within = snapshot.within.iter().map(|within| &within.path);
+        let changed = snapshot.over.keys().chain(within).flat_map(|path| folders_of(path)).collect();
         let entries: Vec<(&[u8], &Content)> = tree.iter().map(|(path, c)| (path.as_slice(), c)).collect();
         let trees = Trees { repository, folders, changed };
         let oid = trees.name(&entries, 0)?;

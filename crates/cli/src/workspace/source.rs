@@ -36,8 +36,7 @@ impl Source {
     pub(crate) fn list(&self) -> Result<String, PrepareError> {
         let files: Vec<Vec<u8>> = match &self.repository {
             Some((_, snapshot)) => {
-                let mut files: Vec<_> =
-                    snapshot.files().into_keys().chain(snapshot.besides.iter().cloned()).collect();
+                let mut files = snapshot.every_path();
                 files.sort();
                 files
             }
@@ -62,7 +61,7 @@ impl Source {
 }
 
 /// A path on one line: what a terminal would obey, and what is no UTF-8, is escaped.
-pub(super) fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     path.utf8_chunks()
         .flat_map(|chunk| {
             let text = chunk

@@ -1,72 +1,52 @@
 //! The second time and every other: only what changed on the host travels, and what the guest changed is kept.
 
-use super::decide::{Content, Guest, Steps, decide};
+use super::PrepareError;
+use super::compare::{Comparison, beside_index};
+use super::decide::Content;
+use super::files;
+use super::head::{keep, point_head};
 use super::host::Snapshot;
 use super::inside::{Inside, null_separated};
 use super::lay::{
-    check_out_files, keep, lay_files, make_index, point_head, remember_base, remove_files, send_history,
-    send_objects, tell_about_repository,
+    check_out_files, lay_within, make_index, remove_files, send_history, send_objects, tell_about_repository,
 };
 use super::sent_tree::SentTree;
-use super::{Options, PrepareError};
-use crate::git::inspect::{Kind, Repository};
-use crate::git::{MalformedOutput, changes, index, paths};
+use crate::git::inspect::Repository;
+use crate::git::oid;
 use crate::guest::Input;
-use banger_protocol::daemon_api::workspace::Workspace;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is to be done, and what is known for it.
-#[derive(Debug)]
-pub(super) struct Comparison {
-    pub steps: Steps,
-    /// Laid once and still here, but not sent any more: left alone there and looked after no longer.
-    left_alone: Vec<Vec<u8>>,
-    /// The commits at which submodules are that were laid.
-    submodules: BTreeMap<Vec<u8>, Content>,
-}
+/// `$1` is how many bytes of the input are paths that were laid; lines for the guest's own index follow them. What was laid
+/// counts as such when all the rest is done. Prints the tree that is laid then.
+const FOLLOW: &str = r#"
+lists=.git/banger-lists
+trap 'rm -f "$lists"' EXIT
+cat > "$lists"
+if [ "$(wc -c < "$lists")" -gt "$1" ]; then
+    tail -c "+$(($1 + 1))" "$lists" | git update-index -z --index-info
+fi
+export GIT_INDEX_FILE="$PWD/.git/banger-index"
+if [ "$1" != 0 ]; then
+    head -c "$1" "$lists" | git update-index -z --add --remove --replace --stdin
+fi
+tree=$(git write-tree)
+git update-ref refs/banger/base "$tree"
+echo "$tree"
+"#;
 
-/// Compares; nothing is changed by it. Which files of the host are looked at is the host's to say: a guest that names
-/// others as laid learns nothing of them.
-pub(super) fn compare(
+/// Brings a place up to date; the answer is what the guest calls the tree that is laid then.
+pub(super) fn update(
     inside: &mut Inside<'_>,
     repository: &Repository,
     snapshot: &Snapshot,
-) -> Result<Comparison, PrepareError> {
-    let host = snapshot.contents(repository)?;
-    let laid = parsed("ls-files", index(&inside.base(&["ls-files", "--stage", "-z"], Input::None)?))?;
-    let laid = laid.into_iter().map(|entry| (entry.path, (entry.kind.mode().to_owned(), entry.oid)));
-    let (submodules, mut laid): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        laid.partition(|(_, (mode, _))| mode == Kind::Submodule.mode());
-    let left_alone = snapshot.still_here(repository, laid.keys())?;
-    left_alone.iter().for_each(|path| drop(laid.remove(path)));
-    let mut guest = Guest { laid, ..Guest::default() };
-    // It says by its exit code that something changed; that is what is asked next.
-    let _ = inside.base(&["update-index", "-q", "--refresh"], Input::None);
-    let raw = ["diff-files", "--raw", "-z", "--no-renames", "--ignore-submodules=all"];
-    let edited = parsed("diff-files", changes(&inside.base(&raw, Input::None)?))?;
-    guest.edited = edited.into_iter().map(|(_, path)| path).collect();
-    if host.keys().any(|path| !guest.laid.contains_key(path)) {
-        guest.own = paths(&inside.base(&["ls-files", "--others", "-z"], Input::None)?).into_iter().collect();
-    }
-    Ok(Comparison { steps: decide(&host, &guest), left_alone, submodules })
-}
-
-/// Brings a place up to date; the answer is what the guest calls the tree that is laid then, and how many files changed.
-pub(crate) fn update(
-    inside: &mut Inside<'_>,
-    repository: &Repository,
-    snapshot: &Snapshot,
-    options: &Options,
-    known: &Workspace,
-    sent: &SentTree,
-) -> Result<(String, usize), PrepareError> {
-    let Comparison { steps, left_alone, submodules } = compare(inside, repository, snapshot)?;
-    if !options.force && !steps.conflicts.is_empty() {
-        return Err(PrepareError::Edited { paths: steps.conflicts });
-    }
-    let moved = snapshot.commit != known.head;
+    branch: Option<&str>,
+    compared: &Comparison,
+) -> Result<String, PrepareError> {
+    let steps = &compared.steps;
+    let sent = SentTree::of(repository, snapshot)?;
+    let moved = snapshot.commit != compared.head;
     if moved {
-        move_head(inside, repository, snapshot, options, known)?;
+        move_head(inside, repository, snapshot, branch, compared)?;
     } else {
         send_objects(inside, repository, snapshot)?;
     }
@@ -74,60 +54,83 @@ pub(crate) fn update(
     let lay = steps.lay.iter().map(Vec::as_slice);
     let (over, committed): (Vec<_>, Vec<_>) = lay.partition(|path| snapshot.over.contains_key(*path));
     check_out_files(inside, snapshot, &committed.into_iter().collect())?;
-    lay_files(inside, repository, &over)?;
-    if !left_alone.is_empty() {
-        let paths = null_separated(left_alone.iter().map(Vec::as_slice));
+    if !over.is_empty() {
+        inside.lay(&repository.root, over.iter().copied())?;
+    }
+    if !compared.left_alone.is_empty() {
+        let paths = null_separated(compared.left_alone.iter().map(Vec::as_slice));
         inside.base(&["update-index", "-z", "--force-remove", "--stdin"], Input::Bytes(paths))?;
     }
-    if submodules != sent.submodules {
-        let lines = moved_submodules(&submodules, &sent.submodules);
+    let (host, besides) = &compared.besides;
+    files::apply(inside, &repository.root, besides)?;
+    if !besides.lay.is_empty() || !besides.remove.is_empty() {
+        let list = beside_index(&inside.place);
+        inside.write_file_at(&list, &files::list(host, &BTreeSet::new()))?;
+    }
+    for (within, compared) in snapshot.within.iter().zip(&compared.within) {
+        inside.within(&within.path, |inside| match compared {
+            Some(compared) => {
+                let branch = within.repository.branch.as_deref();
+                update(inside, &within.repository, &within.snapshot, branch, compared).map(drop)
+            }
+            None => lay_within(inside, within),
+        })?;
+    }
+    if compared.submodules != sent.submodules {
+        let lines = moved_submodules(&compared.submodules, &sent.submodules);
         inside.base(&["update-index", "-z", "--index-info"], Input::Bytes(lines))?;
     }
-    if !snapshot.besides.is_empty() {
-        inside.lay(&repository.root, snapshot.besides.iter().map(Vec::as_slice))?;
-    }
-    let tree = remember_base(inside, snapshot)?;
-    if moved {
-        make_index(inside, snapshot)?;
-        tell_about_repository(inside, repository)?;
-    } else {
+    follow(inside, repository, snapshot, steps, &over, moved)
+}
+
+/// Has the indexes of the guest follow what was laid.
+fn follow(
+    inside: &mut Inside<'_>,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    steps: &super::decide::Steps,
+    laid: &[&[u8]],
+    moved: bool,
+) -> Result<String, PrepareError> {
+    let mut lists = null_separated(laid.iter().copied());
+    let length = lists.len().to_string();
+    if !moved {
         // The guest may have staged something of its own elsewhere.
         let touched: BTreeSet<Vec<u8>> =
             steps.lay.iter().chain(&steps.remove).chain(&snapshot.staged).cloned().collect();
         let known: BTreeSet<&[u8]> = snapshot.index.iter().map(|entry| entry.path.as_slice()).collect();
         let tracked =
             touched.iter().filter(|path| known.contains(path.as_slice()) || steps.remove.contains(path));
-        let lines = snapshot.index_info(tracked);
-        if !lines.is_empty() {
-            inside.git(&["update-index", "-z", "--index-info"], Input::Bytes(lines))?;
-        }
+        lists.extend(snapshot.index_info(tracked));
     }
-    Ok((tree, steps.lay.len() + steps.remove.len()))
+    let tree = inside.script(FOLLOW, &[&length], Input::Bytes(lists))?;
+    let tree = oid(tree.trim_ascii_end()).map_err(|_| PrepareError::GuestOutput { command: "write-tree" })?;
+    if moved {
+        make_index(inside, snapshot)?;
+        tell_about_repository(inside, repository, snapshot)?;
+    }
+    Ok(tree)
 }
 
-/// Follows the host to another commit. Commits that the guest made since are in the way.
+/// Follows the host to another commit. Commits that the guest made since make room.
 fn move_head(
     inside: &mut Inside<'_>,
     repository: &Repository,
     snapshot: &Snapshot,
-    options: &Options,
-    known: &Workspace,
+    branch: Option<&str>,
+    compared: &Comparison,
 ) -> Result<(), PrepareError> {
     let Some(commit) = &snapshot.commit else { return Err(PrepareError::Unborn) };
-    let in_guest = inside.find(&["rev-parse", "--quiet", "--verify", "HEAD^{commit}"])?;
-    if let Some(in_guest) = in_guest.filter(|in_guest| Some(in_guest) != known.head.as_ref()) {
-        if !options.force {
-            return Err(PrepareError::Committed { place: inside.place.clone() });
-        }
-        keep(inside, &in_guest, &[])?;
+    if let Some(own) = &compared.own {
+        keep(inside, own, &[])?;
     }
     // Both sides must have it for the rest to be left out.
-    let had = match &known.head {
+    let had = match &compared.head {
         Some(head) if repository.commit(head)?.is_some() => Some(head.as_str()),
         _ => None,
     };
     send_history(inside, repository, snapshot, commit, had)?;
-    point_head(inside, branch_after(repository, options, known)?.as_deref(), commit, known.head.as_deref())
+    point_head(inside, branch, commit, compared.head.as_deref())
 }
 
 /// Lines that make an index name other commits of submodules.
@@ -136,26 +139,4 @@ fn moved_submodules(from: &BTreeMap<Vec<u8>, Content>, to: &BTreeMap<Vec<u8>, Co
     let gone = gone.map(|(path, (_, oid))| (path, "0".to_owned(), "0".repeat(oid.len())));
     let lines = gone.chain(to.iter().map(|(path, (mode, oid))| (path, mode.clone(), oid.clone())));
     lines.flat_map(|(path, mode, oid)| [format!("{mode} {oid}\t").as_bytes(), path, b"\0"].concat()).collect()
-}
-
-/// The branch that the guest is on afterwards: the one that was asked for, else the host's.
-pub(super) fn branch_after(
-    repository: &Repository,
-    options: &Options,
-    known: &Workspace,
-) -> Result<Option<String>, PrepareError> {
-    if options.branch.is_some() {
-        return Ok(options.branch.clone());
-    }
-    // One that the host had and has no longer stays the guest's.
-    if let Some(own) = &known.branch
-        && repository.commit(&format!("refs/heads/{own}"))?.is_none()
-    {
-        return Ok(Some(own.clone()));
-    }
-    Ok(repository.branch.clone())
-}
-
-fn parsed<T>(command: &'static str, outcome: Result<T, MalformedOutput>) -> Result<T, PrepareError> {
-    outcome.map_err(|_| PrepareError::GuestOutput { command })
 }

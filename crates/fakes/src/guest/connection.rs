@@ -11,6 +11,7 @@ use banger_protocol::guest_api::{AGENT_PORT, Health, Listener, Request};
 use std::io::{self, Read as _, Write as _};
 use std::net::Ipv6Addr;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// Longest greeting, `CONNECT 4294967295\n`.
 const MAX_GREETING: usize = 19;
@@ -94,6 +95,8 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
         }
         Request::CopyOut { path } => copy::out(stream, path),
         Request::CopyIn { path, name } => copy::r#in(stream, path, name.as_deref()),
+        Request::Look { path } => banger_copy::answer_look(stream, Path::new(path)),
+        Request::Remove { path } => banger_copy::answer_remove(stream, Path::new(path)),
         Request::Ports => {
             let listener = |port, address: [u8; 4], process: &str| Listener {
                 port,
@@ -137,6 +140,8 @@ fn lie(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
         | Request::Dial { .. }
         | Request::Ports
         | Request::Session(_)
+        | Request::Look { .. }
+        | Request::Remove { .. }
         | Request::CopyIn { .. } => stream.write_all(&[99, 0, 0, 0, 0]),
         // No place for a socket.
         Request::SshAgent { .. } => frame::write_json(stream, Kind::Item, &"../agent"),

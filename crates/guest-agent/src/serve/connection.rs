@@ -61,6 +61,8 @@ fn answer(mut stream: File, request: &Request, gate: &Gate, sessions: &Sessions)
         Request::Dial { port } => dial::run(stream, *port),
         Request::CopyOut { path } => copy::out(stream, path),
         Request::CopyIn { path, name } => copy::r#in(stream, path, name.as_deref()),
+        Request::Look { path } => banger_copy::answer_look(&mut stream, &copy::place(path)),
+        Request::Remove { path } => banger_copy::answer_remove(&mut stream, &copy::place(path)),
         Request::Ports => frame::write_json(&mut stream, Kind::Reply, &ports::listeners()),
         Request::Session(request) => sessions.serve(stream.into(), request),
         Request::SshAgent { user } => {

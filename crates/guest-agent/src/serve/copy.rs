@@ -6,16 +6,19 @@ use banger_protocol::guest_api::Copied;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where a path starts that does not start with `/`.
 const HOME: &str = "/root";
 
+/// Where a path is in the guest.
+pub(super) fn place(path: &str) -> PathBuf {
+    Path::new(HOME).join(path)
+}
+
 /// Sends what is at `path`.
 pub(super) fn out(mut stream: File, path: &str) -> io::Result<()> {
-    match banger_copy::send(&Path::new(HOME).join(path), |kind, payload| {
-        frame::write(&mut stream, kind, payload)
-    }) {
+    match banger_copy::send(&place(path), |kind, payload| frame::write(&mut stream, kind, payload)) {
         Ok(sent) => {
             let first_skipped = sent.skipped.first().map(|path| path.display().to_string());
             let skipped = sent.skipped.len() as u64;
@@ -29,7 +32,7 @@ pub(super) fn out(mut stream: File, path: &str) -> io::Result<()> {
 
 /// Takes what the host sends and lays it at `path`.
 pub(super) fn r#in(mut stream: File, path: &str, name: Option<&str>) -> io::Result<()> {
-    let destination = Destination { path: Path::new(HOME).join(path), name: name.map(Into::into) };
+    let destination = Destination { path: place(path), name: name.map(Into::into) };
     let mut receiver = Receiver::new(destination, MODES_FROM_HOST);
     loop {
         // A host that went away, or speaks no frames, takes the file that was arriving with it.

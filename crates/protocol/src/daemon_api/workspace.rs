@@ -23,8 +23,8 @@ pub struct Workspace {
     /// The branch it is on in the guest; `None` when it is detached, or no repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// The tree that was sent, the working tree's changes in it, as the host's git names it. `None` where the guest has no
-    /// git.
+    /// The tree that was sent, the working tree's changes in it, as the host's git names it. `None` of a folder that is no
+    /// repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_tree: Option<String>,
     pub mode: Mode,

@@ -60,6 +60,12 @@ pub enum Request {
     /// Take a copy, which the host sends after this, and lay it at `path`: below it as `name` if there is a folder,
     /// else under that very path. Answered with one `Reply` frame holding [`Copied`].
     CopyIn { path: String, name: Option<String> },
+    /// Say what is at paths below `path`, which follow as `Data` frames, each with a NUL behind it, and `Done`. Answered
+    /// with `Data` frames in which each has its place, as `banger-copy` knows it, and `Done`.
+    Look { path: String },
+    /// Remove the files at paths below `path`, which follow in the same way, and the folders that are empty then.
+    /// Answered with one `Reply` frame holding `null`.
+    Remove { path: String },
     /// Something about commands that outlive the connection; see [`session`].
     Session(session::Request),
     /// Offer the host's ssh agent to a user of the guest, named as in [`Exec`], as long as this connection is there.

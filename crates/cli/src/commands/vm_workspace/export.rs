@@ -4,6 +4,7 @@ use crate::failure::{Failure, Outcome, READER_GONE};
 use crate::git::Git;
 use crate::git::inspect::global_identity;
 use crate::printer;
+use crate::workspace::shown;
 use banger_copy::Unfinished;
 use rustix::fs::Mode;
 use std::fs::File;
@@ -72,6 +73,7 @@ impl Args {
         let base = first(&opened, &work, self.base_commit.as_deref())?;
         let patch = work.patch(&base).map_err(|error| opened.not_shown(&error))?;
         let is_empty = patch.metadata().is_ok_and(|about| about.len() == 0);
+        let filtered = work.filtered(&opened.repository).map_err(|error| Failure::of(&error))?;
         match output {
             _ if is_empty => printer::talk(format_args!("nothing was changed in VM {}", opened.vm)),
             None => pour(patch)?,
@@ -85,8 +87,21 @@ impl Args {
                 ));
             }
         }
+        tell_of_filters(&filtered);
         Ok(0)
     }
+}
+
+/// A patch has files as they lie here and there. Where a filter would keep one otherwise, git would compare it with that.
+fn tell_of_filters(filtered: &[(Vec<u8>, String)]) {
+    let Some((path, filter)) = filtered.first() else { return };
+    let more = filtered.len() - 1;
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    printer::talk(format_args!(
+        "{}{more} is behind the filter {filter}: `git -c filter.{filter}.process= -c filter.{filter}.clean= -c \
+         filter.{filter}.smudge= -c filter.{filter}.required=false apply` takes it as it lies",
+        shown(path)
+    ));
 }
 
 fn land(mut opened: Opened, branch: &str, stop: &Stop) -> Outcome {

@@ -8,6 +8,7 @@ use banger_protocol::guest_api::{Copied, Exec, Exit, Request, Terminal};
 use banger_protocol::image_config::ImageConfig;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -63,6 +64,8 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnc
                 }
             }
         }
+        Request::Look { path } => banger_copy::answer_look(&mut stream, Path::new(&path)).unwrap(),
+        Request::Remove { path } => banger_copy::answer_remove(&mut stream, Path::new(&path)).unwrap(),
         // By the real agent's code, for whoever this process is.
         Request::SshAgent { .. } => {
             let uid = rustix::process::geteuid().as_raw().to_string();
@@ -94,11 +97,19 @@ fn answer(stream: &mut UnixStream, outcome: Result<u64, String>) {
 fn execute(mut stream: UnixStream, exec: Exec, home: &Path) {
     let (program, arguments) = exec.argv.split_first().map_or(("sh", &[][..]), |(p, a)| (p.as_str(), a));
     let arguments: Vec<String> = arguments.iter().map(|word| in_guest(home, word)).collect();
-    let lacks_it = program == "git" && home.join("no-git").exists();
+    let has_no_git = home.join("no-git").exists();
+    let lacks_it = program == "git" && has_no_git;
+    let bin = home.join(if has_no_git { "bin-without-git" } else { "bin" });
+    if has_no_git {
+        // To a shell it is as if there was none.
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join("git"), "#!/bin/sh\nexit 127\n").unwrap();
+        std::fs::set_permissions(bin.join("git"), PermissionsExt::from_mode(0o755)).unwrap();
+    }
     let spawned = Command::new(if lacks_it { "/none/such" } else { program })
         .args(arguments)
         .env("HOME", home)
-        .env("PATH", format!("{}/bin:/usr/bin:/bin", home.display()))
+        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
         .current_dir(exec.cwd.as_deref().unwrap_or("."))
         .envs(&exec.env)
         .stdin(if exec.stdin { Stdio::piped() } else { Stdio::null() })
@@ -114,7 +125,7 @@ fn execute(mut stream: UnixStream, exec: Exec, home: &Path) {
         }
     };
     let writer = Arc::new(Mutex::new(stream.try_clone().unwrap()));
-    frame::write(&mut *writer.lock().unwrap(), Kind::Started, &[]).unwrap();
+    let _ = frame::write(&mut *writer.lock().unwrap(), Kind::Started, &[]);
     let out = pass_on(child.stdout.take().unwrap(), Kind::Stdout, Arc::clone(&writer));
     let err = pass_on(child.stderr.take().unwrap(), Kind::Stderr, Arc::clone(&writer));
     let group = Pid::from_child(&child);

@@ -20,8 +20,10 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 /// What becomes of a VM that is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +173,23 @@ impl FakeDaemon {
     pub(crate) fn wait_for(&self, method: &str) {
         let called = |known: &mut Known| !known.asked.iter().any(|asked| asked == method);
         drop(self.known.1.wait_while(self.known(), called).unwrap());
+    }
+
+    pub(crate) fn forgets_what_was_asked(&self) {
+        self.known().asked.clear();
+    }
+
+    /// Waits until a method was called so often, or the command has ended without that.
+    pub(crate) fn reaches(&self, method: &str, times: usize, mut child: Child) -> Result<Child, Child> {
+        let count = |known: &Known| known.asked.iter().filter(|asked| *asked == method).count();
+        let mut known = self.known();
+        while count(&known) < times {
+            if child.try_wait().unwrap().is_some() {
+                return Err(child);
+            }
+            known = self.known.1.wait_timeout(known, Duration::from_millis(5)).unwrap().0;
+        }
+        Ok(child)
     }
 
     fn serve(&self, stream: UnixStream) {

@@ -1,31 +1,117 @@
 //! Every file there is.
 
 use super::{Scene, git, read};
+use std::path::Path;
+
+/// A repository with what git ignores, and with a submodule that has a tag and is at a commit before its last.
+fn scene() -> Scene {
+    let scene = Scene::with_files();
+    let library = scene.host().with_file_name("library");
+    std::fs::create_dir(&library).unwrap();
+    let home = scene.world.home();
+    let of_library = |words: &[&str]| git(&library, &home, words);
+    of_library(&["init", "-q", "-b", "main"]);
+    for (number, content) in ["one\n", "two\n", "three\n"].into_iter().enumerate() {
+        std::fs::write(library.join("code"), content).unwrap();
+        of_library(&["add", "-A"]);
+        of_library(&["commit", "-q", "-m", content.trim()]);
+        if number == 0 {
+            of_library(&["tag", "-a", "-m", "first", "v1"]);
+        }
+    }
+    let url = library.to_str().unwrap();
+    scene.git(&["-c", "protocol.file.allow=always", "submodule", "add", "-q", url, "library"]);
+    git(&scene.host().join("library"), &home, &["checkout", "-q", "HEAD~1"]);
+    scene.write(".gitignore", "build\n*.log\n");
+    scene.commit("with a submodule");
+    scene.write("build/large", "large\n");
+    scene.write("build/small", "small\n");
+    scene
+}
+
+fn assert_same(scene: &Scene) {
+    for words in [
+        &["status", "--porcelain"][..],
+        &["submodule", "status"],
+        &["-C", "library", "status", "--porcelain"],
+        &["-C", "library", "log", "--format=%H"],
+    ] {
+        assert_eq!(scene.guest_git(words), scene.git(words), "{words:?}");
+    }
+}
 
 #[test]
-fn a_full_copy_has_what_is_ignored_and_what_submodules_hold() {
-    let scene = Scene::with_files();
-    let other = scene.host().with_file_name("library");
-    std::fs::create_dir(&other).unwrap();
-    let home = scene.world.home();
-    git(&other, &home, &["init", "-q"]);
-    std::fs::write(other.join("code"), "code\n").unwrap();
-    git(&other, &home, &["add", "-A"]);
-    git(&other, &home, &["commit", "-q", "-m", "x"]);
-    scene.git(&[
-        "-c",
-        "protocol.file.allow=always",
-        "submodule",
-        "add",
-        "-q",
-        other.to_str().unwrap(),
-        "library",
-    ]);
-    scene.write(".gitignore", "build\n");
-    scene.commit("with a submodule");
-    scene.write("build", "large\n");
+fn a_full_copy_has_what_is_ignored_and_submodules_that_work() {
+    let scene = scene();
     scene.prepared(&["--mode", "full_copy"]);
-    assert_eq!(read(scene.guest().join("library/code")), "code\n");
-    assert_eq!(read(scene.guest().join("build")), "large\n");
-    scene.assert_same_status();
+    assert_eq!(read(scene.guest().join("library/code")), "two\n");
+    assert_eq!(read(scene.guest().join("build/large")), "large\n");
+    assert_same(&scene);
+    assert!(scene.guest_git(&["submodule", "status"]).contains("v1-1-g"));
+    assert_eq!(scene.guest_git(&["-C", "library", "fsck"]), "");
+    let nothing = scene.world.run(&["vm", "workspace", "export", "dev"]);
+    assert!(nothing.out.is_empty() && nothing.err.contains("nothing was changed"), "{}", nothing.err);
+}
+
+#[test]
+fn a_submodule_is_as_it_is_here_whatever_was_done_to_it() {
+    let scene = scene();
+    let home = scene.world.home();
+    let library = scene.host().join("library");
+    git(&library, &home, &["checkout", "-q", "v1"]);
+    std::fs::write(library.join("code"), "changed\n").unwrap();
+    std::fs::write(library.join("extra"), "untracked\n").unwrap();
+    scene.prepared(&["--mode", "full_copy"]);
+    assert_same(&scene);
+    let nothing = scene.world.run(&["vm", "workspace", "export", "dev"]);
+    assert!(nothing.out.is_empty() && nothing.err.contains("nothing was changed"), "{}", nothing.err);
+
+    std::fs::write(library.join("code"), "changed again\n").unwrap();
+    git(&library, &home, &["stash", "-q"]);
+    git(&library, &home, &["checkout", "-q", "main"]);
+    scene.git(&["add", "library"]);
+    scene.prepared(&[]);
+    assert_eq!(read(scene.guest().join("library/code")), "three\n");
+    assert_same(&scene);
+}
+
+#[test]
+fn a_second_full_copy_sends_what_changed_and_keeps_what_the_guest_did() {
+    let scene = scene();
+    scene.prepared(&["--mode", "full_copy"]);
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+    let kept = ["build/large", "library/code", "file"].map(|name| scene.guest().join(name));
+    let before = kept.each_ref().map(|path| inode(path));
+    std::fs::write(scene.guest().join("library/result"), "the guest's\n").unwrap();
+    scene.write("build/small", "the host's\n");
+    scene.write("build/new", "the host's\n");
+    scene.write("noise.log", "x\n");
+    let listed = scene.prepare(&["--dry-run"]);
+    assert_eq!(String::from_utf8(listed.out).unwrap(), "M build/new\nM build/small\nM noise.log\n");
+    scene.prepared(&[]);
+    assert_eq!(kept.each_ref().map(|path| inode(path)), before, "they travelled again");
+    assert_eq!(read(scene.guest().join("build/small")), "the host's\n");
+    assert_eq!(read(scene.guest().join("library/result")), "the guest's\n");
+    std::fs::remove_file(scene.host().join("noise.log")).unwrap();
+    scene.prepared(&[]);
+    assert!(!scene.guest().join("noise.log").exists());
+    assert_eq!(scene.prepare(&["--dry-run"]).out, b"");
+}
+
+#[test]
+fn what_both_sides_changed_of_what_git_does_not_look_after_is_refused_too() {
+    let scene = scene();
+    scene.prepared(&["--mode", "full_copy"]);
+    std::fs::write(scene.guest().join("build/small"), "the guest's\n").unwrap();
+    std::fs::write(scene.guest().join("library/code"), "the guest's\n").unwrap();
+    scene.write("build/small", "the host's\n");
+    scene.write("library/code", "the host's\n");
+    scene.write("file", "the host's\n");
+    let refused = scene.prepare(&[]);
+    assert!(refused.code == Some(1) && refused.err.contains("build/small, library/code"), "{}", refused.err);
+    assert_eq!(read(scene.guest().join("file")), "one\n", "half of it was done");
+    scene.prepared(&["--force"]);
+    assert_eq!(read(scene.guest().join("build/small")), "the host's\n");
+    assert_eq!(read(scene.guest().join("library/code")), "the host's\n");
+    assert_same(&scene);
 }

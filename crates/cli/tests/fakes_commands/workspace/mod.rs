@@ -4,17 +4,18 @@
 
 mod again;
 mod commands;
+mod filters;
 mod first_time;
 mod full_copy;
 mod safety;
 mod without_git;
 
-use super::fake::{FakeDaemon, Finished, World};
+use super::fake::{FakeDaemon, Finished, World, in_background};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 /// A host with a repository, a daemon and a VM called `dev`.
 struct Scene {
@@ -95,6 +96,22 @@ impl Scene {
             guest.to_str().unwrap(),
         ];
         self.world.run(&[&line[..], arguments].concat())
+    }
+
+    /// A prepare under way.
+    fn preparing(&self) -> Child {
+        let (host, guest) = (self.host(), self.guest());
+        let line = [
+            "vm",
+            "workspace",
+            "prepare",
+            "dev",
+            host.to_str().unwrap(),
+            "--guest-path",
+            guest.to_str().unwrap(),
+        ];
+        self.daemon.forgets_what_was_asked();
+        in_background(&mut self.world.banger(&line))
     }
 
     fn prepared(&self, arguments: &[&str]) {
