@@ -4,12 +4,15 @@ use crate::failure::{Failure, Outcome};
 use crate::printer;
 use banger_protocol::daemon_api::vm::{List, State, Stats, VmStats, VmView};
 use banger_protocol::names::VmRef;
+use banger_protocol::size::ByteSize;
 use std::time::Duration;
 
 /// Tell what VMs take of this machine.
 ///
 /// `banger vm stats` is about all that are up, `banger vm stats dev` about one. CPU is the part
 /// of one processor that it takes now, TIME what it has taken since its start, DISK what a VM's own files take.
+/// READ/WRITTEN and IN/OUT are what goes through its disks and its network each second, over the last minute; only
+/// Firecracker tells.
 /// `banger vm set` gives a VM more or less.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -21,7 +24,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-const HEADS: [&str; 8] = ["ID", "NAME", "STATE", "CPU", "TIME", "MEM", "DISK", "UPTIME"];
+const HEADS: [&str; 10] =
+    ["ID", "NAME", "STATE", "CPU", "TIME", "MEM", "DISK", "READ/WRITTEN", "IN/OUT", "UPTIME"];
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
@@ -55,7 +59,7 @@ impl Args {
     }
 }
 
-fn row(stats: &VmStats) -> [String; 8] {
+fn row(stats: &VmStats) -> [String; 10] {
     let of_running = |show: fn(&banger_protocol::daemon_api::vm::RunningStats) -> String| {
         stats.running.as_ref().map_or_else(|| "-".to_owned(), show)
     };
@@ -69,6 +73,13 @@ fn row(stats: &VmStats) -> [String; 8] {
         of_running(|running| printer::duration(Duration::from_millis(running.cpu_ms))),
         of_running(|running| printer::rounded(running.memory)),
         printer::rounded(stats.disk),
+        of_running(|running| pair(running.io.map(|io| (io.disk_read, io.disk_written)))),
+        of_running(|running| pair(running.io.map(|io| (io.net_received, io.net_sent)))),
         of_running(|running| printer::duration(Duration::from_millis(running.uptime_ms))),
     ]
+}
+
+fn pair(rates: Option<(ByteSize, ByteSize)>) -> String {
+    let shown = |(into, out)| format!("{}/{}", printer::rounded(into), printer::rounded(out));
+    rates.map_or_else(|| "-".to_owned(), shown)
 }
