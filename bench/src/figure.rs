@@ -53,6 +53,8 @@ pub(crate) enum Target {
     AtMostTimes(f64),
     /// The other takes at least this many times as long.
     TimesFaster(f64),
+    /// Nothing: it is told to explain another line.
+    Told,
 }
 
 impl std::fmt::Display for Target {
@@ -66,6 +68,7 @@ impl std::fmt::Display for Target {
             Self::AtMostMore(value) => write!(f, "≤ {} ms more", value.number()),
             Self::AtMostTimes(times) => write!(f, "≤ {times} ×"),
             Self::TimesFaster(times) => write!(f, "≥ {times} × faster"),
+            Self::Told => write!(f, "–"),
         }
     }
 }
@@ -102,6 +105,7 @@ impl Figure {
             }
             Target::AtMostTimes(times) => ratio <= times,
             Target::TimesFaster(times) => ratio.is_finite() && ratio > 0.0 && 1.0 / ratio >= times,
+            Target::Told => true,
         }
     }
 }

@@ -10,6 +10,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the report is what this is for")]
 
 mod baseline;
+mod emulation;
 mod figure;
 mod inside;
 mod lines;

@@ -58,6 +58,15 @@ pub(crate) fn in_turns<const N: usize>(
     Ok(times.map(Samples::new))
 }
 
+/// The sum of some fields of a `/proc/<pid>/stat` (proc_pid_stat(5)) that count processor time, counted from the one
+/// behind the name.
+pub(crate) fn ticks(stat: &str, fields: std::ops::Range<usize>) -> Option<Duration> {
+    let fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().skip(fields.start).take(fields.len());
+    let ticks: Option<u64> = fields.map(|field| field.parse::<u64>().ok()).sum();
+    // USER_HZ is 100 on Linux.
+    Some(Duration::from_millis(ticks? * 10))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +97,12 @@ mod tests {
                 .expect("nothing fails");
         assert_eq!(order.borrow().iter().collect::<String>(), "ababab");
         assert_eq!((one, other), (samples([1, 1]), samples([2, 2])));
+    }
+
+    #[test]
+    fn the_account_of_a_process_is_read_behind_its_name() {
+        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15";
+        assert_eq!(ticks(stat, 11..13), Some(Duration::from_millis(230)));
+        assert_eq!(ticks(stat, 13..15), Some(Duration::from_millis(270)));
     }
 }

@@ -1,6 +1,6 @@
 //! The report: one row a line, the target beside the figure.
 
-use crate::figure::{Line, Outcome};
+use crate::figure::{Line, Outcome, Target};
 use std::fmt::Write as _;
 
 const HEAD: [&str; 7] = ["what", "figure", "target", "", "against", "took", "ratio"];
@@ -48,7 +48,12 @@ fn row(line: &Line) -> [String; 7] {
         line.what.to_owned(),
         figure.value.to_string(),
         figure.target.to_string(),
-        if figure.is_met() { "PASS" } else { "MISS" }.to_owned(),
+        match (figure.target, figure.is_met()) {
+            (Target::Told, _) => "",
+            (_, true) => "PASS",
+            (_, false) => "MISS",
+        }
+        .to_owned(),
         other,
         took,
         figure.ratio().map_or_else(String::new, |ratio| format!("{ratio:.3}")),
@@ -58,7 +63,6 @@ fn row(line: &Line) -> [String; 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::Target;
     use crate::figure::Value::{Mebibytes, Milliseconds};
 
     #[test]
@@ -67,12 +71,14 @@ mod tests {
             Line::new("a", "first exec", Milliseconds(1810.0), Target::AtMostTimes(0.25))
                 .against("sshd in the same boot", Milliseconds(9050.0)),
             Line::new("b", "daemon, idle", Mebibytes(21.0), Target::AtMost(Mebibytes(20.0))),
+            Line::new("b.1", "  of that, its code", Mebibytes(9.0), Target::Told),
             Line::not_here("c", "root disk by reflink", "this file system has no reflink"),
         ]);
         let expected = "\
 what                  figure    target          against                took     ratio
 first exec            1810 ms   ≤ 0.25 ×  PASS  sshd in the same boot  9050 ms  0.200
 daemon, idle          21.0 MiB  ≤ 20 MiB  MISS
+  of that, its code   9.0 MiB   –
 root disk by reflink  –         –         n/a   this file system has no reflink
 ";
         assert_eq!(table, expected);

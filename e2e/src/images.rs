@@ -10,6 +10,7 @@ use crate::programs;
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -38,12 +39,19 @@ pub(crate) fn cache() -> PathBuf {
     own.or_else(users).or_else(home).expect("either HOME or XDG_CACHE_HOME is set")
 }
 
-/// Links image and kernel into a sandbox, building them first if this machine has none of this key.
+/// Links image and kernel into a sandbox, building them first if this machine has none of this key. To a sandbox on
+/// another file system they are copied, holes and all.
 pub(crate) fn share_into(sandbox: &Sandbox) -> Result<()> {
-    let template = template()?;
-    for shared in SHARED {
-        link_tree(&template.join(shared), &sandbox.state().join(shared))?;
+    use std::os::unix::fs::MetadataExt as _;
+    let (template, state) = (template()?, sandbox.state());
+    let device = |path: &Path| fs::metadata(path).map(|about| about.dev());
+    if device(&template)? == device(&state)? {
+        return SHARED.iter().try_for_each(|shared| link_tree(&template.join(shared), &state.join(shared)));
     }
+    let from = SHARED.map(|shared| template.join(shared));
+    let words = [OsStr::new("-a"), OsStr::new("--sparse=always"), OsStr::new("--")].into_iter();
+    let words = words.chain(from.iter().map(|path| path.as_os_str())).chain([state.as_os_str()]);
+    drop(sandbox.tool("cp", words).run().expect_success());
     Ok(())
 }
 

@@ -24,12 +24,7 @@ impl Installed {
     /// When this is no test host, or it is not installed.
     #[must_use]
     pub fn with_image() -> Self {
-        let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-        assert_eq!(
-            name.trim(),
-            TEST_HOST,
-            "this installs services: `cargo xtask test --ring host` runs it where that harms nobody"
-        );
+        insist_on_test_host();
         let installed = Self { built: programs::folder() };
         let _ = installed.install().expect_success();
         let template = images::template().expect("the host was given an image");
@@ -92,7 +87,19 @@ impl Drop for Installed {
     }
 }
 
-fn sudo(words: &[&str]) -> Finished {
+/// # Panics
+/// When this is a host that somebody else uses too.
+pub(crate) fn insist_on_test_host() {
+    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    assert_eq!(
+        name.trim(),
+        TEST_HOST,
+        "this changes the host: `cargo xtask test --ring host` runs it where that harms nobody"
+    );
+}
+
+/// A command as root, in the test host.
+pub(crate) fn sudo(words: &[&str]) -> Finished {
     let words = ["--non-interactive", "--"].iter().chain(words);
     Invocation::new(Path::new("/usr/bin/sudo"), words).run()
 }

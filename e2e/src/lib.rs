@@ -12,6 +12,7 @@
 
 mod checks;
 mod fake_guests;
+mod full_disk;
 mod host;
 mod images;
 mod installed;
@@ -24,9 +25,11 @@ mod programs;
 mod published;
 mod rpc;
 mod sandbox;
+mod volume;
 
 pub use checks::Checks;
 pub use fake_guests::FakeVmm;
+pub use full_disk::fill_root_disk;
 pub use host::Host;
 pub use installed::Installed;
 pub use invocation::{Finished, Invocation, Running};
@@ -36,6 +39,7 @@ pub use processes::Process;
 pub use published::{LayerTar, Layout, docker_archive, sha256};
 pub use rpc::{Rpc, operation_of};
 pub use sandbox::Sandbox;
+pub use volume::Volume;
 
 /// The folder with the image and the kernel that guest tests boot, made now if this machine has none.
 ///

@@ -69,7 +69,16 @@ impl Sandbox {
     /// As [`Sandbox::empty`], and when they cannot be built.
     #[must_use]
     pub fn with_image() -> Self {
-        let mut sandbox = Self::empty();
+        Self::with_image_in(&images::cache().join("s"))
+    }
+
+    /// As [`Sandbox::with_image`], with everything in a folder of a file system that is to be tried.
+    ///
+    /// # Panics
+    /// As [`Sandbox::with_image`].
+    #[must_use]
+    pub fn with_image_in(parent: &Path) -> Self {
+        let mut sandbox = Self::made_in(parent, programs::folder(), ENDING);
         images::share_into(&sandbox).unwrap_or_else(|error| panic!("no image to test with: {error:#}"));
         sandbox.vmm = std::env::var("BANGER_E2E_VMM").ok();
         if sandbox.vmm.is_some() {

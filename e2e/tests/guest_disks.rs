@@ -1,60 +1,13 @@
 //! Root disks: each way of keeping what a guest writes, filled to the brim, and the image under it never written.
 
-use banger_e2e::{Checks, Sandbox};
-
-const IMAGE: &str = "small";
-const FREE: u64 = 200 << 20;
-
-/// Filling takes everything ordinary users may take and then what is kept for root.
-const FILL: &str = "dd if=/dev/zero of=/fill bs=1M 2>&1; dd if=/dev/zero of=/fill2 bs=4k 2>&1; sync; df /";
+use banger_e2e::{Sandbox, fill_root_disk};
 
 #[test]
 fn a_guest_that_fills_a_snapshot_of_its_image_is_told_so_and_lives() {
-    fill("guest-snapshot", "cow.img");
+    fill_root_disk(&Sandbox::with_image(), "guest-snapshot", "cow.img");
 }
 
 #[test]
 fn a_guest_that_fills_a_copy_of_its_image_is_told_so_and_lives() {
-    fill("copy", "root.img");
-}
-
-fn fill(way: &str, own_disk: &str) {
-    let sandbox = Sandbox::with_image();
-    sandbox.configure(&format!("root_disk = \"{way}\"\n"));
-    let rootfs = sandbox.add_small_image(IMAGE, FREE);
-    let before = rootfs.with_extension("before").display().to_string();
-    let rootfs = rootfs.display().to_string();
-    let tool = |name, arguments: &[&str]| drop(sandbox.tool(name, arguments).run().expect_success());
-    tool("cp", &["--sparse=always", "--", &rootfs, &before]);
-    let _ = sandbox.banger(["vm", "create", "--name", "dev", "--image", IMAGE]).run().expect_success();
-    let id = sandbox.json(&["vm", "show", "dev"])["id"].as_str().expect("an id").to_owned();
-    assert!(sandbox.state().join("vms").join(id).join(own_disk).exists(), "{way} was not chosen");
-    let mut checks = Checks::new();
-
-    checks.check("a full disk is an error of the command that filled it", || {
-        let filled = sandbox.exec("dev", &["sh", "-c", FILL]).expect_success();
-        let text = filled.stdout_text();
-        assert!(text.contains("No space left on device"), "{text}");
-        assert!(text.contains("100%"), "{text}");
-    });
-    checks.check("the root file system is none the worse for it", || {
-        let log = sandbox.exec("dev", &["dmesg"]).expect_success();
-        for complaint in ["I/O error", "EXT4-fs error", "Remounting filesystem read-only", "snapshot"] {
-            assert!(!log.stdout_text().contains(complaint), "{complaint}: {}", log.stdout_text());
-        }
-        let write = "rm /fill /fill2 && sync && echo room > /etc/room && sync";
-        let _ = sandbox.exec("dev", &["sh", "-c", write]).expect_success();
-    });
-    checks.check("and it is the same after a stop and a start", || {
-        for verb in ["stop", "start"] {
-            let _ = sandbox.banger(["vm", verb, "dev"]).run().expect_success();
-        }
-        assert_eq!(sandbox.exec("dev", &["cat", "/etc/room"]).expect_success().stdout_text(), "room\n");
-    });
-    checks.check("the image was never written", || tool("cmp", &["--", &rootfs, &before]));
-    checks.check("deleting it takes everything", || {
-        let _ = sandbox.banger(["vm", "delete", "dev"]).run().expect_success();
-        sandbox.assert_nothing_left();
-    });
-    checks.finish();
+    fill_root_disk(&Sandbox::with_image(), "copy", "root.img");
 }

@@ -38,7 +38,8 @@ pub(crate) enum Vmm {
     Firecracker { program: String, machine: Value },
 }
 
-/// Boots, asks, prints the seconds until the answer, and ends everything.
+/// Boots, asks, prints the seconds until the agent served, until the guest was usable and until the answer, and ends
+/// everything.
 pub(super) fn boot(folder: &Path) -> Result<()> {
     std::env::set_current_dir(folder).context("entering the folder")?;
     let vmm: Vmm = serde_json::from_reader(File::open(MACHINE)?).context(MACHINE)?;
@@ -62,9 +63,11 @@ pub(super) fn boot(folder: &Path) -> Result<()> {
     let begun = Instant::now();
     let _backend = backend.map(|words| Started::new(&words).and_then(Started::listening)).transpose()?;
     let _vmm = Started::new(&command)?;
-    until_usable(&notices, begun + LIMIT)?;
+    let served = until_usable(&notices, begun + LIMIT)?.duration_since(begun);
+    let usable = begun.elapsed();
     run_true(begun + LIMIT)?;
-    println!("{}", begun.elapsed().as_secs_f64());
+    let answered = begun.elapsed();
+    println!("{} {} {}", served.as_secs_f64(), usable.as_secs_f64(), answered.as_secs_f64());
     Ok(())
 }
 
@@ -102,7 +105,9 @@ impl Drop for Started {
     }
 }
 
-fn until_usable(notices: &UnixListener, deadline: Instant) -> Result<()> {
+/// The moment at which the agent served.
+fn until_usable(notices: &UnixListener, deadline: Instant) -> Result<Instant> {
+    let mut served = None;
     loop {
         let limit = Timespec::try_from(left_until(deadline)).context("a time limit")?;
         let told = poll(&mut [PollFd::new(notices, PollFlags::IN)], Some(&limit))?;
@@ -111,8 +116,8 @@ fn until_usable(notices: &UnixListener, deadline: Instant) -> Result<()> {
         stream.set_read_timeout(Some(left_until(deadline)))?;
         for line in BufReader::new(stream).lines() {
             match serde_json::from_str(&line.context("reading a notice")?).context("a notice")? {
-                Notice::Usable { .. } => return Ok(()),
-                Notice::Agent { .. } => {}
+                Notice::Usable { .. } => return Ok(served.unwrap_or_else(Instant::now)),
+                Notice::Agent { .. } => served = Some(Instant::now()),
                 Notice::BootFailed { step, reason } => bail!("the guest gave up at {step}: {reason}"),
             }
         }

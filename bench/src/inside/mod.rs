@@ -5,7 +5,7 @@
 pub(crate) mod boot;
 mod dns;
 
-use crate::lines;
+use crate::{emulation, lines};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::BufRead as _;
 use std::path::Path;
@@ -22,6 +22,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["taps", bridge] => taps(bridge),
         ["dns", server, count] => dns::dns(server.parse()?, count.parse()?),
+        ["work", program] => work(Path::new(program)),
         ["boot", folder] => boot::boot(Path::new(folder)),
         ["image", archive, folder] => image(Path::new(archive), Path::new(folder)),
         _ => bail!("there is no such part to measure"),
@@ -46,6 +47,12 @@ fn taps(bridge: &str) -> Result<()> {
 fn ip(words: &[&str]) -> Result<()> {
     let status = Command::new("ip").args(words).stdin(Stdio::null()).status().context("running ip")?;
     ensure!(status.success(), "`ip {}` failed", words.join(" "));
+    Ok(())
+}
+
+/// Has one of banger's programs start and end, and prints how many microseconds of processor time that takes.
+fn work(program: &Path) -> Result<()> {
+    println!("{}", emulation::work_of(program)?.as_micros());
     Ok(())
 }
 

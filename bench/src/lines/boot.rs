@@ -4,10 +4,11 @@
 //! taking everything down after. What our own processes work meanwhile is read from the kernel's accounts of them, in
 //! hundredths of a second.
 
+use crate::emulation;
 use crate::figure::{Line, Target, Value as Figure};
 use crate::inside::boot::{MACHINE, TAP, Vmm};
-use crate::samples::Samples;
-use anyhow::{Context as _, Result, ensure};
+use crate::samples::{Samples, ticks};
+use anyhow::{Context as _, Result, bail, ensure};
 use banger_e2e::Sandbox;
 use banger_protocol::root_api::API_SOCKET;
 use serde_json::Value;
@@ -24,34 +25,107 @@ pub(super) fn measure() -> Result<Vec<Line>> {
     let sandbox = Sandbox::with_image();
     sandbox.configure("root_disk = \"guest-snapshot\"\n");
     let machine = Machine::take_down(&sandbox)?;
-    let (mut ours, mut work, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
+    let native = emulation::outside()?;
+    let (mut ours, mut pieces, mut by_hand, mut emulated) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for turn in 0..=TURNS {
         let before = worked(&sandbox)?;
         let took = sandbox.banger(["vm", "run", "--rm", "--", "true"]).time();
         let worked = worked(&sandbox)?.saturating_sub(before);
         let other = machine.boot(&sandbox, turn)?;
+        let piece = Pieces::of_one(&sandbox)?;
         if turn > 0 {
-            ours.push(took);
-            work.push(worked);
+            ours.push((took, worked));
             by_hand.push(other);
+            pieces.push(piece);
+            if native.is_some() {
+                emulated.push(emulation::work_of(&sandbox.programs().join("banger"))?);
+            }
         }
     }
-    let (ours, work, by_hand) = (Samples::new(ours), Samples::new(work), Samples::new(by_hand));
+    let took = Samples::new(ours.iter().map(|(took, _)| *took));
+    let work = Samples::new(ours.iter().map(|(_, worked)| *worked));
+    let answered = Samples::new(by_hand.iter().map(|other| other.answered)).median();
     let reference = match machine.vmm {
         Vmm::Qemu { .. } => "QEMU by hand",
         Vmm::Firecracker { .. } => "Firecracker by hand",
     };
-    Ok(vec![
-        Line::new("run", "`vm run --rm -- true`", ours.median(), Target::AtMostTimes(1.15))
-            .against(reference, by_hand.median()),
-        Line::new(
-            "run.cpu",
-            "  CPU of our own processes",
-            work.median(),
-            Target::AtMost(Figure::Milliseconds(150.0)),
-        )
-        .against(reference, by_hand.median()),
-    ])
+    let mut lines = vec![
+        Line::new("run", "`vm run --rm -- true`", took.median(), Target::AtMostTimes(1.15))
+            .against(reference, answered),
+    ];
+    lines.extend(told(&pieces, &by_hand, reference));
+    let most = Target::AtMost(Figure::Milliseconds(150.0));
+    let cpu = |id, what, value, target| Line::new(id, what, value, target).against(reference, answered);
+    match native.map(|native| emulation::Factor::new(native, emulated)) {
+        None => lines.push(cpu("run.cpu", "  CPU of our own processes", work.median(), most)),
+        Some(factor) => {
+            lines.push(cpu(
+                "run.cpu.emulated",
+                "  CPU of our own processes, emulated",
+                work.median(),
+                Target::Told,
+            ));
+            lines.push(factor.line());
+            lines.push(cpu(
+                "run.cpu",
+                "  CPU of our own processes, by that factor",
+                factor.without(work.median()),
+                most,
+            ));
+        }
+    }
+    Ok(lines)
+}
+
+/// Where the time of a run goes: the same by its pieces, which are commands of their own.
+struct Pieces {
+    /// From the command's start until its VMM is told to start.
+    prepared: Duration,
+    /// From there until the agent serves.
+    served: Duration,
+    usable: Duration,
+    ran: Duration,
+    deleted: Duration,
+}
+
+impl Pieces {
+    fn of_one(sandbox: &Sandbox) -> Result<Self> {
+        let created = sandbox.banger(["vm", "create", "--name", "pieces"]).time();
+        let shown = sandbox.json(&["vm", "show", "pieces"]);
+        let stage = |name: &str| {
+            let stages = shown["stages"].as_array().into_iter().flatten();
+            let mut named = stages.filter(|stage| stage["name"] == name);
+            let took = named.next().and_then(|stage| stage["took_ms"].as_u64());
+            took.map(Duration::from_millis).with_context(|| format!("no stage `{name}`"))
+        };
+        let (served, usable) = (stage("vmm")? + stage("agent")?, stage("usable")?);
+        let ran = sandbox.banger(["vm", "exec", "pieces", "--", "true"]).time();
+        let deleted = sandbox.banger(["vm", "delete", "pieces"]).time();
+        Ok(Self { prepared: created.saturating_sub(served + usable), served, usable, ran, deleted })
+    }
+}
+
+/// What a boot by hand took, each from its beginning.
+struct ByHand {
+    served: Duration,
+    usable: Duration,
+    answered: Duration,
+}
+
+fn told(pieces: &[Pieces], by_hand: &[ByHand], reference: &'static str) -> Vec<Line> {
+    let ours = |piece: fn(&Pieces) -> Duration| Samples::new(pieces.iter().map(piece)).median();
+    let theirs = |piece: fn(&ByHand) -> Duration| Samples::new(by_hand.iter().map(piece)).median();
+    let line = |id, what, value| Line::new(id, what, value, Target::Told);
+    vec![
+        line("run.prepared", "  alone: command, disks, network", ours(|piece| piece.prepared)),
+        line("run.served", "  alone: VMM to agent", ours(|piece| piece.served))
+            .against(reference, theirs(|other| other.served)),
+        line("run.usable", "  alone: agent to usable", ours(|piece| piece.usable))
+            .against(reference, theirs(|other| other.usable.saturating_sub(other.served))),
+        line("run.ran", "  alone: `vm exec -- true`", ours(|piece| piece.ran))
+            .against(reference, theirs(|other| other.answered.saturating_sub(other.usable))),
+        line("run.deleted", "  alone: `vm delete`", ours(|piece| piece.deleted)),
+    ]
 }
 
 /// A machine that banger made, as files and command lines.
@@ -92,7 +166,7 @@ impl Machine {
         Ok(Self { folder, vmm, seed: image.join("work-seed.ext4"), config, cow })
     }
 
-    fn boot(&self, sandbox: &Sandbox, turn: usize) -> Result<Duration> {
+    fn boot(&self, sandbox: &Sandbox, turn: usize) -> Result<ByHand> {
         let folder = self.folder.with_extension(turn.to_string());
         std::fs::create_dir(&folder)?;
         let [cow, work, config] = OWN.map(|name| folder.join(name));
@@ -110,8 +184,14 @@ impl Machine {
         ]);
         let finished = sandbox.tool("unshare", words).run().expect_success();
         std::fs::remove_dir_all(&folder)?;
-        let seconds = finished.stdout_text().trim().parse().context("the boot told no time")?;
-        Ok(Duration::from_secs_f64(seconds))
+        let told = finished
+            .stdout_text()
+            .split_whitespace()
+            .map(str::parse)
+            .map(|seconds| seconds.map(Duration::from_secs_f64));
+        let told: Vec<Duration> = told.collect::<Result<_, _>>().context("the boot told no times")?;
+        let &[served, usable, answered] = told.as_slice() else { bail!("the boot did not tell three times") };
+        Ok(ByHand { served, usable, answered })
     }
 }
 
@@ -225,21 +305,14 @@ fn with_files(words: Vec<String>, files: &Files) -> Result<Vec<String>> {
 /// Processor time so far of the daemon, of its helper, and of every command that was run and has ended.
 fn worked(sandbox: &Sandbox) -> Result<Duration> {
     let own = std::fs::read_to_string("/proc/self/stat")?;
-    let mut ticks = ticks(&own, 13..15).context("our own account")?;
+    let mut worked = ticks(&own, 13..15).context("our own account")?;
     for program in ["bangerd", "bangerd-root"] {
         for process in sandbox.running(program) {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid))?;
-            ticks += self::ticks(&stat, 11..13).context("a process's account")?;
+            worked += ticks(&stat, 11..13).context("a process's account")?;
         }
     }
-    // USER_HZ is 100 on Linux.
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-/// The sum of some fields of a `/proc/<pid>/stat` (proc_pid_stat(5)), counted from the one behind the name.
-fn ticks(stat: &str, fields: std::ops::Range<usize>) -> Option<u64> {
-    let fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().skip(fields.start).take(fields.len());
-    fields.map(|field| field.parse::<u64>().ok()).sum()
+    Ok(worked)
 }
 
 #[cfg(test)]
@@ -291,12 +364,5 @@ mod tests {
                 "network-interfaces": [{ "iface_id": "eth0", "host_dev_name": TAP }],
             })
         );
-    }
-
-    #[test]
-    fn the_account_of_a_process_is_read_behind_its_name() {
-        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15";
-        assert_eq!(ticks(stat, 11..13), Some(11 + 12));
-        assert_eq!(ticks(stat, 13..15), Some(13 + 14));
     }
 }

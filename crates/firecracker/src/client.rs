@@ -115,7 +115,8 @@ impl Client {
         self.act(Method::Patch, "/vm", json!({"state": "Resumed"})).await
     }
 
-    /// Has metrics written now to the file of [`Machine::metrics`]; only while the machine is started.
+    /// Has a line of [`crate::Metrics`] written now, if it was started with a file for them; only while the machine is
+    /// started.
     ///
     /// # Errors
     /// When the call comes to nothing.

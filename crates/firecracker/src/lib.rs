@@ -15,10 +15,12 @@ mod client;
 mod connection;
 mod error;
 mod machine;
+mod metrics;
 mod version;
 
 pub use client::{Client, Instance, State};
 pub use connection::API_SOCKET;
 pub use error::{ApiError, Call, ConnectError, Fault, Method};
 pub use machine::{Cache, DeviceName, Drive, Engine, InvalidName, Machine, Network, Request, Vsock};
+pub use metrics::Metrics;
 pub use version::{LEAST, NEWEST_TRIED, NotAVersion, Verdict, Version, judge};

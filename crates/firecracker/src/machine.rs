@@ -29,8 +29,6 @@ pub struct Machine {
     /// Where the guest's console goes, from 1.14.0 on; to Firecracker's standard output when it is nowhere. The file
     /// is made, or written over from its beginning: not appended to.
     pub console: Option<String>,
-    /// The file for Firecracker's counters; made like the console's.
-    pub metrics: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +116,6 @@ impl Machine {
         let mut put = |path: Cow<'static, str>, body: Value| {
             requests.push(Request { call: Call { method: Method::Put, path }, body: Some(body) });
         };
-        if let Some(file) = &self.metrics {
-            put("/metrics".into(), json!({"metrics_path": file}));
-        }
         if let Some(file) = &self.console {
             put("/serial".into(), json!({"serial_out_path": file}));
         }
@@ -205,7 +200,6 @@ mod tests {
             vsock: Some(Vsock { cid: 3, socket: "v.sock".to_owned() }),
             entropy: true,
             console: Some("console.log".to_owned()),
-            metrics: Some("metrics".to_owned()),
         }
     }
 
@@ -219,7 +213,6 @@ mod tests {
         assert_eq!(
             lines(&machine()),
             [
-                r#"PUT /metrics {"metrics_path":"metrics"}"#,
                 r#"PUT /serial {"serial_out_path":"console.log"}"#,
                 r#"PUT /machine-config {"mem_size_mib":512,"vcpu_count":2}"#,
                 r#"PUT /boot-source {"boot_args":"console=ttyS0","initrd_path":"initrd","kernel_image_path":"vmlinux"}"#,
@@ -241,7 +234,6 @@ mod tests {
             vsock: None,
             entropy: false,
             console: None,
-            metrics: None,
             ..machine()
         };
         assert_eq!(

@@ -86,7 +86,6 @@ fn machine() -> Machine {
         vsock: None,
         entropy: false,
         console: None,
-        metrics: None,
     }
 }
 

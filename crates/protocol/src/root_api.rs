@@ -24,6 +24,8 @@ pub const API_SOCKET: &str = "api.sock";
 pub const CONSOLE_LOG: &str = "console.log";
 /// What Firecracker logs, from its start on; apart from [`VMM_LOG`], because it writes over what others write.
 pub const FIRECRACKER_LOG: &str = "firecracker.log";
+/// What Firecracker counted of its devices, a line a minute; made anew at each start.
+pub const FIRECRACKER_METRICS: &str = "metrics.log";
 /// What the VMM and its vsock backend had to say themselves.
 pub const VMM_LOG: &str = "vmm.log";
 /// What QEMU tells of its machine, as lines of its own protocol (QMP); made anew at each start.

@@ -48,6 +48,7 @@ const PACKAGES: &[&str] = &[
     "perl",
     "jq",
     "busybox-static",
+    "xfsprogs",
     // What it has to get along with. They are masked until a test starts them.
     "docker.io",
     "firewalld",

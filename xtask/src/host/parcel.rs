@@ -1,5 +1,5 @@
 //! What a run in the host needs and the host does not have, gathered in one folder: banger's programs, the tools that
-//! Debian lacks, and the image and kernel that guests boot. The host has no network and needs none.
+//! Debian lacks, and what guests boot: image, kernel, layers. The host has no network and needs none.
 //!
 //! It cannot run programs linked against a C library newer than its own.
 
@@ -17,6 +17,9 @@ const PROGRAMS: &[&str] = &["banger", "bangerd", "bangerd-root", "banger-vsock-a
 pub(crate) const BACKEND: &str = "vhost-device-vsock";
 /// Says where image and kernel are, see `e2e/src/bin`.
 const TEMPLATE: &str = "guest-template";
+/// Says where the layout with Docker is, see `e2e/src/bin`, and where tests look for it below their cache.
+const LAYOUT: &str = "docker-layout";
+const LAYOUTS: &str = "layouts";
 /// What the developer may demand for the guests instead of what banger chooses by itself.
 const VMM: &str = "BANGER_E2E_VMM";
 
@@ -36,9 +39,15 @@ impl Parcel {
             parcel.add_program(&programs.join(program))?;
         }
         parcel.add_tool(place, BACKEND)?;
-        let template = Tool::at(place, &programs.join(TEMPLATE)).env("BANGER_BIN_DIR", programs).output()?;
-        link_tree(Path::new(template.trim_end()), &parcel.folder.join("template"))?;
+        link_tree(&made_by(place, programs, TEMPLATE)?, &parcel.folder.join("template"))?;
         Ok(parcel)
+    }
+
+    /// The layout with Docker, whose packages come over a network.
+    pub(crate) fn add_layout(&self, place: &Place, programs: &Path) -> Result<()> {
+        let layout = made_by(place, programs, LAYOUT)?;
+        let name = layout.file_name().context("the layout has no name")?;
+        link_tree(&layout, &self.folder.join(LAYOUTS).join(name))
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -93,6 +102,12 @@ pub(crate) fn in_given(place: &Place, host: &Host, user: User, words: &[&str]) -
     }
     all.extend(words.iter().map(ToString::to_string));
     host.command(place, user, &all)
+}
+
+/// What one of the tests' own programs has made on this machine, now or in a former run.
+fn made_by(place: &Place, programs: &Path, program: &str) -> Result<PathBuf> {
+    let told = Tool::at(place, &programs.join(program)).env("BANGER_BIN_DIR", programs).output()?;
+    Ok(PathBuf::from(told.trim_end()))
 }
 
 /// The same folders, the same files: images are too large to be copied twice.

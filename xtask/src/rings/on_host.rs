@@ -50,7 +50,7 @@ fn turns(ring: Ring, firecracker: bool) -> Vec<Turn> {
 pub(super) fn run(place: &Place, ring: Ring, names: &[String], programs: &Path) -> Result<Outcome> {
     // Before the host is up: what does not compile should not wait for it.
     let parcel = Parcel::pack(place, programs)?;
-    add_tests(place, ring, &parcel)?;
+    add_tests(place, ring, &parcel, programs)?;
     let mut host = Host::developers_or_own(place)?;
     let given = Given::folder(place, &host, parcel.folder())?;
     drop(parcel);
@@ -109,7 +109,7 @@ fn unpacked(user: User) -> String {
     format!("extracted-{}", user.name())
 }
 
-fn add_tests(place: &Place, ring: Ring, parcel: &Parcel) -> Result<()> {
+fn add_tests(place: &Place, ring: Ring, parcel: &Parcel, programs: &Path) -> Result<()> {
     println!("ring {}: gathering tests, image and kernel for the host", ring.name());
     parcel.add_tool(place, RUNNER)?;
     // Of the checkout the runner wants to see its own configuration, a manifest, and the package's folder.
@@ -121,6 +121,9 @@ fn add_tests(place: &Place, ring: Ring, parcel: &Parcel) -> Result<()> {
     }
     for package in ["e2e", "crates/root-helper"] {
         parcel.make(&format!("checkout/{package}"))?;
+    }
+    if ring == Ring::Guest {
+        parcel.add_layout(place, programs)?;
     }
     if ring == Ring::Host {
         // What is installed comes out of one folder.

@@ -4,13 +4,15 @@ use crate::failure::{Failure, Outcome};
 use crate::printer;
 use banger_protocol::daemon_api::vm::{List, State, Stats, VmStats, VmView};
 use banger_protocol::names::VmRef;
+use banger_protocol::size::ByteSize;
 use std::time::Duration;
 
 /// Show the resource usage of VMs
 ///
 /// `banger vm stats dev` shows one VM, `banger vm stats` all that are running or paused. CPU is the current usage as a
 /// percentage of one CPU, TIME the CPU time used since the VM started, DISK the space its files use on this host.
-/// `banger vm set` changes the limits.
+/// READ/WRITTEN and IN/OUT are disk and network throughput per second, averaged over the last minute; only Firecracker
+/// reports them. `banger vm set` changes the limits.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// VM names, IDs, or unique ID prefixes [default: all running or paused VMs]
@@ -21,7 +23,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-const HEADS: [&str; 8] = ["ID", "NAME", "STATE", "CPU", "TIME", "MEM", "DISK", "UPTIME"];
+const HEADS: [&str; 10] =
+    ["ID", "NAME", "STATE", "CPU", "TIME", "MEM", "DISK", "READ/WRITTEN", "IN/OUT", "UPTIME"];
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
@@ -55,7 +58,7 @@ impl Args {
     }
 }
 
-fn row(stats: &VmStats) -> [String; 8] {
+fn row(stats: &VmStats) -> [String; 10] {
     let of_running = |show: fn(&banger_protocol::daemon_api::vm::RunningStats) -> String| {
         stats.running.as_ref().map_or_else(|| "-".to_owned(), show)
     };
@@ -69,6 +72,13 @@ fn row(stats: &VmStats) -> [String; 8] {
         of_running(|running| printer::duration(Duration::from_millis(running.cpu_ms))),
         of_running(|running| printer::rounded(running.memory)),
         printer::rounded(stats.disk),
+        of_running(|running| pair(running.io.map(|io| (io.disk_read, io.disk_written)))),
+        of_running(|running| pair(running.io.map(|io| (io.net_received, io.net_sent)))),
         of_running(|running| printer::duration(Duration::from_millis(running.uptime_ms))),
     ]
+}
+
+fn pair(rates: Option<(ByteSize, ByteSize)>) -> String {
+    let shown = |(into, out)| format!("{}/{}", printer::rounded(into), printer::rounded(out));
+    rates.map_or_else(|| "-".to_owned(), shown)
 }

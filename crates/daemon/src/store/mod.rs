@@ -12,13 +12,16 @@
 mod artefacts;
 mod migrations;
 mod rescue;
+mod reserve;
 mod vms;
 
 pub(crate) use artefacts::{Artefact, ImageRecord, KernelRecord, Registered};
 pub(crate) use rescue::set_aside_in;
-pub(crate) use vms::{LeaseHolder, NewVm, ReserveError, VmRecord, VmSpec};
+pub(crate) use reserve::{NewVm, ReserveError};
+pub(crate) use vms::{LeaseHolder, VmRecord, VmSpec};
 
 use banger_protocol::wire::{ErrorKind, RpcError};
+use reserve::Waiting;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead;
 use std::io;
@@ -81,6 +84,7 @@ pub(crate) fn hint_for(error: &rusqlite::Error) -> Option<String> {
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: Mutex<Connection>,
+    waiting: Waiting,
 }
 
 impl Store {
@@ -119,7 +123,7 @@ impl Store {
             }
             source => OpenStoreError::Migrate { path: shown(), source },
         })?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), waiting: Waiting::default() })
     }
 
     /// Opens the database for somebody who only looks while no daemon runs; `None` when there is none. Nothing is made,
@@ -141,7 +145,7 @@ impl Store {
         if usize::try_from(version).is_ok_and(|version| version > migrations::COUNT) {
             return Err(OpenStoreError::Newer { path: shown() });
         }
-        Ok(Some(Self { connection: Mutex::new(connection) }))
+        Ok(Some(Self { connection: Mutex::new(connection), waiting: Waiting::default() }))
     }
 
     /// Whether every VM there may be has a row. Not so in a database that was just made: the one before it may have

@@ -1,6 +1,6 @@
 //! Rows of VMs.
 
-use super::{Store, StoreError, failed};
+use super::{ReserveError, Store, StoreError, failed};
 use crate::vm::VmState;
 use banger_protocol::daemon_api::vm::StageTiming;
 use banger_protocol::daemon_api::workspace::Workspace;
@@ -9,7 +9,7 @@ use banger_protocol::names::{ImageName, KernelName, VmName};
 use banger_protocol::root_api::ProcessIdentity;
 use banger_protocol::size::ByteSize;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -44,21 +44,6 @@ pub(crate) struct LeaseHolder {
     pub process: ProcessIdentity,
 }
 
-/// A VM that has no address yet.
-#[derive(Debug)]
-pub(crate) struct NewVm {
-    pub id: VmId,
-    pub name: VmName,
-    pub image: ImageName,
-    pub kernel: KernelName,
-    pub spec: VmSpec,
-    pub lease: Option<LeaseHolder>,
-    /// OpenSSH private key, the guest's own.
-    pub host_key: String,
-    /// 32 hexadecimal digits.
-    pub machine_id: String,
-}
-
 /// A VM as recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct VmRecord {
@@ -79,42 +64,12 @@ pub(crate) struct VmRecord {
     pub workspace: Option<Workspace>,
 }
 
-/// Why there is no new VM.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReserveError {
-    #[error("there is already a VM named `{0}`")]
-    NameTaken(VmName),
-    #[error("every guest address of the network is taken")]
-    NoAddressLeft,
-    #[error("its image or its kernel was deleted meanwhile")]
-    ArtefactGone,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 pub(super) const COLUMNS: &str =
     "id, name, address, image, kernel, spec, state, stages, lease, host_key, machine_id, created";
 /// What is known of a VM besides its row.
 const WORKSPACE: &str = "(SELECT record FROM workspaces WHERE vm = vms.id)";
 
 impl Store {
-    /// Reserves name, id and address at once, or nothing. From then on image and kernel cannot be deleted.
-    ///
-    /// `pick` chooses an address that is not in the given set.
-    pub(crate) fn reserve_vm(
-        &self,
-        new: NewVm,
-        pick: impl Fn(&BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr>,
-    ) -> Result<VmRecord, ReserveError> {
-        let wrong = failed("reserve a VM");
-        let mut connection = self.lock();
-        // A row that a power failure takes back would leave the VM's disks to be removed as nobody's.
-        connection.pragma_update(None, "synchronous", "FULL").map_err(&wrong)?;
-        let outcome = reserve(&mut connection, new, pick, &wrong);
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(wrong)?;
-        outcome
-    }
-
     /// Makes a row for a VM of which nothing is known but that it has a folder: it can be seen and deleted.
     pub(crate) fn record_lost_vm(
         &self,
@@ -217,70 +172,13 @@ impl Store {
     }
 }
 
-fn reserve(
-    connection: &mut Connection,
-    new: NewVm,
-    pick: impl Fn(&BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr>,
-    wrong: &impl Fn(rusqlite::Error) -> StoreError,
-) -> Result<VmRecord, ReserveError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
-    let are_there = "SELECT EXISTS (SELECT 1 FROM images WHERE name = ?1)
-                        AND EXISTS (SELECT 1 FROM kernels WHERE name = ?2)";
-    let names = [new.image.as_str(), new.kernel.as_str()];
-    if !transaction.query_row(are_there, names, |row| row.get::<_, bool>(0)).map_err(wrong)? {
-        return Err(ReserveError::ArtefactGone);
-    }
-    let address = pick(&taken_addresses(&transaction).map_err(wrong)?).ok_or(ReserveError::NoAddressLeft)?;
-    let record = VmRecord {
-        id: new.id,
-        name: new.name,
-        address,
-        image: new.image,
-        kernel: new.kernel,
-        spec: new.spec,
-        state: VmState::Created,
-        stages: Vec::new(),
-        lease: new.lease,
-        host_key: new.host_key,
-        machine_id: new.machine_id,
-        created: super::now(),
-        workspace: None,
-    };
-    let inserted = transaction.execute(
-        &format!("INSERT INTO vms ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)"),
-        params![
-            record.id.as_str(),
-            record.name.as_str(),
-            u32::from(record.address),
-            record.image.as_str(),
-            record.kernel.as_str(),
-            json(&record.spec),
-            json(&record.state),
-            json(&record.stages),
-            record.lease.as_ref().map(json),
-            record.host_key,
-            record.machine_id,
-            record.created,
-        ],
-    );
-    match inserted {
-        Ok(_) => {}
-        Err(rusqlite::Error::SqliteFailure(_, Some(message))) if message.contains("vms.name") => {
-            return Err(ReserveError::NameTaken(record.name));
-        }
-        Err(source) => return Err(wrong(source).into()),
-    }
-    transaction.commit().map_err(wrong)?;
-    Ok(record)
-}
-
-fn taken_addresses(connection: &Connection) -> rusqlite::Result<BTreeSet<Ipv4Addr>> {
+pub(super) fn taken_addresses(connection: &Connection) -> rusqlite::Result<BTreeSet<Ipv4Addr>> {
     let mut statement = connection.prepare_cached("SELECT address FROM vms")?;
     let rows = statement.query_map([], |row| row.get::<_, u32>(0).map(Ipv4Addr::from))?;
     rows.collect()
 }
 
-fn json<T: Serialize>(value: &T) -> String {
+pub(super) fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("a record's fields serialise")
 }
 
@@ -349,7 +247,7 @@ fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'stat
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{ImageRecord, KernelRecord};
+    use super::super::{ImageRecord, KernelRecord, NewVm};
     use super::*;
 
     pub(in crate::store) fn new(name: &str) -> NewVm {
@@ -409,20 +307,6 @@ pub(super) mod tests {
         };
         store.put(&kernel).unwrap();
         (folder, store)
-    }
-
-    #[test]
-    fn a_taken_name_and_an_empty_pool_leave_no_row() {
-        let (_folder, store) = store();
-        for name in ["a", "b", "c"] {
-            store.reserve_vm(new(name), lowest).unwrap();
-        }
-        assert!(matches!(store.reserve_vm(new("d"), lowest), Err(ReserveError::NoAddressLeft)));
-        let (vms, _) = store.vms().unwrap();
-        store.delete_vm(&vms[0].id).unwrap();
-        assert!(matches!(store.reserve_vm(new("b"), lowest), Err(ReserveError::NameTaken(_))));
-        assert_eq!(store.vms().unwrap().0.len(), 2);
-        assert_eq!(store.reserve_vm(new("e"), lowest).unwrap().address, Ipv4Addr::new(10, 0, 0, 2));
     }
 
     #[test]

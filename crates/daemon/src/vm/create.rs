@@ -99,7 +99,7 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
         (true, None) => return Err(RpcError::new(ErrorKind::Refused, "the caller has already gone")),
     };
     let host_key = keys::generate().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
-    let mut attempt = 0;
+    let (mut attempt, range) = (0, services.range);
     loop {
         let new = NewVm {
             id: VmId::random(),
@@ -111,7 +111,7 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
             host_key: host_key.clone(),
             machine_id: random_machine_id(),
         };
-        match services.store.reserve_vm(new, |taken| services.range.next_free(taken)) {
+        match services.store.reserve_vm(new, move |taken| range.next_free(taken)) {
             Ok(vm) => return Ok(vm),
             Err(ReserveError::NameTaken(_)) if request.name.is_none() && attempt < NAME_ATTEMPTS => {
                 attempt += 1

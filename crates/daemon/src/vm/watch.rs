@@ -9,7 +9,9 @@ use super::vmm::VmmName;
 use super::{folder, halt, reboot, view};
 use crate::Services;
 use banger_protocol::ids::VmId;
-use banger_protocol::root_api::{CONSOLE_LOG, FIRECRACKER_LOG, ProcessIdentity, VMM_EVENTS, VMM_LOG};
+use banger_protocol::root_api::{
+    CONSOLE_LOG, FIRECRACKER_LOG, FIRECRACKER_METRICS, ProcessIdentity, VMM_EVENTS, VMM_LOG,
+};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,17 @@ const VMM_ENDS: Duration = Duration::from_millis(500);
 
 /// How much of a log stays, in bytes.
 const KEPT_OF_A_LOG: u64 = 8 << 20;
+/// An hour of Firecracker's counters, at some 10 KiB a minute.
+const KEPT_OF_METRICS: u64 = 1 << 20;
+
+/// What grows while a VM runs, and how much of each stays.
+const KEPT: [(&str, u64); 5] = [
+    (CONSOLE_LOG, KEPT_OF_A_LOG),
+    (VMM_LOG, KEPT_OF_A_LOG),
+    (VMM_EVENTS, KEPT_OF_A_LOG),
+    (FIRECRACKER_LOG, KEPT_OF_A_LOG),
+    (FIRECRACKER_METRICS, KEPT_OF_METRICS),
+];
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Watches the processes of a running VM until one of them ends.
@@ -48,8 +61,7 @@ async fn keep_logs_short(services: &Services, id: &VmId) -> Infallible {
         look.tick().await;
         let folder = services.state.vm(id);
         let looked = tokio::task::spawn_blocking(move || {
-            [CONSOLE_LOG, VMM_LOG, VMM_EVENTS, FIRECRACKER_LOG]
-                .map(|log| (log, folder::keep_only_the_end(&folder, log, KEPT_OF_A_LOG)))
+            KEPT.map(|(log, kept)| (log, folder::keep_only_the_end(&folder, log, kept)))
         });
         for (log, outcome) in looked.await.into_iter().flatten() {
             match outcome {

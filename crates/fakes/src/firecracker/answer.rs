@@ -75,8 +75,6 @@ pub(super) enum Fault {
     Tap { tap: String, source: std::io::Error },
     #[error("Vsock config error: Cannot create backend for vsock device: {0}")]
     Vsock(std::io::Error),
-    #[error("Metrics error: {0}")]
-    Metrics(String),
     #[error("Start microvm error: {0}")]
     Start(String),
 }

@@ -6,6 +6,7 @@ use super::command_line::Verbosity;
 use super::http::{Method, Request};
 use super::log::Log;
 use super::machine::Machine;
+use super::metrics::Metrics;
 use super::{VERSION, machine};
 use crate::guest::Guest;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,7 @@ pub(super) struct Vmm {
     /// The guest's end of the machine.
     guest_end: UnixStream,
     log: Log,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -52,12 +54,11 @@ enum Part {
     Vsock(body::Vsock),
     Entropy(body::Entropy),
     Serial(body::Serial),
-    Metrics(body::Metrics),
 }
 
 impl Vmm {
-    pub(super) fn new(id: String, guest_end: UnixStream, log: Log) -> Self {
-        Self { id, phase: Phase::NotStarted, machine: Machine::default(), guest_end, log }
+    pub(super) fn new(id: String, guest_end: UnixStream, log: Log, metrics: Metrics) -> Self {
+        Self { id, phase: Phase::NotStarted, machine: Machine::default(), guest_end, log, metrics }
     }
 
     pub(super) fn answer(&mut self, request: &Request) -> Answer {
@@ -87,7 +88,10 @@ impl Vmm {
             Call::Action(ActionType::InstanceStart) => self.start(),
             Call::Action(ActionType::FlushMetrics) => match self.phase {
                 Phase::NotStarted => Err(Fault::NotBefore),
-                Phase::Running(_) | Phase::Paused(_) => Ok(Answer::done()),
+                Phase::Running(_) | Phase::Paused(_) => {
+                    self.metrics.write_line();
+                    Ok(Answer::done())
+                }
             },
             Call::State(state) => self.switch(state),
         }
@@ -125,7 +129,6 @@ impl Vmm {
                 machine.console = serial.serial_out_path;
                 Ok(())
             }
-            Part::Metrics(metrics) => machine.take_metrics(&metrics),
         }?;
         Ok(Answer::done())
     }
@@ -134,6 +137,7 @@ impl Vmm {
         let Phase::NotStarted = self.phase else { return Err(Fault::NotAfter) };
         let machine::Started { guest, ends } = self.machine.start(&self.guest_end)?;
         self.phase = Phase::Running(guest);
+        self.metrics.write_line();
         let then = if ends { Then::TurnOff } else { Then::GoOn };
         Ok(Answer { then, ..Answer::done() })
     }
@@ -178,7 +182,6 @@ fn understand(request: &Request) -> Result<Call, Fault> {
         (Method::Put, "vsock") => Call::Part(Part::Vsock(parse(body)?)),
         (Method::Put, "entropy") => Call::Part(Part::Entropy(parse(body)?)),
         (Method::Put, "serial") => Call::Part(Part::Serial(parse(body)?)),
-        (Method::Put, "metrics") => Call::Part(Part::Metrics(parse(body)?)),
         (Method::Put, "actions") => Call::Action(parse::<Action>(body)?.action_type),
         (Method::Patch, "vm") => Call::State(parse::<VmState>(body)?.state),
         _ => return Err(unknown()),

@@ -85,12 +85,6 @@ pub(super) struct Serial {
     pub(super) serial_out_path: Option<String>,
 }
 
-/// The one body in which unknown fields pass.
-#[derive(Debug, Deserialize)]
-pub(super) struct Metrics {
-    pub(super) metrics_path: String,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Action {

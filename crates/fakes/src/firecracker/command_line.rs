@@ -24,6 +24,7 @@ pub struct Run {
     pub(super) socket: PathBuf,
     pub(super) id: String,
     pub(super) log: Option<PathBuf>,
+    pub(super) metrics: Option<PathBuf>,
     pub(super) verbosity: Verbosity,
 }
 
@@ -70,7 +71,7 @@ impl CommandLine {
         if words.peek().is_some_and(|word| word == "--version") {
             return Ok(Self::Version);
         }
-        let [mut socket, mut id, mut log, mut level] = [const { None }; 4];
+        let [mut socket, mut id, mut log, mut level, mut metrics] = [const { None }; 5];
         while let Some(word) = words.next() {
             let name = word.strip_prefix("--").unwrap_or(&word);
             let place = match word.as_str() {
@@ -78,6 +79,7 @@ impl CommandLine {
                 "--id" => &mut id,
                 "--log-path" => &mut log,
                 "--level" => &mut level,
+                "--metrics-path" => &mut metrics,
                 _ => return Err(CommandLineError::Unexpected(name.to_owned())),
             };
             let value = words.next().filter(|value| !value.starts_with("--"));
@@ -93,7 +95,8 @@ impl CommandLine {
             return Err(CommandLineError::Id(id));
         }
         let socket = socket.map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
-        Ok(Self::Run(Run { socket, id, log: log.map(PathBuf::from), verbosity }))
+        let [log, metrics] = [log, metrics].map(|path| path.map(PathBuf::from));
+        Ok(Self::Run(Run { socket, id, log, metrics, verbosity }))
     }
 
     /// What `--version` prints: the line, an empty one, and one of the log.
@@ -126,10 +129,11 @@ mod tests {
     #[test]
     fn what_banger_writes_is_understood() {
         let run = |verbosity| {
-            let (socket, log) = ("api.sock".into(), Some("vmm.log".into()));
-            Ok(CommandLine::Run(Run { socket, id: "0123".to_owned(), log, verbosity }))
+            let (socket, log, metrics) =
+                ("api.sock".into(), Some("vmm.log".into()), Some("metrics.log".into()));
+            Ok(CommandLine::Run(Run { socket, id: "0123".to_owned(), log, metrics, verbosity }))
         };
-        let words = "--api-sock api.sock --id 0123 --log-path vmm.log";
+        let words = "--api-sock api.sock --id 0123 --log-path vmm.log --metrics-path metrics.log";
         assert_eq!(parse(words), run(Verbosity::Everything));
         for (level, verbosity) in [
             ("Off", Verbosity::Nothing),

@@ -1,7 +1,7 @@
 //! The machine that is being described, and what starting it makes of it.
 
 use super::answer::Fault;
-use super::body::{BootSource, Drive, Interface, Mac, MachineConfig, Metrics, Vsock};
+use super::body::{BootSource, Drive, Interface, Mac, MachineConfig, Vsock};
 use super::open;
 use crate::behaviour::{self, Behaviour};
 use crate::guest::Guest;
@@ -32,7 +32,6 @@ pub(super) struct Machine {
     drives: Vec<OpenDrive>,
     interfaces: Vec<Interface>,
     vsock: Option<Listening>,
-    metrics: Option<File>,
     pub(super) entropy: bool,
     pub(super) console: Option<String>,
 }
@@ -150,18 +149,6 @@ impl Machine {
         let path = PathBuf::from(&vsock.uds_path);
         let listener = UnixListener::bind(&path).map_err(failed)?;
         self.vsock = Some(Listening { path, listener });
-        Ok(())
-    }
-
-    pub(super) fn take_metrics(&mut self, metrics: &Metrics) -> Result<(), Fault> {
-        let bad = |what: String| {
-            Fault::Metrics(format!("Cannot initialize the metrics system due to bad user input: {what}"))
-        };
-        let file = open_output(Path::new(&metrics.metrics_path)).map_err(|error| bad(error.to_string()))?;
-        if self.metrics.is_some() {
-            return Err(bad("Reinitialization of metrics not allowed.".to_owned()));
-        }
-        self.metrics = Some(file);
         Ok(())
     }
 

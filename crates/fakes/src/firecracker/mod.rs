@@ -17,6 +17,7 @@ mod command_line;
 mod http;
 mod log;
 mod machine;
+mod metrics;
 
 pub use command_line::{CommandLine, CommandLineError, Run};
 
@@ -24,6 +25,7 @@ use crate::guest::Order;
 use api::Vmm;
 use command_line::Verbosity;
 use log::Log;
+use metrics::Metrics;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -42,6 +44,8 @@ pub enum ServeError {
     Bind { path: PathBuf, source: io::Error },
     #[error("Could not initialize logger: Failed to open target file")]
     Log(#[source] io::Error),
+    #[error("Could not initialize metrics: Cannot initialize the metrics system due to bad user input: {0}")]
+    Metrics(#[source] io::Error),
     #[error("there is no pair of sockets for the machine")]
     Machine(#[source] io::Error),
 }
@@ -53,11 +57,12 @@ pub enum ServeError {
 pub fn serve(run: &Run) -> Result<(), ServeError> {
     let mut log = Log::open(run).map_err(ServeError::Log)?;
     log.tell(Verbosity::Everything, "main", &format!("Running fake Firecracker v{VERSION}"));
+    let metrics = Metrics::open(run.metrics.as_deref()).map_err(ServeError::Metrics)?;
 
     let failed = |source| ServeError::Bind { path: run.socket.clone(), source };
     let listener = UnixListener::bind(&run.socket).map_err(failed)?;
     let (mut machine, guest_end) = UnixStream::pair().map_err(ServeError::Machine)?;
-    let vmm = Arc::new(Mutex::new(Vmm::new(run.id.clone(), guest_end, log)));
+    let vmm = Arc::new(Mutex::new(Vmm::new(run.id.clone(), guest_end, log, metrics)));
     let serving = vmm.clone();
     std::thread::spawn(move || accept(&listener, &serving));
     until_reset(&mut machine);

@@ -18,8 +18,7 @@ async fn a_whole_machine_is_described_started_paused_and_resumed_over_one_connec
         assert_ne!(judge(instance.version), Verdict::TooOld);
         assert_eq!(client.version().await.unwrap(), instance.version);
 
-        let metrics = Some("metrics".to_owned());
-        client.configure(&Machine { metrics, ..vmm.machine() }).await.unwrap();
+        client.configure(&vmm.machine()).await.unwrap();
         client.start().await.unwrap();
         client.pause().await.unwrap();
         client.resume().await.unwrap();

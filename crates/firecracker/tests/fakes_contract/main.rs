@@ -8,6 +8,7 @@
 mod ask;
 mod kernel;
 mod life;
+mod metrics;
 mod phases;
 mod programs;
 mod refusals;

@@ -49,7 +49,6 @@ async fn what_describes_a_machine_is_refused_once_it_runs_or_is_paused() {
                 ("/vsock", r#"{"guest_cid":3,"uds_path":"late.sock"}"#),
                 ("/entropy", "{}"),
                 ("/serial", "{}"),
-                ("/metrics", r#"{"metrics_path":"late"}"#),
             ] {
                 vmm.refuses("PUT", path, body, words);
             }

@@ -48,7 +48,6 @@ async fn a_body_must_have_the_fields_and_no_others() {
             ("/vsock", r#"{"guest_cid":3,"uds_path":"v.sock","turbo":1}"#, "unknown field `turbo`"),
             ("/entropy", r#"{"turbo":1}"#, "unknown field `turbo`"),
             ("/serial", r#"{"turbo":1}"#, "unknown field `turbo`"),
-            ("/metrics", "{}", "missing field `metrics_path`"),
             ("/actions", r#"{"action_type":"Start"}"#, "unknown variant `Start`"),
             ("/actions", r#"{"action_type":"InstanceStart","turbo":1}"#, "unknown field `turbo`"),
         ] {
@@ -180,18 +179,6 @@ async fn the_vsock_s_socket_is_made_when_it_is_named_and_must_not_exist() {
         vmm.does("PUT", "/vsock", &vsock("w.sock"));
         assert!(!vmm.folder().join("v.sock").exists() && vmm.folder().join("w.sock").exists());
         vmm.does("PUT", "/vsock", &vsock("w.sock"));
-    }
-}
-
-#[tokio::test]
-async fn metrics_are_asked_for_once() {
-    for program in programs() {
-        let vmm = Vmm::start(&program).await;
-        vmm.refuses("PUT", "/metrics", r#"{"metrics_path":"no/folder"}"#, "No such file or directory");
-        vmm.does("PUT", "/metrics", r#"{"metrics_path":"metrics"}"#);
-        let twice = "Metrics error: Cannot initialize the metrics system due to bad user input: \
-                     Reinitialization of metrics not allowed.";
-        vmm.refuses("PUT", "/metrics", r#"{"metrics_path":"metrics"}"#, twice);
     }
 }
 

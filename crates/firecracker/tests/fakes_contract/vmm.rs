@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use tempfile::TempDir;
 
+pub(crate) const METRICS: &str = "metrics.log";
+
 #[derive(Debug)]
 pub(crate) struct Vmm {
     pub(crate) program: Program,
@@ -44,8 +46,9 @@ impl Vmm {
         ] {
             std::fs::write(folder.join(name), content).unwrap();
         }
-        let child =
-            run(program, &folder, &["--api-sock", API_SOCKET, "--id", "test-vm", "--log-path", "log"]);
+        let words =
+            ["--api-sock", API_SOCKET, "--id", "test-vm", "--log-path", "log", "--metrics-path", METRICS];
+        let child = run(program, &folder, &words);
         Self { program: program.clone(), folder, child, _place: place }
     }
 
@@ -107,7 +110,6 @@ impl Vmm {
             vsock: Some(Vsock { cid: 3, socket: "v.sock".to_owned() }),
             entropy: true,
             console: None,
-            metrics: None,
         }
     }
 

@@ -20,7 +20,6 @@ mod mounts;
 mod netlink;
 mod network;
 mod pid1;
-mod power;
 mod settle_in;
 mod switch_root;
 

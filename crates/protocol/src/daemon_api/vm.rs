@@ -299,6 +299,22 @@ pub struct RunningStats {
     pub memory: ByteSize,
     /// Since it came up.
     pub uptime_ms: u64,
+    /// What went through its disks and its network, lately; `None` in its first minute, and always of one that QEMU
+    /// runs, which does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoRates>,
+}
+
+/// Bytes a second, over the last minute that was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct IoRates {
+    pub disk_read: ByteSize,
+    pub disk_written: ByteSize,
+    /// By the guest.
+    pub net_received: ByteSize,
+    pub net_sent: ByteSize,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,8 +5,8 @@
 
 use crate::station::Owner;
 use banger_protocol::root_api::{
-    API_SOCKET, CONSOLE_LOG, Disk, DiskSource, FIRECRACKER_LOG, VHOST_SOCKET, VMM_EVENTS, VMM_GREETING,
-    VSOCK_SOCKET,
+    API_SOCKET, CONSOLE_LOG, Disk, DiskSource, FIRECRACKER_LOG, FIRECRACKER_METRICS, VHOST_SOCKET,
+    VMM_EVENTS, VMM_GREETING, VSOCK_SOCKET,
 };
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat, openat, unlinkat,
@@ -17,7 +17,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// What a VMM opens beside its disks, if it is there.
-const OPENED: [&str; 4] = [CONSOLE_LOG, FIRECRACKER_LOG, VMM_GREETING, VMM_EVENTS];
+const OPENED: [&str; 5] = [CONSOLE_LOG, FIRECRACKER_LOG, FIRECRACKER_METRICS, VMM_GREETING, VMM_EVENTS];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {

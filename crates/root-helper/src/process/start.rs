@@ -19,8 +19,8 @@ use crate::sys::spawn::{self, Launch, LaunchError, Surroundings};
 use crate::{Helper, confine, firecracker, proc, qemu, scope, tap};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{
-    CONSOLE_LOG, FIRECRACKER_LOG, FirecrackerSpec, ProcessIdentity, ProcessStart, Program, QemuSpec, Role,
-    VMM_EVENTS, VMM_GREETING, VMM_LOG,
+    CONSOLE_LOG, FIRECRACKER_LOG, FIRECRACKER_METRICS, FirecrackerSpec, ProcessIdentity, ProcessStart,
+    Program, QemuSpec, Role, VMM_EVENTS, VMM_GREETING, VMM_LOG,
 };
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::ffi::CString;
@@ -177,7 +177,10 @@ pub(crate) fn start(
             anew(VMM_EVENTS, &[])?;
         }
         // It writes from the beginning of the file: the end of a former log would stay the end.
-        Program::Firecracker(_) => anew(FIRECRACKER_LOG, &[])?,
+        Program::Firecracker(_) => {
+            anew(FIRECRACKER_LOG, &[])?;
+            anew(FIRECRACKER_METRICS, &[])?;
+        }
     }
     folder.hand_over(disks).map_err(in_folder)?;
     let owner = helper.station.owner();

@@ -108,7 +108,6 @@ fn machine(vm: &VmRecord, disks: &[Disk], own_initrd: bool) -> Machine {
         vsock: Some(Vsock { cid: GUEST_CID, socket: FirecrackerFiles::in_folder(VSOCK_SOCKET) }),
         entropy: true,
         console: None,
-        metrics: None,
     }
 }
 
