@@ -20,7 +20,27 @@ pub enum Debian {
     Large,
     /// What runs containers, and nothing odd.
     WithDocker,
+    /// Nothing that boots. Its packages are to be had from a folder of its own, and from nowhere else.
+    WithoutInit,
 }
+
+/// Fetches what a guest is to install by itself, and has its apt know of nothing else. For mmdebstrap.
+const BRING_PACKAGES: &str = "set -e
+APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get --yes --no-install-recommends --download-only install \\
+    systemd systemd-sysv dbus openssh-server >&2
+mkdir \"$1/srv/packages\"
+mv \"$1\"/var/cache/apt/archives/*.deb \"$1/srv/packages/\"
+cd \"$1/srv/packages\"
+for deb in *.deb; do
+    dpkg-deb --field \"$deb\"
+    echo \"Filename: ./$deb\"
+    echo \"Size: $(stat -c %s \"$deb\")\"
+    echo \"SHA256: $(sha256sum \"$deb\" | cut -d ' ' -f 1)\"
+    echo
+done > Packages
+rm -rf \"$1\"/etc/apt/sources.list.d/* \"$1\"/var/lib/apt/lists/*
+echo 'deb [trusted=yes] file:/srv/packages ./' > \"$1/etc/apt/sources.list\"
+";
 
 impl Debian {
     /// The large one where `BANGER_E2E_LARGE` is set: making it takes minutes and 2 GiB.
@@ -36,6 +56,7 @@ impl Debian {
                 "libcap2-bin,iputils-ping,systemd-sysv,golang-1.19,linux-headers-amd64,libboost1.74-dev,gcc,\
                  python3,perl,vim,git,openssh-server"
             }
+            Self::WithoutInit => "ca-certificates",
             Self::WithDocker => "systemd-sysv,dbus,kmod,iproute2,iptables,apparmor,docker.io",
         }
     }
@@ -81,13 +102,20 @@ impl Debian {
         let mode = if rustix::process::geteuid().is_root() { "--mode=root" } else { "--mode=unshare" };
         let include = format!("--include={}", self.packages());
         let apt = ["--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Languages \"none\""];
-        run("mmdebstrap", &[mode, "--variant=minbase", apt[0], apt[1], &include, "bookworm", &at(&packages)]);
+        let hook = format!("--customize-hook={BRING_PACKAGES}");
+        let mut words = vec![mode, "--variant=minbase", apt[0], apt[1], &include];
+        if self == Self::WithoutInit {
+            words.push(&hook);
+        }
+        let archive = at(&packages);
+        words.extend(["bookworm", &archive]);
+        run("mmdebstrap", &words);
 
         let image = format!("{}:v1", at(layout));
         run("umoci", &["init", "--layout", &at(layout)]);
         run("umoci", &["new", "--image", &image]);
         run("umoci", &["raw", "add-layer", "--image", &image, &at(&packages)]);
-        if self == Self::WithDocker {
+        if matches!(self, Self::WithDocker | Self::WithoutInit) {
             fs::remove_dir_all(&scratch).expect("the sandbox is writable");
             return;
         }

@@ -63,6 +63,29 @@ impl Place {
         Self::shaped(script, state)
     }
 
+    /// A machine whose cache is a disk with 512 KiB.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_small_cache(cache: &Path) -> Self {
+        Self::shaped(
+            "mkdir -p $1 && mount -t tmpfs -o size=512k,mode=700 none $1 && exec perl -e \"$0\"",
+            cache,
+        )
+    }
+
+    /// A machine whose cache nobody may write to.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_read_only_cache(cache: &Path) -> Self {
+        let script =
+            "mkdir -p -m 700 $1 && mount --bind $1 $1 && mount -o remount,bind,ro $1 && exec perl -e \"$0\"";
+        Self::shaped(script, cache)
+    }
+
     fn shaped(script: &str, state: &Path) -> Self {
         let host = Served::unshared("m", &["sh", "-c", script, IDLE, &state.display().to_string()]);
         Self { host, _others: Vec::new() }

@@ -291,15 +291,27 @@ impl Sandbox {
         assert_eq!(self.outlast(gone), [], "killed, and still there");
     }
 
-    /// Stops the processes that run a program: they stay, and do nothing until they are killed.
+    /// Stops the processes that run a program: they stay, and do nothing until they are killed or let go on.
     ///
     /// # Panics
     /// When there is none.
     pub fn halt(&self, program: &str) {
-        let halted = self.running(program);
-        assert!(!halted.is_empty(), "no {program} is running");
-        for process in &halted {
-            processes::signal(process, self.folder.path(), Signal::STOP);
+        self.send(program, Signal::STOP);
+    }
+
+    /// Lets those go on that were halted.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn go_on(&self, program: &str) {
+        self.send(program, Signal::CONT);
+    }
+
+    fn send(&self, program: &str, signal: Signal) {
+        let running = self.running(program);
+        assert!(!running.is_empty(), "no {program} is running");
+        for process in &running {
+            processes::signal(process, self.folder.path(), signal);
         }
     }
 

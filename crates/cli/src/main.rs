@@ -17,6 +17,7 @@ mod daemon;
 mod export;
 mod failure;
 mod file_sync;
+mod first_boot;
 mod git;
 mod guest;
 mod marked_block;

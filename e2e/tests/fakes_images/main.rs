@@ -5,6 +5,7 @@ mod bundles_from_afar;
 mod faults;
 mod from_disk;
 mod from_registry;
+mod interrupted;
 mod kernels;
 mod limits;
 mod listener;

@@ -2,6 +2,7 @@ use crate::build::{self, Builder, Wish};
 use crate::daemon::{self, Daemon, FollowError, follow};
 use crate::failure::{Failure, Outcome};
 use crate::file_sync::sync_files;
+use crate::first_boot;
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
 use banger_config::Config;
@@ -19,7 +20,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     machine: Machine,
     /// Create the VM without starting it; start it later with `banger vm start`
-    #[arg(long, conflicts_with = "early")]
+    #[arg(long, conflicts_with_all = ["early", "install_init"])]
     no_start: bool,
 }
 
@@ -47,6 +48,10 @@ pub(super) struct Machine {
     /// Give the VM internet access through this host: public addresses only [default: off]
     #[arg(long)]
     nat: bool,
+    /// Install an init system (systemd; OpenRC on Alpine) and an ssh server if the image lacks them, with the guest's
+    /// own package manager; needs --nat
+    #[arg(long)]
+    install_init: bool,
     /// Return as soon as the guest agent answers, without waiting for the guest to finish booting
     #[arg(long)]
     early: bool,
@@ -90,7 +95,11 @@ impl Machine {
         signals: &Signals,
         purpose: Purpose,
     ) -> Result<(VmView, ImageView), Failure> {
-        let &Self { vcpu, memory, disk_size, nat, .. } = &self;
+        let &Self { vcpu, memory, disk_size, nat, install_init, early, .. } = &self;
+        if install_init && !nat {
+            let message = "an init and an ssh server cannot be installed without a network";
+            return Err(Failure::usage(message).with_hint("`--nat` lets the VM reach it"));
+        }
         // Before minutes are spent on an image for a VM that cannot be.
         daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size, nat: Some(nat) })?;
         let image = self.make_image(daemon, signals)?;
@@ -104,13 +113,27 @@ impl Machine {
             nat,
             lease: purpose == Purpose::Lease,
             no_start: purpose == Purpose::Store,
-            early: self.early,
+            early,
         };
         let held = signals.hold();
         let created = daemon.call(&create)?;
         let progress = Progress::live_or_silent(&format!("starting {}", created.name));
         let outcome = follow(daemon, created.operation, Some(signals), &progress);
         drop((progress, held));
+        let outcome = match outcome {
+            Ok(vm) if install_init && !(image.has_init && image.has_sshd) => {
+                let is_kept = purpose != Purpose::Lease;
+                Ok(first_boot::install(daemon, &vm, is_kept, early, signals).inspect_err(|failure| {
+                    // What was interrupted leaves nothing; what failed stays to be looked at, if anybody is to keep it.
+                    if (failure.report.is_none() || !is_kept)
+                        && let Err(failure) = remove(&VmRef(created.id.to_string()))
+                    {
+                        printer::failure(&failure);
+                    }
+                })?)
+            }
+            outcome => outcome,
+        };
         if outcome.is_ok() && purpose != Purpose::Store {
             sync_files(daemon, &VmRef(created.id.to_string()))?;
         }

@@ -6,10 +6,13 @@ use crate::places;
 use crate::printer;
 use crate::signals::Signals;
 use crate::tool::Tool;
-use banger_protocol::daemon_api::vm::{Ssh, SshAccess};
+use banger_protocol::daemon_api::vm::{Ports, Ssh, SshAccess};
 use banger_protocol::names::VmRef;
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
+
+/// Where ssh servers listen.
+const SSH: u16 = 22;
 
 /// Connect to a running VM over ssh
 ///
@@ -31,8 +34,11 @@ impl Args {
         let mut daemon = Daemon::connect()?;
         let vm = VmRef(self.vm);
         let access = daemon.call(&Ssh { vm: vm.clone() })?;
+        // The agent serves as well, but for ssh's own options.
+        let is_for_ssh = self.arguments.first().is_some_and(|argument| argument.starts_with('-'));
+        let has_sshd = access.has_sshd || (is_for_ssh && listens(&mut daemon, &vm));
         match Tool::find("ssh") {
-            Ok(ssh) if access.has_sshd => {
+            Ok(ssh) if has_sshd => {
                 drop(daemon);
                 let mut command = ssh.command_of_the_user();
                 command.args(options(&access)?).arg(format!("{}.vm", access.name)).args(&self.arguments);
@@ -40,13 +46,19 @@ impl Args {
                 Err(Failure::message(format!("{} cannot be run: {}", ssh.path().display(), command.exec())))
             }
             _ => {
-                if access.has_sshd {
+                if has_sshd {
                     printer::remark("`ssh` is not installed here: using banger's own agent");
                 }
                 through_agent(&mut daemon, &vm, &self.arguments)
             }
         }
     }
+}
+
+/// Whether an ssh server runs that the image did not have. A VM that cannot be asked will tell why.
+fn listens(daemon: &mut Daemon, vm: &VmRef) -> bool {
+    let ports = daemon.call(&Ports { vm: vm.clone() }).unwrap_or_default();
+    ports.iter().any(|port| port.port == SSH)
 }
 
 /// The agent's terminal in place of ssh: a shell, or the command as ssh would run it.

@@ -73,12 +73,22 @@ impl Interrupt {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The exit code that says so, once somebody asked to end.
+    pub(crate) fn caught(&self) -> Option<u8> {
+        match self.caught.load(Ordering::SeqCst) {
+            0 => None,
+            signal => Some(exit_code(signal)),
+        }
+    }
+
+    /// Has a signal break off this connection, instead of the one before.
+    pub(crate) fn breaks(&self, connection: &UnixStream) {
+        *self.current() = connection.try_clone().ok();
+    }
+
     /// Fails once somebody asked to end.
     fn check(&self) -> Result<(), PrepareError> {
-        match self.caught.load(Ordering::SeqCst) {
-            0 => Ok(()),
-            signal => Err(PrepareError::Interrupted { code: exit_code(signal) }),
-        }
+        self.caught().map_or(Ok(()), |code| Err(PrepareError::Interrupted { code }))
     }
 }
 
@@ -97,7 +107,7 @@ impl Inside<'_> {
         let (_, agent) =
             self.daemon.call_receiving(&Connect { vm: self.vm.clone() }).map_err(PrepareError::Daemon)?;
         let agent = UnixStream::from(agent);
-        *self.interrupt.current() = agent.try_clone().ok();
+        self.interrupt.breaks(&agent);
         // Whoever asked to end before there was a connection to break off.
         self.interrupt.check()?;
         Ok(agent)

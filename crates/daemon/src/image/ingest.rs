@@ -1,8 +1,8 @@
 //! Making an image of layers.
 
-use super::{AGENT_IN_GUEST, refuse_taken, show};
+use super::{AGENT_IN_GUEST, Making, make, not_made};
 use crate::Services;
-use crate::artefact::{Draft, Window, build, explain, hexadecimal};
+use crate::artefact::hexadecimal;
 use crate::operation::{Ended, Handle};
 use crate::store::ImageRecord;
 use banger_image::layer::{Blob, Layer, LayerError, Limits};
@@ -35,39 +35,26 @@ pub(crate) async fn ingest(
     layers: Vec<File>,
     handle: &Handle,
 ) -> Result<ImageView, Ended> {
-    let name = request.name.clone();
-    refuse_taken(services, &name)?;
-    handle.stage("unpack");
-    let (builder, handle_for_build) = (services.clone(), handle.clone());
-    build(handle, move |watch| make(&builder, request, &layers, &handle_for_build, watch)).await?;
-    tracing::info!(image = %name, "published");
-    Ok(show(services, &name)?)
+    make(services, request.name.clone(), handle, move |making| fill(making, request, &layers)).await
 }
 
-fn make(
-    services: &Services,
-    request: Ingest,
-    files: &[File],
-    handle: &Handle,
-    watch: Watch<'_>,
-) -> Result<(), RpcError> {
-    let message = || format!("the image `{}` was not made", request.name);
-    let draft =
-        Draft::begin(services, &services.state.images(), handle).map_err(|e| explain(message(), &e))?;
+fn fill(making: &Making<'_>, request: Ingest, files: &[File]) -> Result<ImageRecord, RpcError> {
+    let &Making { services, draft, handle, watch } = making;
+    handle.stage("unpack");
     let defaults = rootfs::Options::default();
-    let agent = crate::kernel::agent(services).map_err(|e| explain(message(), &e))?;
+    let agent = crate::kernel::agent(services).map_err(|e| not_made(&request.name, &e))?;
     let inject = vec![Inject { path: AGENT_IN_GUEST.to_owned(), mode: 0o755, bytes: agent }];
     let size = request.size.map_or(defaults.size, ByteSize::as_bytes);
-    let units = vec![agents_unit()];
-    let options = rootfs::Options { size, inject, units, ..defaults };
-    let layers =
-        open(&request, files, draft.path(), &options.limits, watch).map_err(|e| explain(message(), &e))?;
+    let options = rootfs::Options { size, inject, units: vec![agents_unit()], ..defaults };
+    let layers = open(&request, files, draft.path(), &options.limits, watch);
+    let layers = layers.map_err(|e| not_made(&request.name, &e))?;
     handle.stage("write the file system");
-    let facts = rootfs::build(&layers, &options, draft.path(), watch).map_err(|e| explain(message(), &e))?;
-    let record = ImageRecord {
-        name: request.name.clone(),
-        source: request.source.clone(),
-        kernel: request.kernel.clone(),
+    let facts = rootfs::build(&layers, &options, draft.path(), watch);
+    let facts = facts.map_err(|e| not_made(&request.name, &e))?;
+    Ok(ImageRecord {
+        name: request.name,
+        source: request.source,
+        kernel: request.kernel,
         digest: Some(hexadecimal(&facts.digest.0)),
         entries: Some(facts.entries),
         has_init: facts.init.is_some(),
@@ -76,12 +63,8 @@ fn make(
         no_agent: false,
         registered: None,
         created: crate::store::now(),
-        config: request.config.clone(),
-    };
-    let published = draft
-        .seal(services, &record)
-        .and_then(|()| draft.publish(services, &Window::open(), &record, |_| false));
-    published.map_err(|e| explain(message(), &e))
+        config: request.config,
+    })
 }
 
 /// Every layer, compared with its digests and unpacked.

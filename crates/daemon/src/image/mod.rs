@@ -14,14 +14,16 @@ pub(crate) use register::{check as check_register, no_agent_inside, register};
 pub(crate) use unbundle::unbundle;
 
 use crate::Services;
-use crate::artefact::{absent, disk_usage, remove};
+use crate::artefact::{Draft, Window, absent, build, disk_usage, explain, remove};
+use crate::operation::{Ended, Handle};
 use crate::store::{ImageRecord, Registered};
-use banger_image::rootfs;
+use banger_image::{Watch, rootfs};
 use banger_protocol::daemon_api::image::{Deleted, ImageView};
 use banger_protocol::names::ImageName;
 use banger_protocol::size::ByteSize;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const ROOTFS: &str = rootfs::ROOTFS;
 const WORK_SEED: &str = rootfs::WORK_SEED;
@@ -91,6 +93,45 @@ pub(crate) fn delete(services: &Services, name: ImageName) -> Result<Deleted, Rp
     remove::<ImageRecord>(services, &services.state.images(), name.as_str())?;
     crate::kernel::remove_orphans(services);
     Ok(Deleted { image: name })
+}
+
+/// Makes an image under a name that nobody has, as an operation: `fill` fills its folder and says what is in it.
+async fn make<F>(
+    services: &Arc<Services>,
+    name: ImageName,
+    handle: &Handle,
+    fill: F,
+) -> Result<ImageView, Ended>
+where
+    F: FnOnce(&Making<'_>) -> Result<ImageRecord, RpcError> + Send + 'static,
+{
+    refuse_taken(services, &name)?;
+    let (builder, for_build, of) = (services.clone(), handle.clone(), name.clone());
+    build(handle, move |watch| {
+        let failed = |error: &(dyn std::error::Error + 'static)| not_made(&of, error);
+        let draft = Draft::begin(&builder, &builder.state.images(), &for_build).map_err(|e| failed(&e))?;
+        let making = Making { services: &builder, draft: &draft, handle: &for_build, watch };
+        let record = fill(&making)?;
+        let published = draft
+            .seal(&builder, &record)
+            .and_then(|()| draft.publish(&builder, &Window::open(), &record, |_| false));
+        published.map_err(|e| failed(&e))
+    })
+    .await?;
+    tracing::info!(image = %name, "published");
+    Ok(show(services, &name)?)
+}
+
+/// What an image is made with.
+struct Making<'a> {
+    services: &'a Services,
+    draft: &'a Draft,
+    handle: &'a Handle,
+    watch: Watch<'a>,
+}
+
+fn not_made(name: &ImageName, error: &(dyn std::error::Error + 'static)) -> RpcError {
+    explain(format!("the image `{name}` was not made"), error)
 }
 
 /// At once, before any work; the name is looked at again when it is published.

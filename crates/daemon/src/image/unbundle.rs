@@ -1,13 +1,13 @@
 //! Making an image of a bundle.
 
 use super::register::make_seed;
-use super::{AGENT_IN_GUEST, ROOTFS, refuse_taken, show};
+use super::{AGENT_IN_GUEST, Making, ROOTFS, make, not_made};
 use crate::Services;
-use crate::artefact::{Draft, Window, build, explain};
+use crate::artefact::BundleManifestError;
 use crate::operation::{Ended, Handle};
 use crate::store::ImageRecord;
 use banger_image::layer::Blob;
-use banger_image::{Sha256, Watch, bundle, rootfs};
+use banger_image::{Sha256, bundle, rootfs};
 use banger_protocol::daemon_api::image::{ImageView, Unbundle};
 use banger_protocol::image_config::ImageConfig;
 use banger_protocol::wire::{ErrorKind, RpcError};
@@ -43,41 +43,27 @@ pub(crate) async fn unbundle(
     file: File,
     handle: &Handle,
 ) -> Result<ImageView, Ended> {
-    let name = request.name.clone();
-    refuse_taken(services, &name)?;
-    handle.stage("unpack the bundle");
-    let (builder, handle_for_build) = (services.clone(), handle.clone());
-    build(handle, move |watch| make(&builder, request, &file, &handle_for_build, watch)).await?;
-    tracing::info!(image = %name, "published");
-    Ok(show(services, &name)?)
+    make(services, request.name.clone(), handle, move |making| fill(making, request, &file)).await
 }
 
-fn make(
-    services: &Services,
-    request: Unbundle,
-    file: &File,
-    handle: &Handle,
-    watch: Watch<'_>,
-) -> Result<(), RpcError> {
+fn fill(making: &Making<'_>, request: Unbundle, file: &File) -> Result<ImageRecord, RpcError> {
+    let &Making { services, draft, handle, watch } = making;
+    handle.stage("unpack the bundle");
     let Unbundle { name, source, kernel, bundle: place } = request;
-    let message = || format!("the image `{name}` was not made");
-    let draft =
-        Draft::begin(services, &services.state.images(), handle).map_err(|e| explain(message(), &e))?;
     let digest = place.digest.map(|digest| Sha256(digest.sha256()));
     let blob = Blob { digest, ..Blob::new("the bundle", file, place.offset, place.length) };
-    let manifest =
-        bundle::unpack(&blob, &[ROOTFS], draft.path(), watch).map_err(|e| explain(message(), &e))?;
-    let manifest: Manifest = serde_json::from_slice(&manifest)
-        .map_err(|e| explain(message(), &crate::artefact::BundleManifestError(e)))?;
+    let manifest = bundle::unpack(&blob, &[ROOTFS], draft.path(), watch).map_err(|e| not_made(&name, &e))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&manifest).map_err(|e| not_made(&name, &BundleManifestError(e)))?;
     if let Err(error) = manifest.config.check() {
         return Err(RpcError::new(ErrorKind::BadRequest, error.to_string()));
     }
     let rootfs_file = draft.path().join(ROOTFS);
-    let found = rootfs::inspect(&rootfs_file, AGENT_IN_GUEST).map_err(|e| explain(message(), &e))?;
+    let found = rootfs::inspect(&rootfs_file, AGENT_IN_GUEST).map_err(|e| not_made(&name, &e))?;
     handle.stage("make the seed of work disks");
-    make_seed(services, &rootfs_file, &draft, watch).map_err(|e| explain(message(), &e))?;
-    let record = ImageRecord {
-        name: name.clone(),
+    make_seed(services, &rootfs_file, draft, watch).map_err(|e| not_made(&name, &e))?;
+    Ok(ImageRecord {
+        name,
         source,
         kernel,
         digest: manifest.digest,
@@ -89,9 +75,5 @@ fn make(
         registered: None,
         created: crate::store::now(),
         config: manifest.config,
-    };
-    let published = draft
-        .seal(services, &record)
-        .and_then(|()| draft.publish(services, &Window::open(), &record, |_| false));
-    published.map_err(|e| explain(message(), &e))
+    })
 }
