@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn the_last_record_of_a_key_counts_and_an_empty_one_takes_it_back() {
-        let overrides = Overrides::read(b"10 size=1\n10 size=2\n9 uid=12\n7 uid=\n").unwrap();
+        let records = b"10 size=1\n10 size=2\n9 uid=12\n7 uid=\n11 mtime=5\n9 mtime=\n";
+        let overrides = Overrides::read(records).unwrap();
         assert_eq!(overrides, Overrides { size: Some(2), ..Overrides::default() });
     }
 }
