@@ -9,7 +9,26 @@ use std::path::{Path, PathBuf};
 
 const AGAIN: &str = "sudo banger system install";
 
-pub(super) fn rows(install: &Install) -> Vec<DoctorRow> {
+/// Of what the file says now, which need not be what a daemon has begun with.
+pub(super) fn rows(begun_with: &Install) -> Vec<DoctorRow> {
+    let now = match Install::read() {
+        Ok(Some(now)) => now,
+        Ok(None) => {
+            return vec![row(Verdict::Fail, "installation", format!("there is no {INSTALL}"), Some(AGAIN))];
+        }
+        Err(error) => {
+            return vec![row(Verdict::Fail, "installation", error.to_string(), Some(error.hint()))];
+        }
+    };
+    let mut rows = of(&now);
+    if now != *begun_with {
+        let finding = format!("{INSTALL} was changed, and this daemon goes by what it said before");
+        rows.push(row(Verdict::Warn, "installation in force", finding, Some(RESTART)));
+    }
+    rows
+}
+
+fn of(install: &Install) -> Vec<DoctorRow> {
     let mut rows = vec![file(install), programs(install), jailer(install), vm_uids(install)];
     for (subject, path) in [("socket of the daemon", SOCKET), ("socket of the helper", ROOT_SOCKET)] {
         let found = std::fs::symlink_metadata(path).map(|found| (found.uid(), found.mode() & 0o7777));
