@@ -59,7 +59,7 @@ fn whatever_goes_wrong_on_the_host_nothing_of_a_vm_is_left_on_it() {
         let there = Inventory::look().beyond(&before);
         for kind in [
             "device banger-",
-            "loop /",
+            "loop loop",
             "udev /",
             "link bt",
             "rule bt",

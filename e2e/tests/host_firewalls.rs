@@ -35,6 +35,29 @@ fn type_it(installed: &Installed, commands: &[String]) {
     }
 }
 
+/// Somebody else's firewall on the host, which has it masked; gone with this, and with it what it leaves in the kernel.
+struct Foreign<'a> {
+    installed: &'a Installed,
+    units: &'static [&'static str],
+}
+
+impl<'a> Foreign<'a> {
+    fn begin(installed: &'a Installed, units: &'static [&'static str], script: &str) -> Self {
+        let _ = installed.as_root(&[&["systemctl", "unmask", "--quiet"], units].concat()).expect_success();
+        let foreign = Self { installed, units };
+        let _ = installed.as_root(&["sh", "-c", script]).expect_success();
+        foreign
+    }
+}
+
+impl Drop for Foreign<'_> {
+    fn drop(&mut self) {
+        let script = "systemctl stop \"$@\"; systemctl mask --quiet \"$@\"; ip link delete docker0; \
+                      for t in 'ip filter' 'ip nat' 'ip6 filter' 'ip6 nat' 'inet firewalld'; do nft delete table $t; done";
+        let _ = self.installed.as_root(&[&["sh", "-c", script, "sh"], self.units].concat());
+    }
+}
+
 #[test]
 fn guests_with_nat_get_out_beside_other_firewalls_or_are_told_what_to_type() {
     let installed = Installed::with_image();
@@ -45,11 +68,11 @@ fn guests_with_nat_get_out_beside_other_firewalls_or_are_told_what_to_type() {
     let root = |line: &str| installed.as_root(&line.split(' ').collect::<Vec<_>>());
 
     checks.check("NAT is a rule for the guest that is there, is there once, and goes", || {
+        let address =
+            installed.json(&["vm", "show", VMS])["address"].as_str().expect("an address").to_owned();
         let rules = || {
-            let told = root("nft list ruleset").expect_success();
-            let id = installed.json(&["vm", "show", VMS])["id"].as_str().expect("an id").to_owned();
-            let set = told.stdout_text().split("set nat").nth(1).unwrap_or_default().to_owned();
-            set.split('}').take(2).collect::<String>().matches(&format!("bt{id}")).count()
+            let told = root("nft list set inet banger nat").expect_success();
+            told.stdout_text().matches(&address).count()
         };
         assert_eq!((rules(), heard(&installed).as_str()), (0, "nothing"));
         for _ in 0..2 {
@@ -87,42 +110,35 @@ fn guests_with_nat_get_out_beside_other_firewalls_or_are_told_what_to_type() {
         let _ = set_nat(&installed, "off").expect_success();
         let _ = root("nft delete table inet strict").expect_success();
     });
-    for (firewall, units, begin) in [
-        ("firewalld", &["firewalld.service"][..], "firewalld.service"),
-        ("docker", &["docker.service", "docker.socket", "containerd.service"], "docker.service"),
+    // Docker drops what is forwarded where nobody forwarded before it.
+    let docker = "sysctl -q -w net.ipv4.ip_forward=0 && systemctl start docker.service";
+    // Who asks firewalld how it is gets the answer when its rules are in force.
+    let firewalld = "systemctl start firewalld.service && firewall-cmd --quiet --state";
+    for (sentence, firewall, units, begin) in [
+        ("beside a firewalld that runs", "firewalld", &["firewalld.service"][..], firewalld),
+        (
+            "beside a Docker that runs",
+            "docker",
+            &["docker.service", "docker.socket", "containerd.service"],
+            docker,
+        ),
     ] {
-        checks.check(
-            if firewall == "docker" { "beside a Docker that runs" } else { "beside a firewalld that runs" },
-            || {
-                let _ = installed
-                    .as_root(&[&["systemctl", "unmask", "--quiet"], units].concat())
-                    .expect_success();
-                let _ = root(&format!("systemctl start {begin}")).expect_success();
-                let failed = set_nat(&installed, "on")
-                    .expect_failure(&[&format!("sudo banger system install --firewall={firewall}")]);
-                type_it(&installed, &hint(&failed.stderr_text()));
-                let _ = set_nat(&installed, "on").expect_success();
-                assert_eq!(heard(&installed), "the world to 203.0.113.1");
-                assert_eq!(
-                    guest_hears(&installed, VMS, &["203.0.113.1/8081", "172.16.0.1/8081"]),
-                    ["nothing"; 2]
-                );
-                // Again is as good as once, and nothing chosen leaves it as it is.
-                let _ = installed.install(&[]).expect_success();
-                assert_eq!(heard(&installed), "the world to 203.0.113.1");
-                let _ = set_nat(&installed, "off").expect_success();
-                let _ = installed.install(&["--firewall", "none"]).expect_success();
-                let _ = set_nat(&installed, "on").expect_failure(&[&format!("--firewall={firewall}")]);
-                let _ = root(&format!("systemctl stop {}", units.join(" "))).expect_success();
-                let _ =
-                    installed.as_root(&[&["systemctl", "mask", "--quiet"], units].concat()).expect_success();
-                // What they leave in the kernel is theirs.
-                for table in ["ip filter", "ip nat", "ip6 filter", "ip6 nat", "inet firewalld"] {
-                    let _ = root(&format!("nft delete table {table}"));
-                }
-                let _ = root("ip link delete docker0");
-            },
-        );
+        checks.check(sentence, || {
+            let _foreign = Foreign::begin(&installed, units, begin);
+            let choose = format!("sudo banger system install --firewall={firewall}");
+            let failed = set_nat(&installed, "on").expect_failure(&[&choose]);
+            type_it(&installed, &hint(&failed.stderr_text()));
+            let _ = set_nat(&installed, "on").expect_success();
+            assert_eq!(heard(&installed), "the world to 203.0.113.1");
+            let ends = ["203.0.113.1/8081", "172.16.0.1/8081"];
+            assert_eq!(guest_hears(&installed, VMS, &ends), ["nothing"; 2]);
+            // Nothing chosen leaves it as it is, as an upgrade does.
+            let _ = installed.install(&[]).expect_success();
+            assert_eq!(heard(&installed), "the world to 203.0.113.1");
+            let _ = set_nat(&installed, "off").expect_success();
+            let _ = installed.install(&["--firewall", "none"]).expect_success();
+            let _ = set_nat(&installed, "on").expect_failure(&[&choose]);
+        });
     }
     let _ = installed.banger(["vm", "delete", VMS]).run().expect_success();
     checks.check("nothing of ours is left among the rules of others", || {

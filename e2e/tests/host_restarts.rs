@@ -19,7 +19,7 @@ fn stand_in(
 ) -> JoinHandle<()> {
     let folder = std::path::Path::new(socket).parent().expect("a folder").display().to_string();
     let _ = installed.as_root(&["mkdir", "-p", &folder]).expect_success();
-    let own = format!("{}:", rustix::process::geteuid().as_raw());
+    let own = rustix::process::geteuid().as_raw().to_string();
     let _ = installed.as_root(&["chown", &own, &folder]).expect_success();
     let _ = std::fs::remove_file(socket);
     let listener = UnixListener::bind(socket).expect("its folder is ours by now");

@@ -80,10 +80,12 @@ fn devices() -> Vec<String> {
     names.map(|name| name.trim().to_owned()).filter(|name| name.starts_with("banger-")).collect()
 }
 
+/// Every one that is in use. What the kernel calls the file behind it depends on whose mounts it was opened in, and on
+/// whether these are still there.
 fn loops() -> Vec<String> {
-    let file = |block: String| fs::read_to_string(format!("/sys/block/{block}/loop/backing_file")).ok();
-    let files = names_below("/sys/block").into_iter().filter_map(file);
-    files.map(|file| file.trim().to_owned()).filter(|file| file.starts_with(STATE)).collect()
+    let is_used =
+        |block: &String| fs::exists(format!("/sys/block/{block}/loop/backing_file")).unwrap_or(true);
+    names_below("/sys/block").into_iter().filter(|name| name.starts_with("loop")).filter(is_used).collect()
 }
 
 /// What udev remembers of devices, theirs and those that have gone.
