@@ -5,11 +5,12 @@
 //! ```
 //!
 //! The package starts nothing: whose the services are is said by `banger system install`. An upgrade runs that again, and
-//! removing the package runs `banger system uninstall`.
+//! removing the package runs `banger system uninstall`. Debian's own judge of packages, lintian, looks at what was built,
+//! and one with an error is none.
 
 use crate::build::{self, Profile};
 use crate::place::Place;
-use crate::tool::Tool;
+use crate::tool::{Tool, search};
 use anyhow::{Context as _, Result};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,6 +23,13 @@ const UNITS: [&str; 4] = ["bangerd.service", "bangerd.socket", "bangerd-root.ser
 /// What keeps the host from looking into guests' disks.
 const RULES: &str = "58-banger.rules";
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+const DOCUMENTATION: &str = "usr/share/doc/banger";
+/// A section of the manual.
+const MANUAL: &str = "usr/share/man/man1";
+/// Where lintian is told what is as it is on purpose.
+const OVERRIDES: &str = "usr/share/lintian/overrides/banger";
+/// Whom to write to, where dpkg wants to know.
+const MAIL: &str = "banger@users.noreply.example.org";
 /// What is brought along where it is at hand; Debian does not have it.
 const BACKEND: &str = "vhost-device-vsock";
 
@@ -33,13 +41,12 @@ pub(crate) fn run(place: &Place) -> Result<PathBuf> {
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
     let tree = folder.join("tree");
-    put(&tree.join("usr/bin/banger"), &read(&programs.join("banger"))?, 0o755)?;
+    put_program(place, &programs.join("banger"), &tree.join("usr/bin/banger"))?;
     for name in ["bangerd", "bangerd-root", "banger-vsock-agent"] {
-        put(&tree.join(LIBRARY).join(name), &read(&programs.join(name))?, 0o755)?;
+        put_program(place, &programs.join(name), &tree.join(LIBRARY).join(name))?;
     }
-    let backend = place.tools_bin().join(BACKEND);
-    if backend.is_file() {
-        put(&tree.join(LIBRARY).join(BACKEND), &read(&backend)?, 0o755)?;
+    if let Some(backend) = search(place, BACKEND) {
+        put_program(place, &backend, &tree.join(LIBRARY).join(BACKEND))?;
     }
     let packaging = place.root.join("packaging");
     for unit in UNITS {
@@ -49,19 +56,28 @@ pub(crate) fn run(place: &Place) -> Result<PathBuf> {
     }
     put(&tree.join("usr/lib/udev/rules.d").join(RULES), &read(&packaging.join(RULES))?, 0o644)?;
     for (name, file) in [("copyright", "LICENSE"), ("README.md", "README.md")] {
-        put(&tree.join("usr/share/doc/banger").join(name), &read(&place.root.join(file))?, 0o644)?;
+        put(&tree.join(DOCUMENTATION).join(name), &read(&place.root.join(file))?, 0o644)?;
     }
+    put(&tree.join(OVERRIDES), &read(&packaging.join("debian/lintian-overrides"))?, 0o644)?;
+    let version = env!("CARGO_PKG_VERSION");
+    put(&tree.join(DOCUMENTATION).join("changelog"), changelog(version).as_bytes(), 0o644)?;
+    let manual = tree.join(MANUAL);
+    make(&manual)?;
+    Tool::at(place, &programs.join("banger")).args(["internal", "man"]).args([&manual]).run()?;
+    compress(place, &manual)?;
+    compress_file(place, &tree.join(DOCUMENTATION).join("changelog"))?;
     for script in SCRIPTS {
         let content = read(&packaging.join("debian").join(script))?;
         put(&tree.join("DEBIAN").join(script), &content, 0o755)?;
     }
-    let version = env!("CARGO_PKG_VERSION");
     put(&tree.join("DEBIAN/control"), control(version, size_in_kib(&tree)?).as_bytes(), 0o644)?;
+    put(&tree.join("DEBIAN/md5sums"), sums(place, &tree)?.as_bytes(), 0o644)?;
     let package = folder.join(format!("banger_{version}_amd64.deb"));
     Tool::find(place, "dpkg-deb")?
         .args(["--root-owner-group", "-Zxz", "--build"])
         .args([&tree, &package])
         .run()?;
+    judge(place, &package)?;
     println!("package: {}", package.display());
     Ok(package)
 }
@@ -73,7 +89,7 @@ fn control(version: &str, kib: u64) -> String {
 Package: banger
 Version: {version}
 Architecture: amd64
-Maintainer: The banger developers <banger@localhost>
+Maintainer: The banger developers <{MAIL}>
 Installed-Size: {kib}
 Depends: libc6 (>= 2.36), nftables, iproute2
 Recommends: openssh-client, git, mmdebstrap, uidmap, e2fsprogs, systemd-resolved
@@ -85,6 +101,57 @@ Description: disposable virtual machines for development, one per task
  shell, and is gone afterwards, or stays as long as it is wanted.
 "
     )
+}
+
+/// deb-changelog(5): what dpkg and its readers want to know of a version. What users notice is in CHANGELOG.md.
+fn changelog(version: &str) -> String {
+    format!(
+        "\
+banger ({version}) unstable; urgency=medium
+
+  * Built from the sources of banger {version}.
+
+ -- The banger developers <{MAIL}>  Thu, 01 Jan 2026 00:00:00 +0000
+"
+    )
+}
+
+/// A file's name behind its sum, for each file of the package: deb-md5sums(5).
+fn sums(place: &Place, tree: &Path) -> Result<String> {
+    let mut files = Vec::new();
+    list(&tree.join("usr"), &mut files)?;
+    let names = files.iter().filter_map(|file| file.strip_prefix(tree).ok());
+    Tool::find(place, "md5sum")?.current_dir(tree).args(["--"]).args(names).output()
+}
+
+fn list(folder: &Path, to: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+        let path = entry.with_context(|| format!("listing {}", folder.display()))?.path();
+        if path.is_dir() {
+            list(&path, to)?;
+        } else {
+            to.push(path);
+        }
+    }
+    to.sort();
+    Ok(())
+}
+
+fn compress(place: &Place, folder: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    list(folder, &mut files)?;
+    files.iter().try_for_each(|file| compress_file(place, file))
+}
+
+/// The same bytes each time: no name and no time in it.
+fn compress_file(place: &Place, file: &Path) -> Result<()> {
+    Tool::find(place, "gzip")?.args(["-9", "-n", "--"]).args([file]).run()
+}
+
+/// Has lintian look for errors in it.
+fn judge(place: &Place, package: &Path) -> Result<()> {
+    let judged = Tool::find(place, "lintian")?.args(["--fail-on", "error", "--allow-root"]).args([package]);
+    judged.run().context("lintian found errors in the package")
 }
 
 fn size_in_kib(folder: &Path) -> Result<u64> {
@@ -101,10 +168,19 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
+/// Without its symbols, as Debian has programs.
+fn put_program(place: &Place, from: &Path, to: &Path) -> Result<()> {
+    put(to, &read(from)?, 0o755)?;
+    Tool::find(place, "strip")?.args(["--strip-unneeded", "--remove-section=.comment", "--"]).args([to]).run()
+}
+
+fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))
+}
+
 fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let folder = path.parent().context("a path in a package has a folder")?;
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(path, content))
+    make(path.parent().context("a path in a package has a folder")?)?;
+    fs::write(path, content)
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
         .with_context(|| format!("writing {}", path.display()))
 }

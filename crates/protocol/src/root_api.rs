@@ -47,6 +47,8 @@ requests! {
         "version" => Version(Version) -> VersionReply,
         /// Makes the bridge with its address and the firewall around it, unless they are there as they shall be.
         "network.ensure" => NetworkEnsure(NetworkEnsure) -> Changed,
+        /// Names chains of the host's other firewalls that let no guest out; changes nothing.
+        "firewall.foreign" => FirewallForeign(FirewallForeign) -> Vec<ForeignChain>,
         /// Opens what guests' questions about names arrive on, at the bridge's address and [`DNS_PORT`], unless it is
         /// open already. The answer carries two descriptors if anything changed: a UDP socket, then one that listens on TCP.
         "dns.listen" => DnsListen(DnsListen) -> Changed,
@@ -128,6 +130,33 @@ pub struct NetworkEnsure {
     /// Addresses that no guest reaches though they are public: the host's own, which what carries the guests' traffic
     /// would take for a way to the host itself.
     pub barred: BTreeSet<Ipv4Addr>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FirewallForeign {}
+
+/// A chain in the path of guests' packets that drops them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ForeignChain {
+    /// As nft calls it: `ip` or `inet`.
+    pub family: String,
+    pub table: String,
+    pub chain: String,
+    pub kind: ForeignKind,
+}
+
+/// Who has made it, and so what can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignKind {
+    Docker,
+    Firewalld,
+    Other,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -54,6 +54,11 @@ pub const ROWS: [Row; RootCall::METHODS.len()] = [
         &[("barred", Barred)],
         ["none", "makes bridge and firewall", "names and range are the installation's"],
     ),
+    row(
+        "firewall.foreign",
+        &[],
+        ["none", "names chains of other firewalls that stop guests", "changes nothing"],
+    ),
     row("dns.listen", &[], ["two come back", "opens two sockets", "at the bridge's address and one port"]),
     row(
         "tap.create",

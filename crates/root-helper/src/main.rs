@@ -70,7 +70,7 @@ impl Helper {
 
     /// The user id of a VM's processes, where it is not the helper's own.
     fn uid_of(&self, vm: &VmId) -> Option<u32> {
-        self.own_uids.then(|| confine::vm_uid(vm))
+        self.own_uids.then(|| confine::vm_uid(vm, self.station.vm_uids()))
     }
 }
 
@@ -144,13 +144,14 @@ fn run() -> Result<(), StartupError> {
 
 /// The installed helper: root's, and started by systemd, who holds its socket.
 fn serve_system() -> Result<(), StartupError> {
-    let station::System { listener, settings, owner, jailer } = station::System::take()?;
+    let station::System { listener, settings, owner, jailer, vm_uids } = station::System::take()?;
     namespace::keep_mounts_apart()?;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
     sys::signals::outlive_the_terminal();
     tracing::info!(owner = owner.uid, "serving");
     station::tell_ready();
-    serve::serve(&listener, Helper::new(settings, station::Station::System { owner, jailer }, true))
+    let station = station::Station::System { owner, jailer, vm_uids };
+    serve::serve(&listener, Helper::new(settings, station, true))
 }
 
 /// The one place that prints an error's chain.

@@ -13,15 +13,12 @@
 
 use crate::{proc, sys};
 use banger_protocol::root_api::ProcessIdentity;
+use banger_system::VmUids;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{CapabilitySet, ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 use std::io;
 use std::os::fd::AsFd as _;
-
-/// The first of the user ids that VMs' processes run as when the helper is real root, and how many there are;
-/// far above what distributions hand out to users and containers.
-pub(crate) const VM_UIDS: std::ops::Range<u32> = 0x6000_0000..0x6100_0000;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NamespaceError {
@@ -78,13 +75,13 @@ fn keep_mounts_to_ourselves() -> Result<(), NamespaceError> {
         .map_err(|errno| NamespaceError::Mounts(errno.into()))
 }
 
-/// Whether VMs' processes can be given the ids of [`VM_UIDS`] here.
+/// Whether VMs' processes can be given ids of their own here.
 pub(crate) fn maps_vm_uids() -> bool {
     let maps = |map: &str| {
         let text = std::fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();
         parse_map(&text).iter().any(|range| {
             let Range { inside, count, .. } = *range;
-            inside <= VM_UIDS.start.into() && u64::from(VM_UIDS.end) <= inside + count
+            inside <= VmUids::USUAL.first().into() && u64::from(VmUids::USUAL.last()) < inside + count
         })
     };
     maps("uid_map") && maps("gid_map")

@@ -5,8 +5,8 @@ use crate::inventory::{self, LookError};
 use crate::process::{SignalError, StartError};
 use crate::snapshot::{self, SnapshotError};
 use crate::station::Station;
-use crate::{Helper, bridge, dns, process, resolver, tap};
-use banger_protocol::root_api::{Changed, NetworkEnsure, RootCall, Version, VersionReply};
+use crate::{Helper, bridge, dns, firewall, process, resolver, tap};
+use banger_protocol::root_api::{Changed, ForeignChain, NetworkEnsure, RootCall, Version, VersionReply};
 use banger_protocol::wire::{ErrorKind, Method, RpcError, encode_response};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use std::os::fd::OwnedFd;
@@ -30,6 +30,7 @@ pub(crate) fn route(
             let mut firewall = network(helper);
             reply(&call, id, ensure_network(helper, &mut firewall, &call).map(changed))
         }
+        RootCall::FirewallForeign(call) => reply(&call, id, foreign(helper)),
         RootCall::DnsListen(call) => {
             let opened = dns::listen(helper.settings.address).map_err(|e| e.answer());
             let opened = opened.map(|sockets| {
@@ -81,9 +82,11 @@ pub(crate) fn route(
 fn version(helper: &Helper, call: &Version) -> Result<VersionReply, RpcError> {
     if call.protocol != PROTOCOL_VERSION {
         let message = format!("this bangerd-root speaks protocol {PROTOCOL_VERSION}, not {}", call.protocol);
-        return Err(RpcError::new(ErrorKind::BadVersion, message).with_hint(
-            "bangerd and bangerd-root are of different builds: banger daemon stop, then try again",
-        ));
+        let both = "bangerd and bangerd-root are of different builds";
+        return Err(RpcError::new(ErrorKind::BadVersion, message).with_hint(match helper.station {
+            Station::Local { .. } => format!("{both}: `banger daemon stop`, then try again"),
+            Station::System { .. } => format!("{both}: `{}`", banger_system::RESTART),
+        }));
     }
     Ok(VersionReply {
         protocol: PROTOCOL_VERSION,
@@ -98,6 +101,7 @@ pub(crate) fn vm_of(call: &RootCall) -> Option<&str> {
     let vm = match call {
         RootCall::Version(_)
         | RootCall::NetworkEnsure(_)
+        | RootCall::FirewallForeign(_)
         | RootCall::DnsListen(_)
         | RootCall::InventoryRequest(_)
         | RootCall::Shutdown(_) => return None,
@@ -116,7 +120,7 @@ pub(crate) fn vm_of(call: &RootCall) -> Option<&str> {
 fn reply<M: Method>(_asked: &M, id: u64, outcome: Result<M::Reply, RpcError>) -> Vec<u8> {
     match &outcome {
         // Looking changes nothing and is asked for often.
-        Ok(_) if matches!(M::NAME, "version" | "inventory") => tracing::debug!("done"),
+        Ok(_) if matches!(M::NAME, "version" | "inventory" | "firewall.foreign") => tracing::debug!("done"),
         Ok(_) => tracing::info!("done"),
         Err(error) => tracing::error!(kind = ?error.kind, %error, "not done"),
     }
@@ -131,6 +135,14 @@ fn ensure_network(helper: &Helper, firewall: &mut Firewall, call: &NetworkEnsure
         resolver::tell(&helper.settings);
     }
     Ok(bridged | ruled)
+}
+
+/// In namespaces of its own there is no firewall but the helper's.
+fn foreign(helper: &Helper) -> Result<Vec<ForeignChain>, RpcError> {
+    match helper.station.is_the_hosts() {
+        true => firewall::foreign(&helper.settings).map_err(|e| e.answer()),
+        false => Ok(Vec::new()),
+    }
 }
 
 /// The host's own block devices: only the installed helper has them.

@@ -15,7 +15,7 @@ use banger_protocol::root_api::Settings;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use banger_system::service::{self, NoSocket};
 use banger_system::trust::{self, Untrusted};
-use banger_system::{Install, InstallError};
+use banger_system::{Install, InstallError, Taken, VmUids};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -47,6 +47,7 @@ pub(crate) enum Station {
         owner: Owner,
         /// Absolute path of Firecracker's jailer, where Firecracker shall run under it.
         jailer: Option<String>,
+        vm_uids: VmUids,
     },
 }
 
@@ -61,6 +62,8 @@ pub(crate) enum SystemError {
     NotRoot,
     #[error("the settings in {} were not accepted", banger_system::INSTALL)]
     Settings(#[source] SettingsError),
+    #[error("nothing was started")]
+    VmUids(#[source] Taken),
     #[error("nothing was started: a program that root would run is not root's alone")]
     Untrusted(#[source] Untrusted),
     #[error("there is nothing to answer on")]
@@ -73,6 +76,7 @@ impl SystemError {
             Self::Install(error) => error.hint().to_owned(),
             Self::NotInstalled => "sudo banger system install".to_owned(),
             Self::NotRoot | Self::Socket(_) => banger_system::RESTART.to_owned(),
+            Self::VmUids(_) => "sudo banger system install --vm-uids FIRST-LAST".to_owned(),
             Self::Settings(_) => "run `sudo banger system install` again".to_owned(),
             Self::Untrusted(_) => {
                 "give the file and the folders above it to root, mode 0755, then `sudo banger system install`"
@@ -90,6 +94,7 @@ pub(crate) struct System {
     pub(crate) owner: Owner,
     /// Absolute path of Firecracker's jailer, where Firecracker shall run under it.
     pub(crate) jailer: Option<String>,
+    pub(crate) vm_uids: VmUids,
 }
 
 impl System {
@@ -101,10 +106,11 @@ impl System {
         for program in [qemu, vsock_backend, firecracker, nft, &install.jailer].into_iter().flatten() {
             trust::check(program.as_ref()).map_err(SystemError::Untrusted)?;
         }
+        install.vm_uids.are_nobodys().map_err(SystemError::VmUids)?;
         let listener = service::listener().map_err(SystemError::Socket)?;
         let owner = Owner { uid: install.owner.uid, gid: install.owner.gid };
         let jailer = install.jailer.filter(|_| install.jailed);
-        Ok(Self { listener, settings, owner, jailer })
+        Ok(Self { listener, settings, owner, jailer, vm_uids: install.vm_uids })
     }
 
     /// What the installed helper goes by, for those who end with it.
@@ -141,6 +147,13 @@ impl Station {
         match self {
             Self::Local { .. } => None,
             Self::System { jailer, .. } => jailer.as_deref(),
+        }
+    }
+
+    pub(crate) fn vm_uids(&self) -> VmUids {
+        match self {
+            Self::Local { .. } => VmUids::USUAL,
+            Self::System { vm_uids, .. } => *vm_uids,
         }
     }
 

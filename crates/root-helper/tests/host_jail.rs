@@ -117,8 +117,11 @@ fn jailed(installed: &mut Installed, connection: &mut Connection) -> (installed:
     (vm, process)
 }
 
+/// From the last six digits of its id, in the range of the install file.
 fn uid_of(vm: &VmId) -> u32 {
-    0x6000_0000 + u32::from_str_radix(&vm.as_str()[6..], 16).unwrap()
+    let (first, last) = installed::VM_UIDS.split_once('-').unwrap();
+    let (first, last): (u32, u32) = (first.parse().unwrap(), last.parse().unwrap());
+    first + u32::from_str_radix(&vm.as_str()[6..], 16).unwrap() % (last - first + 1)
 }
 
 #[test]
@@ -248,6 +251,54 @@ fn a_vm_that_takes_more_than_it_was_given_is_ended_and_nobody_else() {
     assert_eq!(start_time(bystander.pid), Some(bystander.start_time));
     until("its scope is gone", || !Path::new(&scope).exists());
     assert!(start(&mut connection, &vm, &files(&installed)).is_ok(), "its name can be used again");
+}
+
+/// Every process of a VM or on its way to become one: those of VMs' users, and copies of the helper but for itself.
+fn beginnings(helper: u32) -> Vec<u32> {
+    let (first, last) = installed::VM_UIDS.split_once('-').unwrap();
+    let uids: std::ops::RangeInclusive<u32> = first.parse().unwrap()..=last.parse().unwrap();
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_one = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |name: &str| {
+            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+        };
+        let uid = field("Uid:").split_ascii_whitespace().next().and_then(|uid| uid.parse().ok());
+        let is_copy = field("Name:") == "bangerd-root" && *pid != helper && !field("State:").starts_with('Z');
+        is_copy || uid.is_some_and(|uid| uids.contains(&uid))
+    };
+    pids.filter(is_one).collect()
+}
+
+#[test]
+fn a_helper_killed_while_it_starts_a_vm_leaves_one_that_can_be_ended_or_none() {
+    let mut installed = Installed::start("begun");
+    let image = installed.image("rootfs.ext4", 4);
+    let files = files(&installed);
+    let device = |name: &str| installed::device_mapper_names().iter().any(|(found, _)| found == name);
+    for milliseconds in [0, 2, 5, 10, 20, 40, 80, 160, 320] {
+        let vm = installed.vm(&image);
+        installed.as_owner(|| std::fs::write(vm.folder.join("work.img"), [0; 4096]).unwrap());
+        let mut connection = installed.connect();
+        vm.create(&mut connection).unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(installed.pid()).unwrap()).unwrap();
+        std::thread::scope(|threads| {
+            let (vm, files) = (&vm, &files);
+            threads.spawn(move || start(&mut connection, vm, files));
+            std::thread::park_timeout(std::time::Duration::from_millis(milliseconds));
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        });
+        installed.crash_and_restart();
+        let mut connection = installed.connect();
+        connection.call(&ProcessKillAll { vm: vm.vm.clone() }).unwrap();
+        until("nothing of it runs", || beginnings(installed.pid()).is_empty());
+        vm.delete(&mut connection).unwrap();
+        assert!(!device(&vm.vm.device_name()), "{milliseconds} ms");
+        let scope = format!("/sys/fs/cgroup/banger.slice/banger-{}-vmm.scope", vm.vm);
+        until("its scope is gone", || !Path::new(&scope).exists());
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::file::{self, FileError, Pairs, Value};
 use crate::range::Network;
 use crate::trust::{self, Untrusted};
+use crate::vm_uids::VmUids;
 use banger_protocol::root_api::Settings;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct Install {
     pub jailed: bool,
     /// Whose rules were added to, so that guests get out.
     pub firewall: Option<Firewall>,
+    /// The users that VMs run as.
+    pub vm_uids: VmUids,
     /// What root acts on: its programs, its bridge and its range.
     pub settings: Settings,
 }
@@ -144,6 +147,14 @@ impl Install {
                     .ok_or(FileError::Value { key: "firewall", expected: "`docker` or `firewalld`" })?,
             ),
         };
+        // Files of older versions have none.
+        let vm_uids = match pairs.optional_text("vm_uids")? {
+            None => VmUids::USUAL,
+            Some(text) => text.parse().map_err(|_| FileError::Value {
+                key: "vm_uids",
+                expected: "a range such as 1610612736-1627389951",
+            })?,
+        };
         let install = Self {
             version: pairs.text("version")?,
             owner: Owner {
@@ -156,6 +167,7 @@ impl Install {
             jailer: pairs.optional_text("jailer")?,
             jailed: pairs.truth("jailed")?,
             firewall,
+            vm_uids,
             settings: Settings {
                 qemu: pairs.optional_text("qemu")?,
                 vsock_backend: pairs.optional_text("vsock_backend")?,
@@ -171,6 +183,9 @@ impl Install {
         if install.owner.uid == 0 {
             return Err(FileError::Value { key: "owner_uid", expected: "that of an ordinary user" });
         }
+        if install.vm_uids.contains(install.owner.uid) || install.vm_uids.contains(install.owner.gid) {
+            return Err(FileError::Value { key: "vm_uids", expected: "a range without the owner in it" });
+        }
         Ok(install)
     }
 
@@ -179,7 +194,7 @@ impl Install {
     /// # Errors
     /// With the key whose value cannot be written: a home with a quote in its name.
     pub fn render(&self) -> Result<String, FileError> {
-        let Self { version, owner, programs, jailer, jailed, firewall, settings } = self;
+        let Self { version, owner, programs, jailer, jailed, firewall, vm_uids, settings } = self;
         let range = Network { host: settings.address, prefix: settings.prefix }.to_string();
         let texts = [
             ("version", Some(version.clone())),
@@ -194,6 +209,7 @@ impl Install {
             ("bridge", Some(settings.bridge.clone())),
             ("range", Some(range)),
             ("firewall", firewall.map(|firewall| firewall.as_str().to_owned())),
+            ("vm_uids", Some(vm_uids.to_string())),
         ];
         let mut text =
             "# What bangerd-root acts on. `sudo banger system install` writes it; nothing else is asked.\n"
@@ -239,6 +255,7 @@ mod tests {
             jailer: Some("/usr/bin/jailer".to_owned()),
             jailed: true,
             firewall: Some(Firewall::Docker),
+            vm_uids: "200000-300000".parse().unwrap(),
             settings: Settings {
                 qemu: None,
                 vsock_backend: None,
@@ -271,7 +288,7 @@ mod tests {
         let good = install().render().unwrap();
         for line in good.lines().filter(|line| !line.starts_with('#')) {
             let key = line.split(' ').next().unwrap();
-            let optional = ["firecracker", "jailer", "nft", "firewall"].contains(&key);
+            let optional = ["firecracker", "jailer", "nft", "firewall", "vm_uids"].contains(&key);
             let without = good.replace(&format!("{line}\n"), "");
             assert_eq!(Install::parse(&without).is_ok(), optional, "without {key}");
         }
@@ -281,6 +298,10 @@ mod tests {
             ("172.16.0.1/24", "172.16.0.1"),
             ("\"docker\"", "\"podman\""),
             ("jailed = true", "jailed = 1"),
+            ("200000-300000", "200000-200001"),
+            ("200000-300000", "1000-100000"),
+            ("owner_uid = 1000", "owner_uid = 250000"),
+            ("owner_gid = 1000", "owner_gid = 250000"),
             ("# What", "more = true\n# What"),
         ] {
             assert!(good.contains(from), "{from}");

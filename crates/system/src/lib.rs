@@ -17,10 +17,14 @@ mod paths;
 mod range;
 pub mod service;
 pub mod trust;
+#[cfg(feature = "units")]
+pub mod units;
+mod vm_uids;
 
 pub use file::FileError;
 pub use install::{Firewall, Install, InstallError, Mode, Owner, mode_of};
 pub use range::{Network, NoRange, choose as choose_range};
+pub use vm_uids::{NotVmUids, Taken, VmUids};
 
 /// What root acts on, and whom the system belongs to.
 pub const INSTALL: &str = "/etc/banger/install.toml";

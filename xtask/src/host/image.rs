@@ -47,6 +47,7 @@ const PACKAGES: &[&str] = &[
     "python3-minimal",
     "perl",
     "jq",
+    "curl",
     "busybox-static",
     "xfsprogs",
     // What it has to get along with. They are masked until a test starts them.

@@ -22,7 +22,7 @@ mod space;
 
 pub(crate) use given::Given;
 pub(crate) use login::User;
-pub(crate) use parcel::{BACKEND, LOST, Parcel, in_given};
+pub(crate) use parcel::{BACKEND, LOST, PACKAGE, Parcel, in_given};
 
 use crate::place::Place;
 use crate::setup;

@@ -20,6 +20,8 @@ const TEMPLATE: &str = "guest-template";
 /// Says where the layout with Docker is, see `e2e/src/bin`, and where tests look for it below their cache.
 const LAYOUT: &str = "docker-layout";
 const LAYOUTS: &str = "layouts";
+/// The package's name in the parcel, where there is one.
+pub(crate) const PACKAGE: &str = "banger.deb";
 /// What the developer may demand for the guests instead of what banger chooses by itself.
 const VMM: &str = "BANGER_E2E_VMM";
 
@@ -96,6 +98,7 @@ pub(crate) fn in_given(place: &Place, host: &Host, user: User, words: &[&str]) -
         format!("BANGER_BIN_DIR={GIVEN_AT}/programs"),
         format!("BANGER_E2E_CACHE={GIVEN_AT}"),
         format!("BANGER_E2E_TEMPLATE={GIVEN_AT}/template"),
+        format!("BANGER_E2E_PACKAGE={GIVEN_AT}/{PACKAGE}"),
     ];
     if let Ok(vmm) = std::env::var(VMM) {
         all.push(format!("{VMM}={vmm}"));

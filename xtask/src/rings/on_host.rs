@@ -5,13 +5,16 @@
 
 use super::summary::{self, Count};
 use super::{Outcome, Ring, count};
-use crate::host::{BACKEND, Given, Host, LOST, Parcel, User, in_given};
+use crate::host::{BACKEND, Given, Host, LOST, PACKAGE, Parcel, User, in_given};
+use crate::package;
 use crate::place::Place;
 use crate::tool::{cargo, search};
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 
 const RUNNER: &str = "cargo-nextest";
+/// What stands in for QEMU where every step of the installed system is made to fail.
+const FAKES: [&str; 2] = ["fake-qemu", "fake-vsock-backend"];
 
 /// Asks banger which VMM it would use, in folders that are no test's.
 const DOCTOR: &str = r#"
@@ -126,9 +129,13 @@ fn add_tests(place: &Place, ring: Ring, parcel: &Parcel, programs: &Path) -> Res
         parcel.add_layout(place, programs)?;
     }
     if ring == Ring::Host {
-        // What is installed comes out of one folder.
+        // What is installed without a package comes out of one folder.
         parcel
             .copy(&search(place, BACKEND).context("there is no backend")?, &format!("programs/{BACKEND}"))?;
+        for fake in FAKES {
+            parcel.add_program(&programs.join(fake))?;
+        }
+        parcel.copy(&package::run(place)?, PACKAGE)?;
     }
     cargo(place)?
         .args(["nextest", "archive", "--workspace"])

@@ -53,6 +53,9 @@ const NEEDS: &[Need] = &[
     need(Proof::Program("newuidmap"), "uidmap", "shadow-utils", "shadow"),
     need(Proof::Program("zstd"), "zstd", "zstd", "zstd"),
     need(Proof::Program("e2fsck"), "e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    // Making a package, and judging it.
+    need(Proof::Program("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
+    need(Proof::Program("lintian"), "lintian", "lintian", "lintian"),
     // Only the tests: what they copy with, what plays the odd process, what makes system calls fail, and what they compare the host by.
     need(Proof::Program("rsync"), "rsync", "rsync", "rsync"),
     need(Proof::Program("strace"), "strace", "strace", "strace"),

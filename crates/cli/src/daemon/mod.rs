@@ -141,9 +141,12 @@ impl Daemon {
         match connection.call(&ours) {
             Ok(theirs) if theirs.protocol == PROTOCOL_VERSION => Ok(Self { connection }),
             Ok(theirs) => Err(ConnectError::OtherVersion { theirs: theirs.version, is_installed }),
-            Err(ConnectionError::Refused(RpcError { kind: ErrorKind::BadVersion, .. })) => {
-                Err(ConnectError::OtherVersion { theirs: "unknown".to_owned(), is_installed })
-            }
+            // It does not know our protocol, or says who it is in words that we do not know.
+            Err(
+                ConnectionError::Refused(RpcError { kind: ErrorKind::BadVersion, .. })
+                | ConnectionError::Malformed(_)
+                | ConnectionError::UnexpectedReply { .. },
+            ) => Err(ConnectError::OtherVersion { theirs: "unknown".to_owned(), is_installed }),
             Err(error) => Err(ConnectError::Handshake(error)),
         }
     }

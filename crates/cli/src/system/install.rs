@@ -14,7 +14,7 @@ use banger_protocol::daemon_api::system::{DaemonStatus, Status};
 use banger_protocol::root_api::Settings;
 use banger_protocol::wire::ConnectionError;
 use banger_system::{
-    FileError, Firewall, INSTALL, Install, InstallError, Network, NoRange, Owner, choose_range,
+    FileError, Firewall, INSTALL, Install, InstallError, Network, NoRange, Owner, Taken, VmUids, choose_range,
 };
 use rustix::event::{Timespec, poll};
 use std::io::{self, Write as _};
@@ -33,9 +33,14 @@ const TRY_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 #[derive(Debug)]
 pub(crate) struct Wish {
     pub owner: Option<String>,
-    pub firewall: Option<Firewall>,
-    pub jailed: bool,
+    pub firewall: Chosen<Option<Firewall>>,
+    /// Whether Firecracker runs under its jailer.
+    pub jailed: Chosen<bool>,
+    pub vm_uids: Chosen<VmUids>,
 }
+
+/// What was chosen this time. Where nothing was, what was installed before stays as it is: an upgrade asks for nothing.
+pub(crate) type Chosen<T> = Option<T>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetUpError {
@@ -59,6 +64,10 @@ pub(crate) enum SetUpError {
     NoNft(&'static str),
     #[error("nothing was changed")]
     Range(#[source] NoRange),
+    #[error("nothing was changed")]
+    VmUids(#[source] Taken),
+    #[error("nothing was changed: there is no jailer on this host for Firecracker to run under")]
+    NoJailer,
     #[error("nothing was changed: the install file cannot be written")]
     Render(#[source] FileError),
     #[error("{} was not written", path.display())]
@@ -101,6 +110,12 @@ impl From<SetUpError> for Failure {
             SetUpError::Incomplete { .. } => Some("banger's programs belong in one folder".to_owned()),
             SetUpError::Untrusted { .. } => {
                 Some("root would run it: give it and the folders above it to root, mode 0755".to_owned())
+            }
+            SetUpError::VmUids(_) => Some(
+                "give VMs ids that nobody has: `sudo banger system install --vm-uids FIRST-LAST`".to_owned(),
+            ),
+            SetUpError::NoJailer => {
+                Some("put the release's `jailer` beside firecracker, into /usr/local/bin".to_owned())
             }
             SetUpError::NoNft(_) => Some("Debian: sudo apt install nftables".to_owned()),
             SetUpError::Systemd(_) | SetUpError::Silent(_) => {
@@ -147,6 +162,10 @@ pub(crate) fn install(wish: &Wish) -> Result<(Install, DaemonStatus), SetUpError
     }
     write(Path::new(INSTALL), text.as_bytes(), 0o644)?;
     start()?;
+    let former = before.as_ref().and_then(|before| before.firewall);
+    if let Some(former) = former.filter(|former| install.firewall != Some(*former)) {
+        foreign_firewall::forget(former, &install.settings.bridge).map_err(SetUpError::Foreign)?;
+    }
     if let Some(firewall) = install.firewall {
         foreign_firewall::admit(firewall, &install.settings.bridge).map_err(SetUpError::Foreign)?;
     }
@@ -165,20 +184,31 @@ fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) ->
         .map_or(RANGE, |before| Network { host: before.settings.address, prefix: before.settings.prefix });
     let range = choose_range(wanted, &host::routes(BRIDGE)).map_err(SetUpError::Range)?;
     let jailer = trusted("jailer")?;
-    // It will be beside the others.
-    let backend = match origin {
-        Origin::Folder(folder) if folder.join(BACKEND).is_file() => {
-            Some(origin.programs().join(BACKEND).display().to_string())
-        }
-        _ => trusted(BACKEND)?,
+    if wish.jailed == Some(true) && jailer.is_none() {
+        return Err(SetUpError::NoJailer);
+    }
+    // What was switched off stays off; that there was no jailer was nobody's choice.
+    let switched_off = before.is_some_and(|before| before.jailer.is_some() && !before.jailed);
+    let jailed = wish.jailed.unwrap_or(!switched_off) && jailer.is_some();
+    let vm_uids = wish.vm_uids.or(before.map(|before| before.vm_uids)).unwrap_or(VmUids::USUAL);
+    vm_uids.are_nobodys().map_err(SetUpError::VmUids)?;
+    // It is beside the others, or will be.
+    let beside = match origin {
+        Origin::Folder(folder) => folder,
+        Origin::Package => origin.programs(),
+    };
+    let backend = match beside.join(BACKEND).is_file() {
+        true => Some(origin.programs().join(BACKEND).display().to_string()),
+        false => trusted(BACKEND)?,
     };
     Ok(Install {
         version: banger_protocol::VERSION.to_owned(),
         owner,
         programs: origin.programs().to_owned(),
-        jailed: wish.jailed && jailer.is_some(),
+        jailed,
         jailer,
-        firewall: wish.firewall.or(before.and_then(|before| before.firewall)),
+        firewall: wish.firewall.unwrap_or(before.and_then(|before| before.firewall)),
+        vm_uids,
         settings: Settings {
             qemu: trusted("qemu-system-x86_64")?,
             vsock_backend: backend,

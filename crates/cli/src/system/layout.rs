@@ -1,6 +1,6 @@
 //! Which files the installed system consists of, and what is in them.
 
-use super::units;
+use banger_system::units::{self, DROP_IN};
 use banger_system::{Install, Owner};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ pub(crate) const BACKEND: &str = "vhost-device-vsock";
 
 /// Where drop-ins are, and units that no package brought.
 const UNITS_OF_THE_HOST: &str = "/etc/systemd/system";
-const DROP_IN: &str = "10-banger-owner.conf";
 
 /// Who put the programs where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]

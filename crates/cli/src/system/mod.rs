@@ -1,7 +1,7 @@
 //! banger for the whole machine: installing it, and taking it away again.
 //!
 //! ```text
-//!  install ── files ([`layout`], [`units`]) ── install.toml ── systemd ── until both services answer
+//!  install ── files ([`layout`], [`banger_system::units`]) ── install.toml ── systemd ── until both services answer
 //!  uninstall ── VMs stopped by the daemon ── systemd ── the network, by the helper ── files
 //! ```
 //!
@@ -14,7 +14,6 @@ pub(crate) mod install;
 pub(crate) mod layout;
 pub(crate) mod systemd;
 pub(crate) mod uninstall;
-pub(crate) mod units;
 
 use crate::failure::Failure;
 

@@ -7,10 +7,10 @@
 
 use super::helper_process::{StartHelperError, start_local};
 use crate::paths::StateFolder;
-use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::ids::OperationId;
 use banger_protocol::root_api::{Settings, Shutdown, Version, VersionReply};
-use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method};
+use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method, RpcError};
+use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use rustix::net::sockopt::socket_peercred;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -44,6 +44,8 @@ pub(crate) enum HelperError {
     Stuck,
     #[error("the helper{} does not answer", .pid.map(|pid| format!(", process {pid},")).unwrap_or_default())]
     Silent { pid: Option<i32> },
+    #[error("the helper is of another version than this daemon{}", .theirs.as_ref().map(|it| format!(": {it}, not {VERSION}")).unwrap_or_default())]
+    OtherVersion { theirs: Option<String>, is_installed: bool },
     #[error("the helper refused {method}")]
     Refused { method: &'static str, source: banger_protocol::wire::RpcError },
     #[error("the helper gave no answer to {method}")]
@@ -62,6 +64,13 @@ impl HelperError {
                 Some(pid) => format!("end it: `kill -9 {pid}`; running VMs stay"),
                 None => "end the process `bangerd-root`; running VMs stay".to_owned(),
             }),
+            Self::OtherVersion { is_installed: true, .. } => Some(
+                "`sudo banger system restart` has both be what was installed last; running VMs stay"
+                    .to_owned(),
+            ),
+            Self::OtherVersion { is_installed: false, .. } => {
+                Some("`banger daemon stop`, then try again; running VMs stay".to_owned())
+            }
             Self::Down(_) | Self::OtherSettings | Self::Stuck => Some(banger_system::RESTART.to_owned()),
             Self::Connect { .. } | Self::NoAnswer { .. } => None,
         }
@@ -220,6 +229,11 @@ impl Helper {
         self.call(params, &[]).map(Some)
     }
 
+    /// The bridge that guests are on.
+    pub(crate) fn bridge(&self) -> &str {
+        &self.settings.bridge
+    }
+
     /// The pid of a helper that is there.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.connect().ok().flatten().map(|(_, version)| version.pid)
@@ -239,6 +253,10 @@ impl Helper {
             }
             Err(error) => tracing::warn!(?error, "the helper was not told to end"),
         }
+    }
+
+    fn other_version(&self, theirs: Option<String>) -> HelperError {
+        HelperError::OtherVersion { theirs, is_installed: matches!(self.keeper, Keeper::Systemd) }
     }
 
     fn connect_or_start(&self) -> Result<Connection, HelperError> {
@@ -283,7 +301,15 @@ impl Helper {
         let _ = stream.set_read_timeout(Some(GREETING_LIMIT));
         let mut connection = Connection::new(stream);
         match connection.call(&self.greeting()) {
-            Ok(version) => Ok(Some((connection, version))),
+            Ok(version) if version.protocol == PROTOCOL_VERSION => Ok(Some((connection, version))),
+            Ok(version) => Err(self.other_version(Some(version.version))),
+            // It does not know our protocol, or says who it is in words that we do not know.
+            Err(ConnectionError::Refused(RpcError { kind: ErrorKind::BadVersion, .. })) => {
+                Err(self.other_version(None))
+            }
+            Err(ConnectionError::Malformed(_) | ConnectionError::UnexpectedReply { .. }) => {
+                Err(self.other_version(None))
+            }
             Err(ConnectionError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 // systemd made the socket, so its number would be systemd's.
                 Err(match self.keeper {
@@ -292,7 +318,7 @@ impl Helper {
                 })
             }
             Err(ConnectionError::Closed | ConnectionError::Receive(_) | ConnectionError::Send(_)) => Ok(None),
-            Err(ConnectionError::Refused(error)) if error.kind != ErrorKind::BadVersion => {
+            Err(ConnectionError::Refused(error)) => {
                 Err(HelperError::Refused { method: Version::NAME, source: error })
             }
             Err(source) => Err(HelperError::NoAnswer { method: Version::NAME, source }),

@@ -3,13 +3,33 @@
 use super::{pass, row};
 use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
 use banger_system::{INSTALL, Install, RESTART, ROOT_SOCKET, SOCKET, trust};
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 const AGAIN: &str = "sudo banger system install";
 
-pub(super) fn rows(install: &Install) -> Vec<DoctorRow> {
-    let mut rows = vec![file(install), programs(install), jailer(install)];
+/// Of what the file says now, which need not be what a daemon has begun with.
+pub(super) fn rows(begun_with: &Install) -> Vec<DoctorRow> {
+    let now = match Install::read() {
+        Ok(Some(now)) => now,
+        Ok(None) => {
+            return vec![row(Verdict::Fail, "installation", format!("there is no {INSTALL}"), Some(AGAIN))];
+        }
+        Err(error) => {
+            return vec![row(Verdict::Fail, "installation", error.to_string(), Some(error.hint()))];
+        }
+    };
+    let mut rows = of(&now);
+    if now != *begun_with {
+        let finding = format!("{INSTALL} was changed, and this daemon goes by what it said before");
+        rows.push(row(Verdict::Warn, "installation in force", finding, Some(RESTART)));
+    }
+    rows
+}
+
+fn of(install: &Install) -> Vec<DoctorRow> {
+    let mut rows = vec![file(install), programs(install), jailer(install), vm_uids(install)];
     for (subject, path) in [("socket of the daemon", SOCKET), ("socket of the helper", ROOT_SOCKET)] {
         let found = std::fs::symlink_metadata(path).map(|found| (found.uid(), found.mode() & 0o7777));
         rows.push(socket(subject, path, found.ok(), install.owner.uid));
@@ -35,13 +55,13 @@ fn programs(install: &Install) -> DoctorRow {
     let named =
         [&settings.qemu, &settings.vsock_backend, &settings.firecracker, &settings.nft, &install.jailer];
     let paths = ours.into_iter().chain(named.into_iter().flatten().map(PathBuf::from));
-    let open: Vec<String> =
+    let open: BTreeSet<String> =
         paths.filter_map(|path| trust::check(&path).err()).map(|error| error.to_string()).collect();
     if open.is_empty() {
         return pass(subject, "root's alone to change");
     }
     let hint = "give them and the folders above them to root, mode 0755, then `sudo banger system install`";
-    row(Verdict::Fail, subject, open.join("; "), Some(hint))
+    row(Verdict::Fail, subject, open.into_iter().collect::<Vec<_>>().join("; "), Some(hint))
 }
 
 fn jailer(install: &Install) -> DoctorRow {
@@ -49,11 +69,30 @@ fn jailer(install: &Install) -> DoctorRow {
     match (&install.jailer, &install.settings.firecracker) {
         (Some(path), _) if install.jailed => pass(subject, format!("{path}; Firecracker runs under it")),
         (_, None) => pass(subject, "there is no Firecracker to be jailed"),
-        (Some(_), _) => row(Verdict::Warn, subject, "off: Firecracker runs without it", Some(AGAIN)),
+        (Some(_), _) => row(
+            Verdict::Warn,
+            subject,
+            "off: Firecracker runs without it",
+            Some("sudo banger system install --jailer"),
+        ),
         (None, _) => {
             let hint = "put the release's `jailer` beside firecracker, then `sudo banger system install`";
             row(Verdict::Warn, subject, "there is none: Firecracker runs without it", Some(hint))
         }
+    }
+}
+
+/// Somebody may have got one of them since it was installed.
+fn vm_uids(install: &Install) -> DoctorRow {
+    let subject = "users of VMs";
+    match install.vm_uids.are_nobodys() {
+        Ok(()) => pass(subject, format!("{}, which nobody else has", install.vm_uids)),
+        Err(error) => row(
+            Verdict::Fail,
+            subject,
+            error.to_string(),
+            Some("sudo banger system install --vm-uids FIRST-LAST"),
+        ),
     }
 }
 

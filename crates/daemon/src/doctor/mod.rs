@@ -7,9 +7,11 @@
 mod host;
 mod installed;
 mod leftovers;
+mod network;
 mod programs;
 mod settings;
 mod state;
+mod units;
 
 pub(crate) use host::{TUN_HINT, tun_opens};
 
@@ -52,7 +54,11 @@ fn look(station: &Station, paths: &LocalPaths, daemon: Option<&Services>) -> Doc
     match station {
         Station::Local => rows.extend(host::of_an_ordinary_user()),
         // Guests' namespaces and taps are root's there, and a daemon that opened /dev/net/tun would be confined too little.
-        Station::System(install) => rows.extend(installed::rows(install)),
+        Station::System(install) => {
+            rows.extend(installed::rows(install));
+            rows.extend(units::rows());
+            rows.extend(daemon.into_iter().flat_map(|services| network::rows(install, services)));
+        }
     }
     rows.extend(programs::rows(station));
     let vmm = crate::vm::vmm::choose(&host, config.vmm.value, 1);

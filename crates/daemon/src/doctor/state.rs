@@ -115,7 +115,7 @@ pub(super) fn rows(
     rows.extend(damaged.map(|path| manifest_damaged(path)));
     rows.extend(artefacts(config, &images.sound, &kernels.sound));
     if let Ok(Some((vms, unreadable))) = &records {
-        rows.push(leftovers(&seen.unowned(vms, unreadable), daemon.is_some()));
+        rows.push(leftovers(&seen.unowned(vms, unreadable), daemon.map(|services| &services.station)));
     }
     rows
 }
@@ -226,15 +226,15 @@ fn artefacts(config: &Config, images: &[ImageRecord], kernels: &[KernelRecord]) 
     ]
 }
 
-fn leftovers(unowned: &[String], served: bool) -> DoctorRow {
+fn leftovers(unowned: &[String], served_by: Option<&Station>) -> DoctorRow {
     let subject = "leftovers";
     if unowned.is_empty() {
         return pass(subject, "none");
     }
-    let hint = if served {
-        "`banger daemon stop`; the next command removes them"
-    } else {
-        "the next command that starts the daemon removes them"
+    let hint = match served_by {
+        Some(Station::Local) => "`banger daemon stop`; the next command removes them",
+        Some(Station::System(_)) => "`sudo banger system restart` removes them; running VMs stay",
+        None => "the next command that starts the daemon removes them",
     };
     row(Verdict::Warn, subject, unowned.join(", "), Some(hint))
 }

@@ -1,6 +1,7 @@
 //! The guests' network: one private range, one address for each guest, and a name for each of these ([`dns`]).
 
 pub(crate) mod dns;
+pub(crate) mod foreign;
 mod host_addresses;
 
 pub(crate) use host_addresses::host_addresses;

@@ -16,8 +16,9 @@ use super::network_tools::{MissingTool, NetworkTools};
 use crate::Services;
 use crate::client::helper::{Helper, HelperError};
 use crate::client::pasta::{self, PastaError, Place};
+use crate::network::foreign;
 use crate::store::VmRecord;
-use banger_protocol::root_api::{Inventory, InventoryRequest, ProcessIdentity};
+use banger_protocol::root_api::{FirewallForeign, Inventory, InventoryRequest, ProcessIdentity};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,6 +39,8 @@ pub(crate) enum EgressError {
     NoHelper,
     #[error(transparent)]
     Pasta(#[from] PastaError),
+    #[error("another firewall of this host drops what guests send: {name}")]
+    Closed { name: String, command: String },
 }
 
 impl EgressError {
@@ -45,6 +48,7 @@ impl EgressError {
         match self {
             Self::Missing(missing) => Some(missing.hint()),
             Self::Helper(error) => error.hint(),
+            Self::Closed { command, .. } => Some(command.clone()),
             Self::NoHelper | Self::Pasta(_) => None,
         }
     }
@@ -71,7 +75,7 @@ impl Egress {
     /// Sees to it that there is one; blocks.
     pub(super) fn open(&self, tools: &NetworkTools, helper: &Helper) -> Result<(), EgressError> {
         if !tools.needs_pasta() {
-            return Ok(());
+            return through_other_firewalls(helper);
         }
         let _turn = self.turn();
         let lives = self.current.borrow().is_some_and(crate::process::is_alive);
@@ -144,6 +148,17 @@ impl Egress {
             tracing::warn!(pid = ended.pid, "the guests' way out ended");
         }
         self.replace(tools, helper)
+    }
+}
+
+/// Where the host forwards what guests send, that nobody else drops it.
+fn through_other_firewalls(helper: &Helper) -> Result<(), EgressError> {
+    match helper.call(&FirewallForeign {}, &[])?.first() {
+        None => Ok(()),
+        Some(chain) => Err(EgressError::Closed {
+            name: foreign::name(chain),
+            command: foreign::command(chain, helper.bridge()),
+        }),
     }
 }
 

@@ -9,8 +9,8 @@
 pub(crate) mod root;
 pub(crate) mod rules;
 
-use crate::namespace::VM_UIDS;
 use banger_protocol::ids::VmId;
+use banger_system::VmUids;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -24,12 +24,12 @@ const KVM: &str = "/dev/kvm";
 /// What a program that is installed elsewhere has beside its folder.
 const BESIDE: [&str; 3] = ["lib", "lib64", "share/qemu"];
 
-/// The user and group id of a VM's processes when the helper is real root: the first of [`VM_UIDS`] plus the
-/// last 24 bits of the VM's id. Two VMs that share these still differ in their folders.
-pub(crate) fn vm_uid(vm: &VmId) -> u32 {
+/// The user and group id of a VM's processes when the helper is real root, from the last 24 bits of the VM's id. Two VMs
+/// that share these still differ in their folders.
+pub(crate) fn vm_uid(vm: &VmId, uids: VmUids) -> u32 {
     let digits = vm.as_str();
     let low = u32::from_str_radix(&digits[digits.len() - 6..], 16).expect("an id is hexadecimal digits");
-    VM_UIDS.start + low
+    uids.of(low)
 }
 
 /// The group that owns `/dev/kvm`, the only one a VM's process keeps; never root's.
@@ -79,10 +79,11 @@ mod tests {
 
     #[test]
     fn a_vms_uid_comes_from_its_id_and_stays_in_its_range() {
-        let uid = |id: &str| vm_uid(&id.parse().unwrap());
+        let uid = |id: &str| vm_uid(&id.parse().unwrap(), VmUids::USUAL);
         assert_eq!(uid("000000000000"), 0x6000_0000);
         assert_eq!(uid("abcdef00002a"), 0x6000_002a);
         assert_eq!(uid("ffffffffffff"), 0x60ff_ffff);
-        assert!(VM_UIDS.contains(&uid("ffffffffffff")));
+        let few: VmUids = "200000-300000".parse().unwrap();
+        assert!(few.contains(vm_uid(&"ffffffffffff".parse().unwrap(), few)));
     }
 }

@@ -13,6 +13,7 @@
 //! remembered saves looking: with which number of the kernel's the rules were right. Any change by anybody makes
 //! another number, and then they are put in place again.
 
+mod foreign;
 mod forwarding;
 mod guest;
 mod membership;
@@ -23,7 +24,7 @@ pub(crate) use forwarding::Note;
 pub(crate) use guest::Guest;
 
 use crate::link::Netlink;
-use banger_protocol::root_api::{Settings, TapCreate};
+use banger_protocol::root_api::{ForeignChain, Settings, TapCreate};
 use banger_protocol::wire::{ErrorKind, RpcError};
 use membership::Kernel;
 use std::collections::BTreeSet;
@@ -42,6 +43,11 @@ pub(crate) enum FirewallError {
     },
     #[error("the firewall was not set up: nft said {0}")]
     Refused(String),
+    #[error("the rules of the host's other firewalls were not understood")]
+    Foreign {
+        #[source]
+        source: io::Error,
+    },
     #[error("{tap} was not {participle} in the firewall")]
     Member {
         tap: String,
@@ -182,6 +188,12 @@ pub(crate) fn remove(settings: &Settings) -> Result<(), FirewallError> {
     // Deleting what is absent is an error to nft, adding what is there is none.
     let said = nft::apply(nft, &ruleset::render_none()).map_err(failed)?;
     if said.is_empty() { Ok(()) } else { Err(FirewallError::Refused(said)) }
+}
+
+/// Chains of others that let no guest out, or no answer in.
+pub(crate) fn foreign(settings: &Settings) -> Result<Vec<ForeignChain>, FirewallError> {
+    let failed = |source| FirewallError::Foreign { source };
+    foreign::closed(settings).map_err(failed)
 }
 
 /// The guest that a request describes.

@@ -7,7 +7,6 @@
 
 use super::folder::Folder;
 use super::start::StartError;
-use crate::confine::vm_uid;
 use crate::owned_file::{self, Use};
 use crate::sys::jail::{Bind, Jail, Node};
 use crate::sys::root::SITE;
@@ -29,18 +28,18 @@ pub(super) struct Plan {
     pub(super) arguments: Vec<String>,
 }
 
-/// Plans the jail of a VM. The descriptors are those of the request behind the folder.
+/// Plans the jail of a VM whose files are the owner's, and who is the second of these users. The descriptors are those
+/// of the request behind the folder.
 pub(super) fn plan(
     vm: &VmId,
     firecracker: &Path,
     folder: &Folder<'_>,
     disks: &[Disk],
     given: &[OwnedFd],
-    owner: u32,
+    [owner, uid]: [u32; 2],
 ) -> Result<Plan, StartError> {
     let prepare = |what| move |source| StartError::Prepare { program: "Firecracker", what, source };
     let program = firecracker.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let uid = vm_uid(vm);
     let base = SITE.to_string_lossy();
     let above = format!("{base}/{program}");
     let whole = format!("{above}/{vm}");

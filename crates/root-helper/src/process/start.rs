@@ -7,6 +7,7 @@ use super::files::{self, Files};
 use super::folder::{Folder, FolderError};
 use super::jailed::{self, Plan};
 use crate::confine::rules::Rules;
+use crate::confine::vm_uid;
 use crate::disks::{self, DiskError};
 use crate::inventory::{self, KnownBy, LookError};
 use crate::owned_file::NotOwned;
@@ -194,7 +195,8 @@ pub(crate) fn start(
             what: "its file was not found",
             source,
         })?;
-        let Plan { jail, arguments } = jailed::plan(&vm, &real, &folder, &spec.disks, given, owner.uid)?;
+        let uids = [owner.uid, vm_uid(&vm, helper.station.vm_uids())];
+        let Plan { jail, arguments } = jailed::plan(&vm, &real, &folder, &spec.disks, given, uids)?;
         let (stdout, files) = (log(CONSOLE_LOG)?, Files::default());
         let around = Around::Jail(&jail);
         let start = Start {

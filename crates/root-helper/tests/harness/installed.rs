@@ -26,6 +26,9 @@ const STATE: &str = "/var/lib/banger-tests";
 /// What lies over `/etc/banger` for the helper; the same for every test.
 const INSTALL: &str = "/run/banger-tests";
 
+/// The users that its VMs run as; other ones than an installation has that says nothing of them.
+pub(crate) const VM_UIDS: &str = "200000-300000";
+
 /// How long an answer may take; one processor, emulated, is slow.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -248,7 +251,8 @@ fn install() {
     let text = format!(
         "version = \"{}\"\nowner = \"dev\"\nowner_home = \"/home/dev\"\nprograms = \"/usr/lib/banger\"\n\
          firecracker = \"{firecracker}\"\njailer = \"{jailer}\"\nnft = \"/usr/sbin/nft\"\n\
-         bridge = \"br-banger\"\nrange = \"172.16.0.1/24\"\nowner_uid = {OWNER}\nowner_gid = {OWNER}\njailed = true\n",
+         bridge = \"br-banger\"\nrange = \"172.16.0.1/24\"\nowner_uid = {OWNER}\nowner_gid = {OWNER}\njailed = true\n\
+         vm_uids = \"{VM_UIDS}\"\n",
         banger_protocol::VERSION
     );
     put(&format!("{INSTALL}/install.toml"), &text);

@@ -100,6 +100,11 @@ impl Dns {
         self.names.zone.write().unwrap_or_else(PoisonError::into_inner).remove(vm);
     }
 
+    /// Whether somebody answers.
+    pub(crate) fn is_served(&self) -> bool {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Makes sure that questions are answered; blocks, on a thread of the runtime. The bridge is there.
     pub(crate) fn serve(&self, helper: &Helper) -> Result<(), ServeError> {
         // Held meanwhile: of two who ask at once, one gets the sockets and the other has to find them in use.

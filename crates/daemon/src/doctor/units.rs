@@ -1,0 +1,160 @@
+//! What systemd holds the services to, against what their units say.
+//!
+//! A unit is a text, and what is in force is what systemd made of it together with everybody's drop-ins, as it tells
+//! itself.
+
+use super::{pass, row};
+use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
+use banger_system::units::{DROP_IN, confinement};
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
+const SERVICES: [&str; 2] = ["bangerd.service", "bangerd-root.service"];
+/// Of each of these systemd tells what it came to on this host, which a unit does not say: only that there is one counts.
+const EXPANDED: [&str; 1] = ["SystemCallFilter"];
+
+pub(super) fn rows() -> Vec<DoctorRow> {
+    SERVICES.iter().map(|unit| judge(unit, show(unit))).collect()
+}
+
+fn show(unit: &str) -> Result<String, String> {
+    let directives: Vec<&str> = confinement(unit).into_iter().map(|(directive, _)| directive).collect();
+    let properties = format!("--property=NeedDaemonReload,DropInPaths,{}", directives.join(","));
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an absolute path, words of our own, a cleared environment"
+    )]
+    let mut command = Command::new(SYSTEMCTL);
+    command.args(["show", "--no-pager", &properties, "--", unit]).env_clear().env("LC_MESSAGES", "C");
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{SYSTEMCTL}: {error}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
+/// Pure.
+fn judge(unit: &str, told: Result<String, String>) -> DoctorRow {
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => {
+            let finding = format!("systemd did not tell what it is held to: {error}");
+            return row(Verdict::Warn, unit, finding, None);
+        }
+    };
+    // What has several values is told in several lines.
+    let mut values = BTreeMap::<&str, String>::new();
+    for (name, value) in told.lines().filter_map(|line| line.split_once('=')) {
+        let all = values.entry(name).or_default();
+        all.push_str(if all.is_empty() { "" } else { " " });
+        all.push_str(value);
+    }
+    let value = |name: &str| values.get(name).map(String::as_str);
+    if value("NeedDaemonReload") == Some("yes") {
+        let hint = format!("sudo systemctl daemon-reload, then {}", banger_system::RESTART);
+        return row(
+            Verdict::Fail,
+            unit,
+            "its files were changed, and systemd goes by the old ones",
+            Some(&hint),
+        );
+    }
+    let differs = |(directive, words): (&'static str, Vec<&'static str>)| {
+        let found = value(directive)?;
+        (!is_in_force(directive, &words, found)).then(|| format!("{directive}={found}"))
+    };
+    let wrong: Vec<String> = confinement(unit).into_iter().filter_map(differs).collect();
+    if wrong.is_empty() {
+        return pass(unit, "is held to everything its unit says");
+    }
+    let drop_ins = value("DropInPaths").unwrap_or_default().split(' ');
+    let others: Vec<&str> = drop_ins.filter(|path| !path.is_empty() && !path.ends_with(DROP_IN)).collect();
+    let hint = match others.is_empty() {
+        true => "sudo banger system install".to_owned(),
+        false => format!("sudo rm {} && sudo banger system install", others.join(" ")),
+    };
+    row(Verdict::Fail, unit, format!("is not held to what its unit says: {}", wrong.join(", ")), Some(&hint))
+}
+
+/// What systemd knows nothing of is not told; what it tells has the same words in some order.
+fn is_in_force(directive: &str, words: &[&str], found: &str) -> bool {
+    if EXPANDED.contains(&directive) {
+        return !found.is_empty();
+    }
+    let normal = |word: &str| -> Vec<String> {
+        match word {
+            // systemd.resource-control(5).
+            "any" => ["::/0", "0.0.0.0/0"].map(str::to_owned).to_vec(),
+            _ => vec![word.to_ascii_lowercase()],
+        }
+    };
+    let set = |words: &mut dyn Iterator<Item = &str>| {
+        let mut all: Vec<String> = words.flat_map(normal).collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    set(&mut words.iter().copied()) == set(&mut found.split_ascii_whitespace())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What systemd tells of a unit that is as it should be, but for this.
+    fn told(unit: &str, but: &[(&str, &str)]) -> String {
+        let usual = [("NeedDaemonReload", "no".to_owned()), ("DropInPaths", format!("/etc/x/{DROP_IN}"))];
+        let confined = confinement(unit).into_iter().map(|(name, words)| (name, words.join(" ")));
+        let with = |(name, value): (&str, String)| {
+            let value =
+                but.iter().find(|(wrong, _)| *wrong == name).map_or(value, |(_, value)| (*value).to_owned());
+            format!("{name}={value}\n")
+        };
+        usual.into_iter().chain(confined).map(with).collect()
+    }
+
+    #[test]
+    fn whatever_is_not_in_force_is_named_with_who_changed_it() {
+        for unit in SERVICES {
+            assert_eq!(judge(unit, Ok(told(unit, &[]))).verdict, Verdict::Pass, "{unit}");
+            for (directive, words) in confinement(unit) {
+                let other = if words.is_empty() { "cap_sys_admin" } else { "" };
+                let found = judge(unit, Ok(told(unit, &[(directive, other)])));
+                assert_eq!(found.verdict, Verdict::Fail, "{directive}");
+                assert!(found.finding.contains(directive), "{}", found.finding);
+            }
+        }
+        let foreign =
+            [("NoNewPrivileges", "no"), ("DropInPaths", "/etc/x/10-banger-owner.conf /etc/x/loose.conf")];
+        let found = judge(SERVICES[0], Ok(told(SERVICES[0], &foreign)));
+        assert_eq!(found.hint.as_deref(), Some("sudo rm /etc/x/loose.conf && sudo banger system install"));
+        let stale = told(SERVICES[0], &[("NeedDaemonReload", "yes")]);
+        assert!(judge(SERVICES[0], Ok(stale)).hint.is_some_and(|hint| hint.contains("daemon-reload")));
+        assert_eq!(judge(SERVICES[0], Err("no bus".to_owned())).verdict, Verdict::Warn);
+        let capabilities = |first: &str| {
+            let told = told(SERVICES[1], &[("CapabilityBoundingSet", first)]);
+            let rest =
+                confinement(SERVICES[1]).into_iter().find(|(name, _)| *name == "CapabilityBoundingSet");
+            let rest = rest.map_or_else(String::new, |(_, words)| words[1..].join(" "));
+            judge(SERVICES[1], Ok(format!("{told}CapabilityBoundingSet={rest}\n"))).verdict
+        };
+        assert_eq!(capabilities("cap_net_admin"), Verdict::Pass, "told in two lines");
+        assert_eq!(capabilities("cap_sys_rawio"), Verdict::Fail);
+    }
+
+    #[test]
+    fn the_same_words_in_another_order_or_case_are_in_force() {
+        for (directive, words, found, expected) in [
+            ("CapabilityBoundingSet", &["CAP_KILL", "CAP_CHOWN"][..], "cap_chown cap_kill", true),
+            ("CapabilityBoundingSet", &["CAP_KILL"], "cap_chown cap_kill", false),
+            ("CapabilityBoundingSet", &[], "", true),
+            ("IPAddressDeny", &["any"], "::/0 0.0.0.0/0", true),
+            ("IPAddressDeny", &["any"], "0.0.0.0/0", false),
+            ("SystemCallFilter", &["@system-service"], "read write", true),
+            ("SystemCallFilter", &["@system-service"], "", false),
+        ] {
+            assert_eq!(is_in_force(directive, words, found), expected, "{directive} {found}");
+        }
+    }
+}
