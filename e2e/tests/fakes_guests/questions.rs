@@ -1,6 +1,6 @@
 //! What users ask about VMs that run: what they take, how they are, where they listen, what they write.
 
-use banger_e2e::{Checks, Sandbox};
+use banger_e2e::{Checks, FakeVmm, Sandbox};
 
 fn ok(sandbox: &Sandbox, arguments: &[&str]) {
     let _ = sandbox.banger(arguments).run().expect_success();
@@ -148,4 +148,28 @@ fn files_are_copied_through_the_daemons_connection_and_a_lying_guest_gets_nothin
     let _ = refused.expect_failure(&["was not laid down", "way/planted"]);
     assert!(!home.join("planted").exists() && !home.join("into/planted").exists());
     delete(&sandbox);
+}
+
+#[test]
+fn what_goes_through_the_devices_of_a_firecracker_is_told_from_the_second_of_its_lines_on() {
+    let sandbox = Sandbox::with_fake_guests_of(FakeVmm::Firecracker);
+    let _ = sandbox.banger(["vm", "create", "--name", "dev"]).run().expect_success();
+    let id = sandbox.json(&["vm", "show", "dev"])["id"].as_str().expect("an id").to_owned();
+    let metrics = sandbox.state().join("vms").join(id).join("metrics.log");
+    let first = std::fs::read_to_string(&metrics).expect("its first line is there");
+    let io = || sandbox.json(&["vm", "stats", "dev"])[0]["running"]["io"].clone();
+    assert!(io().is_null(), "{first}");
+    let mut minute: serde_json::Value = serde_json::from_str(&first).expect("a line is an object");
+    let at = minute["utc_timestamp_ms"].as_u64().expect("a time");
+    minute["utc_timestamp_ms"] = (at + 60_000).into();
+    minute["block"]["read_bytes"] = 6_000_000.into();
+    minute["net"]["tx_bytes_count"] = 60_000.into();
+    std::fs::write(&metrics, format!("{first}{minute}\n")).expect("the test's own");
+    assert_eq!(
+        io(),
+        serde_json::json!({"disk_read": 100_000, "disk_written": 0, "net_received": 0, "net_sent": 1000})
+    );
+    let table = sandbox.banger(["vm", "stats", "dev"]).run().expect_success();
+    assert!(table.stdout_text().contains("97.6 KiB/0 B"), "{}", table.stdout_text());
+    let _ = sandbox.banger(["vm", "delete", "dev"]).run().expect_success();
 }
