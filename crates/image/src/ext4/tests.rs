@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ext4_view::Ext4;
 use tar::EntryType;
@@ -268,6 +268,16 @@ fn writing_reports_its_progress_and_stops_when_cancelled() {
     assert!(seen.is_sorted_by_key(|progress| progress.done) && seen.len() > 2);
     let total = 6 * MIB + 10;
     assert_eq!(seen.last(), Some(&Progress { stage: Stage::Write, done: total, total }));
-    let error = write(&|_| cancelled.store(true, Ordering::Relaxed)).unwrap_err();
-    assert!(matches!(error, WriteError::Cancelled));
+    // At once, in the midst of a file.
+    let heard = AtomicUsize::new(0);
+    let first = |_| {
+        heard.fetch_add(1, Ordering::Relaxed);
+        cancelled.store(true, Ordering::Relaxed);
+    };
+    assert!(matches!(write(&first), Err(WriteError::Cancelled)));
+    assert_eq!(heard.load(Ordering::Relaxed), 1);
+    // And when there is nothing left to write.
+    cancelled.store(false, Ordering::Relaxed);
+    let last = |progress: Progress| cancelled.store(progress.done == progress.total, Ordering::Relaxed);
+    assert!(matches!(write(&last), Err(WriteError::Cancelled)));
 }

@@ -234,4 +234,39 @@ mod tests {
         assert_eq!(seed.read_link("/a/link").unwrap().to_str(), Ok("/etc/x"));
         assert!(!seed.exists("/etc").unwrap());
     }
+
+    #[test]
+    fn a_home_of_root_that_is_no_folder_leads_nowhere_and_the_seed_is_empty() {
+        let mut tree = Tree::empty();
+        tree.insert_symlink("root", Meta::root_owned(0o777), "/etc").unwrap();
+        tree.insert_file("etc/x", Meta::root_owned(0o644), *b"no").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let rootfs = folder.path().join("mine.ext4");
+        let options = ext4::Options { size: 32 << 20, label: None, uuid: None, inodes: Inodes::Growing };
+        Ext4Writer::new(&tree, &[], Tree::ROOT)
+            .write(&File::create_new(&rootfs).unwrap(), &options, Watch::none())
+            .unwrap();
+        seed_of(&rootfs, 32 << 20, folder.path(), Watch::none()).unwrap();
+        let seed = Ext4::load_from_path(folder.path().join(WORK_SEED)).unwrap();
+        assert_eq!(seed.metadata("/").unwrap().mode() & 0o7777, 0o700);
+        assert!(!seed.exists("/x").unwrap());
+    }
+
+    #[test]
+    fn a_home_of_root_that_is_too_large_is_refused_and_nobody_waits_for_one_that_is_not_wanted() {
+        let mut tree = Tree::empty();
+        tree.insert_file("root/.profile", Meta::root_owned(0o640), *b"hello").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let rootfs = folder.path().join("mine.ext4");
+        let options = ext4::Options { size: 32 << 20, label: None, uuid: None, inodes: Inodes::Growing };
+        Ext4Writer::new(&tree, &[], Tree::ROOT)
+            .write(&File::create_new(&rootfs).unwrap(), &options, Watch::none())
+            .unwrap();
+        let image = load(&rootfs).unwrap();
+        let copy = |mut left, watch| copy_folder(&image, "/root", &mut Tree::empty(), &mut left, watch);
+        assert!(matches!(copy(4, Watch::none()), Err(SeedError::TooLarge)));
+        assert!(copy(5, Watch::none()).is_ok());
+        let cancelled = std::sync::atomic::AtomicBool::new(true);
+        assert!(matches!(copy(5, Watch::new(&|_| {}, &cancelled)), Err(SeedError::Cancelled)));
+    }
 }
