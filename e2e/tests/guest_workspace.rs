@@ -46,6 +46,9 @@ fn a_repository_is_in_the_guest_as_it_is_here_and_follows() {
     let path = root.display().to_string();
     let status = |sandbox: &Sandbox| git(sandbox, &["-C", &path, "status", "--porcelain"]);
     let mut checks = Checks::new();
+    let everywhere = "[[file_sync]]\nhost = \"~/netrc\"\nguest = \"~/.netrc\"\n";
+    write(&sandbox.home().join("netrc"), "of mine\n");
+    sandbox.configure(everywhere);
 
     checks.check("a run in it sees what the host sees", || {
         let run = ["vm", "run", &path, "--rm", "--", "git", "status", "--porcelain"];
@@ -76,10 +79,42 @@ fn a_repository_is_in_the_guest_as_it_is_here_and_follows() {
         let _ = again.expect_failure(&["src/7.rs", "--force"]);
         let _ = sandbox.exec("dev", &["grep", "-q", "mine", "src/7.rs"]).expect_success();
     });
-    checks.check("it survives a restart of the guest", || {
-        let _ = sandbox.banger(["vm", "restart", "dev"]).run().expect_success();
-        let _ = sandbox.exec("dev", &["test", "-f", "result"]).expect_success();
+    checks.check("a folder that is no repository follows too", || {
+        let folder = sandbox.home().join("plain");
+        fs::create_dir_all(folder.join("sub")).expect("a folder");
+        for name in ["a", "sub/b", "gone"] {
+            write(&folder.join(name), "one\n");
+        }
+        let path = folder.display().to_string();
+        let prepare = || sandbox.banger(["vm", "workspace", "prepare", "dev", &path]).run();
+        let _ = prepare().expect_success();
+        let _ = sandbox.exec("dev", &["sh", "-c", "echo mine > /root/plain/a"]).expect_success();
+        write(&folder.join("sub/b"), "two\n");
+        fs::remove_file(folder.join("gone")).expect("it is there");
+        let _ = prepare().expect_success();
+        let told = sandbox.exec("dev", &["sh", "-c", "cd /root/plain; cat a sub/b; ls"]);
+        assert_eq!(told.expect_success().stdout_text(), "mine\ntwo\na\nsub\n");
+        write(&folder.join("a"), "three\n");
+        let _ = prepare().expect_failure(&[": a", "--force"]);
     });
+    checks.check("it survives a restart of the guest, and so does what every guest gets", || {
+        let _ = sandbox.banger(["vm", "restart", "dev"]).run().expect_success();
+        let _ = sandbox.exec("dev", &["test", "-f", "/root/project/result"]).expect_success();
+        let told =
+            sandbox.exec("dev", &["sh", "-c", "stat -c %a /root/.netrc; git config --global user.email"]);
+        assert_eq!(told.expect_success().stdout_text(), "600\nada@host\n");
+    });
+    checks.check(
+        "what every guest got goes when it is named no longer, and the guest's own settings stay",
+        || {
+            let own = ["git", "config", "--global", "user.email", "guest@own"];
+            let _ = sandbox.exec("dev", &own).expect_success();
+            sandbox.configure("");
+            let _ = sandbox.banger(["vm", "restart", "dev"]).run().expect_success();
+            let told = sandbox.exec("dev", &["sh", "-c", "ls /root/.netrc; git config --global user.email"]);
+            assert_eq!(told.expect_success().stdout_text(), "guest@own\n");
+        },
+    );
     let _ = sandbox.banger(["vm", "delete", "dev"]).run().expect_success();
     Host::look().assert_same_as(&before);
 }

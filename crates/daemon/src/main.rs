@@ -16,6 +16,7 @@ mod network;
 mod operation;
 mod packages;
 mod paths;
+mod personal;
 mod process;
 mod route;
 mod serve;

@@ -49,6 +49,11 @@ impl StateFolder {
         self.0.join("banger.db")
     }
 
+    /// What every guest is given of the user's own.
+    pub(crate) fn personal(&self) -> PathBuf {
+        self.0.join("personal.json")
+    }
+
     pub(crate) fn helper_log(&self) -> PathBuf {
         self.0.join("helper.log")
     }

@@ -10,7 +10,7 @@ use crate::store::VmRecord;
 use crate::vm::{
     connect, create, delete, health, kill, logs, pause, ports, restart, set, start, stats, stop, view,
 };
-use crate::{Services, doctor, image, kernel, workspace};
+use crate::{Services, doctor, image, kernel, personal, workspace};
 use banger_protocol::daemon_api::DaemonCall;
 use banger_protocol::daemon_api::operation::OperationStarted;
 use banger_protocol::daemon_api::system::{DaemonStatus, Mode, Pong, ShuttingDown};
@@ -70,6 +70,9 @@ pub(crate) async fn route(
         DaemonCall::OperationList(_) => reply(client, id, Ok(s.operations.list())).await,
 
         DaemonCall::VmCheck(request) => reply(client, id, create::check(s, &request)).await,
+        DaemonCall::PersonalSet(request) => {
+            reply(client, id, block_in_place(|| personal::set(&s.state, &request))).await
+        }
         DaemonCall::VmCreate(request) => {
             reply(client, id, block_in_place(|| create::create(s, client, request))).await
         }

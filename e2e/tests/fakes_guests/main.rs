@@ -11,6 +11,7 @@ mod faults;
 mod lease;
 mod life;
 mod names;
+mod personal;
 mod questions;
 mod races;
 mod sessions;

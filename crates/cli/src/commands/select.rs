@@ -5,7 +5,7 @@
 
 use crate::daemon::{Daemon, follow};
 use crate::failure::Failure;
-use crate::file_sync::sync_files;
+use crate::file_sync::{hand_over, sync_files};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
 use banger_config::probably_meant;
@@ -101,12 +101,14 @@ pub(super) fn boot_each<M: Method<Reply = OperationStarted>>(
     doing: &str,
     request: impl Fn(VmRef) -> M + Sync,
 ) -> Result<u8, Failure> {
+    let later = hand_over(&mut Daemon::connect()?)?;
     // Several at once would overwrite each other's line, and each other's Ctrl-C.
     let [alone] = given else {
         return act_on_each(given, |daemon, vm| {
             let started = daemon.call(&request(vm.clone()))?;
             follow::<VmView>(daemon, started, None, &Progress::Silent)?;
-            sync_files(daemon, &vm)
+            sync_files(daemon, &vm, &later);
+            Ok(())
         });
     };
     let signals = Signals::take().map_err(|error| Failure::of(&error))?;
@@ -117,7 +119,8 @@ pub(super) fn boot_each<M: Method<Reply = OperationStarted>>(
         let started = daemon.call(&request(vm.clone()))?;
         follow::<VmView>(daemon, started, Some(&signals), &progress)?;
         drop(held);
-        sync_files(daemon, &vm)
+        sync_files(daemon, &vm, &later);
+        Ok(())
     })
 }
 

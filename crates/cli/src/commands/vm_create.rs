@@ -1,7 +1,7 @@
 use crate::build::{self, Builder, Wish};
 use crate::daemon::{self, Daemon, FollowError, follow};
 use crate::failure::{Failure, Outcome};
-use crate::file_sync::sync_files;
+use crate::file_sync::{hand_over, sync_files};
 use crate::first_boot;
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
@@ -115,6 +115,7 @@ impl Machine {
             no_start: purpose == Purpose::Store,
             early,
         };
+        let later = if purpose == Purpose::Store { None } else { Some(hand_over(daemon)?) };
         let held = signals.hold();
         let created = daemon.call(&create)?;
         let progress = Progress::live_or_silent(&format!("starting {}", created.name));
@@ -134,8 +135,8 @@ impl Machine {
             }
             outcome => outcome,
         };
-        if outcome.is_ok() && purpose != Purpose::Store {
-            sync_files(daemon, &VmRef(created.id.to_string()))?;
+        if let (true, Some(later)) = (outcome.is_ok(), later) {
+            sync_files(daemon, &VmRef(created.id.to_string()), &later);
         }
         outcome.map(|vm| (vm, image)).map_err(|error| match error {
             FollowError::TooLate { .. } => {

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     auto_prepare: bool,
     /// Forward your ssh agent while the command runs; private keys stay on this host
-    #[arg(short = 'A', long, conflicts_with = "detach")]
+    #[arg(short = 'A', long)]
     ssh_agent: bool,
     #[command(flatten)]
     environment: Environment,
@@ -72,6 +72,9 @@ impl Environment {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
+        if self.detach && self.ssh_agent {
+            return Err(vm_session::no_ssh_agent(&self.vm));
+        }
         let ssh_agent = find_ssh_agent(self.ssh_agent)?;
         let signals = Signals::take().map_err(|error| Failure::of(&error).before_the_command())?;
         let mut daemon = Daemon::connect().map_err(|error| Failure::from(error).before_the_command())?;

@@ -356,8 +356,13 @@ impl Repository {
 
 /// The user's own name and e-mail, as given for every repository.
 pub(crate) fn global_identity(git: &Git) -> Result<Identity, GitError> {
-    let global = |key| git.find(&["config", "--global", "--includes", "--get", key]);
-    Ok(Identity { name: global("user.name")?.map(text), email: global("user.email")?.map(text) })
+    let words = ["config", "--global", "--includes", "--null", "--get-regexp", r"^user\.(name|email)$"];
+    let said = text(git.find(&words)?.unwrap_or_default());
+    // The last of each is the one that counts.
+    let of =
+        |key: &str| said.split('\0').filter_map(|pair| pair.split_once('\n')).rfind(|(name, _)| *name == key);
+    let value = |key| of(key).map(|(_, value)| value.to_owned());
+    Ok(Identity { name: value("user.name"), email: value("user.email") })
 }
 
 fn malformed(command: &'static str) -> impl Fn(parse::MalformedOutput) -> GitError {

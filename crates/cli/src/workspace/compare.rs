@@ -4,8 +4,9 @@
 
 use super::decide::{Content, Guest, Steps, decide};
 use super::files::{self, Contents};
-use super::host::{Snapshot, Within};
+use super::host::Snapshot;
 use super::inside::{Inside, scripted};
+use super::within::Within;
 use super::{Options, PrepareError};
 use crate::git::inspect::{Kind, Repository};
 use crate::git::{MalformedOutput, changes, index, oid, path_of};
@@ -21,6 +22,10 @@ git --git-dir="$1/.git" rev-parse -q --verify refs/banger/base >/dev/null 2>&1
 case $? in 0) ;; 126 | 127) echo no-git; exit 0 ;; *) echo other; exit 0 ;; esac
 set -e
 cd -- "$1"
+# Nobody else has a turn: whose it is was killed, and may need a moment to notice, or went down with the guest.
+lock=.git/banger-index.lock tries=0
+while [ -e "$lock" ] && [ "$tries" -lt 30 ]; do sleep 0.1; tries=$((tries + 1)); done
+rm -f "$lock"
 echo laid
 if [ "$2" != moved ] || ! git rev-parse -q --verify 'HEAD^{commit}'; then echo -; fi
 export GIT_INDEX_FILE="$PWD/.git/banger-index"

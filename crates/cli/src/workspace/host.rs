@@ -2,8 +2,9 @@
 
 use super::decide::Content;
 use super::filters;
+use super::within::Within;
 use super::{Options, PrepareError};
-use crate::git::inspect::{DEPTH, Found, IndexEntry, Kind, Repository, inspect};
+use crate::git::inspect::{DEPTH, IndexEntry, Kind, Repository};
 use banger_protocol::daemon_api::workspace::Mode;
 use rustix::fs::{FileType, Mode as Permissions, OFlags, ResolveFlags};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,60 +41,14 @@ pub(crate) struct Snapshot {
     pub refs: Vec<(String, String)>,
 }
 
-/// A submodule with a repository of its own.
-#[derive(Clone, Debug)]
-pub(crate) struct Within {
-    /// In the repository that it is a submodule of.
-    pub path: Vec<u8>,
-    pub repository: Repository,
-    pub snapshot: Snapshot,
-}
-
-impl Within {
-    /// The commit it is at, which need not be the one that the repository around it names.
-    pub(super) fn head(&self) -> &str {
-        self.snapshot.commit.as_deref().unwrap_or_default()
-    }
-
-    /// `None` where there is nothing of it but its name.
-    fn look(repository: &Repository, path: &[u8], options: &Options) -> Result<Option<Self>, PrepareError> {
-        let folder = repository.root.join(crate::git::path_of(path));
-        if folder.join(".git").symlink_metadata().is_err() {
-            return Ok(None);
-        }
-        let Found::Repository(found) = inspect(&folder).map_err(PrepareError::Inspect)? else {
-            return Ok(None);
-        };
-        if found.root != folder || found.head.is_none() {
-            return Ok(None);
-        }
-        let options = Options { mode: Mode::FullCopy, force: options.force, ..Options::default() };
-        let mut snapshot = Snapshot::take(&found, &options)?;
-        snapshot.depth = None;
-        snapshot.refs = found.refs()?;
-        Ok(Some(Self { path: path.to_vec(), repository: *found, snapshot }))
-    }
-}
-
 impl Snapshot {
     pub(crate) fn take(repository: &Repository, options: &Options) -> Result<Self, PrepareError> {
         if let Some(from) = &options.from {
             let commit = repository.commit(from)?.ok_or_else(|| PrepareError::NoCommit(from.clone()))?;
             return Self::of_commit(repository, commit);
         }
-        let mut snapshot = Self {
-            commit: repository.head.clone(),
-            index: repository.index()?,
-            staged: BTreeSet::new(),
-            intended: Vec::new(),
-            over: BTreeMap::new(),
-            is_full: options.mode == Mode::FullCopy,
-            besides: Vec::new(),
-            empty_submodules: 0,
-            within: Vec::new(),
-            depth: Some(DEPTH),
-            refs: Vec::new(),
-        };
+        let mut snapshot = Self::unchanged(repository.head.clone(), repository.index()?);
+        snapshot.is_full = options.mode == Mode::FullCopy;
         let mut over = BTreeSet::new();
         for (path, letter) in repository.changed_files()? {
             if letter == b'A' {
@@ -121,20 +76,15 @@ impl Snapshot {
             // A repository inside this one is told with a slash at its end, and does not go along.
             over.extend(repository.untracked()?.into_iter().filter(|path| !path.ends_with(b"/")));
         }
-        let submodules: BTreeSet<&[u8]> = snapshot
-            .index
-            .iter()
-            .filter(|entry| entry.kind == Kind::Submodule)
-            .map(|e| e.path.as_slice())
-            .collect();
+        let submodules: BTreeSet<Vec<u8>> = snapshot.submodules().map(<[u8]>::to_vec).collect();
         if snapshot.is_full {
             for path in &submodules {
-                snapshot.within.extend(Within::look(repository, path, options)?);
+                snapshot.within.extend(Within::look(repository, path)?);
             }
         } else {
             snapshot.empty_submodules = submodules.len();
         }
-        over.retain(|path| !submodules.contains(path.as_slice()));
+        over.retain(|path| !submodules.contains(path));
         let root = open_root(&repository.root)?;
         snapshot.over = over.into_iter().map(|path| (path.clone(), kind_of(&root, &path))).collect();
         if options.mode == Mode::FullCopy {
@@ -151,20 +101,31 @@ impl Snapshot {
 
     fn of_commit(repository: &Repository, commit: String) -> Result<Self, PrepareError> {
         let index = repository.tree(&commit)?.entries;
-        let submodules = index.iter().filter(|entry| entry.kind == Kind::Submodule).count();
-        Ok(Self {
-            commit: Some(commit),
+        let mut snapshot = Self::unchanged(Some(commit), index);
+        snapshot.empty_submodules = snapshot.submodules().count();
+        Ok(snapshot)
+    }
+
+    /// A commit, and nothing over it.
+    fn unchanged(commit: Option<String>, index: Vec<IndexEntry>) -> Self {
+        Self {
+            commit,
             index,
             staged: BTreeSet::new(),
             intended: Vec::new(),
             over: BTreeMap::new(),
             is_full: false,
             besides: Vec::new(),
-            empty_submodules: submodules,
+            empty_submodules: 0,
             within: Vec::new(),
             depth: Some(DEPTH),
             refs: Vec::new(),
-        })
+        }
+    }
+
+    fn submodules(&self) -> impl Iterator<Item = &[u8]> {
+        let entries = self.index.iter().filter(|entry| entry.kind == Kind::Submodule);
+        entries.map(|entry| entry.path.as_slice())
     }
 
     /// What is there over the commit.

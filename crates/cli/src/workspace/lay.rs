@@ -6,8 +6,9 @@
 use super::compare::beside_index;
 use super::files;
 use super::head::{branch, point_head, point_unborn_head};
-use super::host::{Snapshot, Within};
+use super::host::Snapshot;
 use super::inside::{Inside, null_separated, succeeded};
+use super::within::Within;
 use super::{Options, PrepareError};
 use crate::git::inspect::{Repository, global_identity};
 use crate::guest::Input;

@@ -34,6 +34,7 @@ mod sent_tree;
 mod source;
 mod tools;
 mod update;
+mod within;
 mod without_git;
 
 pub(crate) use failure::PrepareError;

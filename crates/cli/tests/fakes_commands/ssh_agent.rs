@@ -120,3 +120,21 @@ fn without_being_asked_for_no_agent_is_there_and_without_an_agent_it_is_said() {
     let silent = scene.there("true");
     assert!(silent.code == Some(125) && silent.err.contains("hint: `eval"), "{}", silent.err);
 }
+
+#[test]
+fn a_session_is_refused_an_agent_that_would_not_outlive_it_and_nothing_is_started() {
+    let world = World::new();
+    let daemon = world.daemon();
+    daemon.has_vm("aaaaaaaaaaaa", "dev");
+    for line in [
+        &["vm", "session", "start", "-A", "dev", "work", "--", "true"][..],
+        &["vm", "exec", "-d", "--ssh-agent", "dev", "--", "true"],
+    ] {
+        let refused = world.run(line);
+        assert_eq!(refused.code, Some(2), "{}", refused.err);
+        for words in ["a session cannot have your ssh agent", "hint: `banger vm exec -A dev -- CMD`"] {
+            assert!(refused.err.contains(words), "{}", refused.err);
+        }
+    }
+    assert_eq!(daemon.asked(), [""; 0]);
+}

@@ -3,16 +3,21 @@
 use super::keys::{KeyError, public_of};
 use crate::network::Range;
 use crate::store::VmRecord;
-use banger_protocol::guest_api::config_drive::{CONFIG_ENTRY, GuestConfig, GuestNetwork};
+use banger_protocol::daemon_api::personal::{GitIdentity, Set};
+use banger_protocol::guest_api::config_drive::{
+    CONFIG_ENTRY, GIT_CONFIG, GIT_CONFIG_MARK, GuestConfig, GuestNetwork,
+};
 use banger_protocol::image_config::ImageConfig;
 use std::io;
 
-/// The whole drive for one start of a VM; `authorized_key` is the public half of banger's own key.
+/// The whole drive for one start of a VM; `authorized_key` is the public half of banger's own key, and
+/// `given` what the user has every guest have.
 pub(super) fn render(
     vm: &VmRecord,
     image: ImageConfig,
     range: Range,
     authorized_key: &str,
+    given: Set,
 ) -> Result<Vec<u8>, KeyError> {
     let config = GuestConfig {
         hostname: vm.name.to_string(),
@@ -24,7 +29,7 @@ pub(super) fn render(
     let hosts =
         format!("127.0.0.1 localhost\n{} {name}.vm {name}\n::1 localhost ip6-localhost\n", vm.address);
     let public = public_of(&vm.host_key)?;
-    let files: [(&str, u32, Vec<u8>); 8] = [
+    let files = [
         (CONFIG_ENTRY, 0o600, config),
         ("etc/hostname", 0o644, format!("{name}\n").into_bytes()),
         ("etc/hosts", 0o644, hosts.into_bytes()),
@@ -34,11 +39,34 @@ pub(super) fn render(
         ("etc/ssh/ssh_host_ed25519_key.pub", 0o644, format!("{public}\n").into_bytes()),
         ("root/.ssh/authorized_keys", 0o600, format!("{authorized_key} banger\n").into_bytes()),
     ];
+    let mut files: Vec<(String, u32, Vec<u8>)> =
+        files.into_iter().map(|(path, mode, content)| (path.to_owned(), mode, content)).collect();
+    if let Some(git) = given.git {
+        files.push((GIT_CONFIG.to_owned(), 0o644, git_config(&git).into_bytes()));
+    }
+    for file in given.files {
+        let path = format!("root/{}", file.path);
+        // The user's own word goes over what we make up.
+        files.retain(|(known, ..)| *known != path);
+        files.push((path, file.mode, file.text.into_bytes()));
+    }
     Ok(archive(&files).expect("writing to memory does not fail"))
 }
 
+/// A configuration of git's. What git would take for more than a value is quoted.
+fn git_config(git: &GitIdentity) -> String {
+    let mut text = format!("{GIT_CONFIG_MARK}\n[user]\n");
+    for (key, value) in [("name", &git.name), ("email", &git.email)] {
+        if let Some(value) = value {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            text.push_str(&format!("\t{key} = \"{value}\"\n"));
+        }
+    }
+    text
+}
+
 /// The two zero blocks that end an archive also make its length a multiple of 512, as a disk needs.
-fn archive(files: &[(&str, u32, Vec<u8>)]) -> io::Result<Vec<u8>> {
+fn archive(files: &[(String, u32, Vec<u8>)]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for (path, mode, content) in files {
         let mut header = tar::Header::new_ustar();
@@ -54,6 +82,7 @@ mod tests {
     use super::*;
     use crate::store::VmSpec;
     use crate::vm::VmState;
+    use banger_protocol::daemon_api::personal::File;
     use std::io::Read;
 
     #[test]
@@ -79,7 +108,10 @@ mod tests {
             created: String::new(),
         };
         let image = ImageConfig { user: Some("app".to_owned()), ..ImageConfig::default() };
-        let drive = render(&vm, image, Range::LOCAL, "ssh-ed25519 AAAA").unwrap();
+        let file = |path: &str| File { path: path.to_owned(), mode: 0o640, text: "mine\n".to_owned() };
+        let git = Some(GitIdentity { name: Some("A \"q\" \\".to_owned()), email: None });
+        let given = Set { files: vec![file(".netrc"), file(".ssh/authorized_keys")], git };
+        let drive = render(&vm, image, Range::LOCAL, "ssh-ed25519 AAAA", given).unwrap();
         assert_eq!(drive.len() % 512, 0);
         let mut archive = tar::Archive::new(drive.as_slice());
         let mut entries = archive.entries().unwrap();
@@ -89,8 +121,26 @@ mod tests {
         first.read_to_string(&mut text).unwrap();
         let config: GuestConfig = serde_json::from_str(&text).unwrap();
         assert_eq!((config.hostname.as_str(), config.image.user.as_deref()), ("dev", Some("app")));
-        let private =
-            entries.map(Result::unwrap).find(|e| e.path().unwrap().ends_with("ssh_host_ed25519_key"));
-        assert_eq!(private.unwrap().header().mode().unwrap(), 0o600);
+        let others: Vec<(String, u32, String)> = entries
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let (path, mode) =
+                    (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap());
+                let mut text = String::new();
+                entry.read_to_string(&mut text).unwrap();
+                (path, mode, text)
+            })
+            .collect();
+        let of = |path: &str| {
+            let [one] = others.iter().filter(|(known, ..)| known == path).collect::<Vec<_>>()[..] else {
+                panic!("{path} is not there once")
+            };
+            (one.1, one.2.as_str())
+        };
+        assert_eq!(of("etc/ssh/ssh_host_ed25519_key").0, 0o600);
+        assert_eq!(of("root/.netrc"), (0o640, "mine\n"));
+        assert_eq!(of("root/.ssh/authorized_keys").1, "mine\n");
+        let expected = format!("{GIT_CONFIG_MARK}\n[user]\n\tname = \"A \\\"q\\\" \\\\\"\n");
+        assert_eq!(of(GIT_CONFIG), (0o644, expected.as_str()));
     }
 }

@@ -19,6 +19,7 @@ use super::vmm::{self, NoVmm};
 use super::{config_drive, folder, keys, names, view, watch};
 use crate::Services;
 use crate::operation::{Ended, Handle};
+use crate::personal;
 use crate::store::{ImageRecord, KernelRecord, StoreError, VmRecord};
 use banger_protocol::daemon_api::vm::{StageTiming, VmView};
 use banger_protocol::guest_api::Notice;
@@ -138,7 +139,8 @@ async fn bring_up(
     let shared = files.open(&disks).map_err(StartError::SharedFile)?;
     let public = keys::own_key(&services.ssh_key).map_err(StartError::Keys)?;
     let config = image.map(|image| image.config);
-    let drive = config_drive::render(vm, config.unwrap_or_default(), services.range, &public)
+    let given = personal::last(&services.state);
+    let drive = config_drive::render(vm, config.unwrap_or_default(), services.range, &public, given)
         .map_err(StartError::Keys)?;
 
     stages.begin("disks")?;

@@ -5,7 +5,9 @@
 //! boot: it is named on the console.
 
 use super::lay::Tree;
-use banger_protocol::guest_api::config_drive::{APPLIED_LIST, CONFIG_ENTRY, GuestConfig, MAX_SIZE};
+use banger_protocol::guest_api::config_drive::{
+    APPLIED_LIST, CONFIG_ENTRY, GIT_CONFIG, GIT_CONFIG_LAID, GIT_CONFIG_MARK, GuestConfig, MAX_SIZE,
+};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -99,12 +101,24 @@ fn lay_down(tree: &Tree, files: &[Entry]) -> Vec<String> {
         complaints.extend(write_list(tree, list, &all));
     }
     for file in files {
+        if is_ours(file) {
+            if is_the_guests_own(tree) {
+                continue;
+            }
+            let laid = GIT_CONFIG_LAID.trim_start_matches('/');
+            if let Err(e) = tree.put(laid, LIST_MODE, &file.content) {
+                complaints.push(format!("copy of {} not written: {e}", file.path));
+            }
+        }
         if let Err(e) = tree.put(&file.path, file.mode, &file.content) {
             complaints.push(format!("config file {} not written: {e}", file.path));
         }
     }
     let mut left = now.clone();
     for gone in before.difference(&now) {
+        if *gone == GIT_CONFIG && is_the_guests_own(tree) {
+            continue;
+        }
         if let Err(e) = tree.remove(gone) {
             complaints.push(format!("former config file {gone} not removed: {e}"));
             left.insert(gone);
@@ -114,6 +128,19 @@ fn lay_down(tree: &Tree, files: &[Entry]) -> Vec<String> {
         complaints.extend(write_list(tree, list, &left));
     }
     complaints
+}
+
+/// Whether a file is one that gives way to the guest's own.
+fn is_ours(file: &Entry) -> bool {
+    file.path == GIT_CONFIG && file.content.starts_with(GIT_CONFIG_MARK.as_bytes())
+}
+
+/// Whether the guest's settings for git are something else than a former drive laid down.
+fn is_the_guests_own(tree: &Tree) -> bool {
+    match tree.read(GIT_CONFIG) {
+        Ok(now) => tree.read(GIT_CONFIG_LAID.trim_start_matches('/')).ok().as_ref() != Some(&now),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 fn write_list(tree: &Tree, list: &str, paths: &BTreeSet<&str>) -> Option<String> {
@@ -186,6 +213,30 @@ mod tests {
         assert_eq!(there("b").as_deref(), Some("2"));
         assert_eq!(there("c").as_deref(), Some("2"));
         assert_eq!(there("own").as_deref(), Some("the guest's"));
+    }
+
+    #[test]
+    fn who_commits_is_refreshed_until_the_guest_says_so_itself() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        let none: [String; 0] = [];
+        let ours = |name: &str| entry(GIT_CONFIG, &format!("{GIT_CONFIG_MARK}\n[user]\n\tname = {name}\n"));
+        let there = || std::fs::read_to_string(root.path().join(GIT_CONFIG)).ok();
+        for name in ["ada", "bob"] {
+            assert_eq!(lay_down(&tree, &[ours(name)]), none);
+            assert!(there().unwrap().contains(name));
+        }
+        assert_eq!(lay_down(&tree, &[]), none);
+        assert_eq!(there(), None);
+        lay_down(&tree, &[ours("ada")]);
+        std::fs::write(root.path().join(GIT_CONFIG), format!("{}[alias]\n", there().unwrap())).unwrap();
+        for drive in [&[ours("bob")][..], &[]] {
+            assert_eq!(lay_down(&tree, drive), none);
+            assert!(there().unwrap().ends_with("name = ada\n[alias]\n"));
+        }
+        // What the user named as a file is laid down as every other.
+        assert_eq!(lay_down(&tree, &[entry(GIT_CONFIG, "[user]\n")]), none);
+        assert_eq!(there().as_deref(), Some("[user]\n"));
     }
 
     #[test]

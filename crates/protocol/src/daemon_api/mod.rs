@@ -7,6 +7,7 @@
 pub mod image;
 pub mod kernel;
 pub mod operation;
+pub mod personal;
 pub mod system;
 pub mod vm;
 pub mod workspace;
@@ -27,6 +28,9 @@ requests! {
         "shutdown" => Shutdown(system::Shutdown) -> system::ShuttingDown,
         /// Looks for what would keep banger from working.
         "doctor.run" => Doctor(system::Doctor) -> system::DoctorReport,
+
+        /// Keeps what of the user's own every guest is given at each of its starts.
+        "personal.set" => PersonalSet(personal::Set) -> personal::Kept,
 
         /// Follows an operation: its events so far and to come, then how it ended.
         "operation.watch" => OperationWatch(operation::Watch) -> operation::OperationView,

@@ -18,6 +18,16 @@ pub const MAX_SIZE: u64 = 8 << 20;
 /// Where the agent remembers which files a config drive brought, so that the next one's absences are removals.
 pub const APPLIED_LIST: &str = "/var/lib/banger/config-files";
 
+/// Root's settings for git. A file of this name that begins with [`GIT_CONFIG_MARK`] is laid down unless the guest has made
+/// one there that is its own.
+pub const GIT_CONFIG: &str = "root/.gitconfig";
+
+/// The first line of a [`GIT_CONFIG`] that nobody but the host has written.
+pub const GIT_CONFIG_MARK: &str = "# By banger, at every start, until something else is in this file.";
+
+/// Where the agent keeps what it laid down as [`GIT_CONFIG`], to know it again.
+pub const GIT_CONFIG_LAID: &str = "/var/lib/banger/gitconfig";
+
 /// What the guest's init does itself instead of laying down a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

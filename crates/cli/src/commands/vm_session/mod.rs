@@ -13,7 +13,7 @@ mod start;
 mod stop;
 mod told;
 
-pub(super) use start::start;
+pub(super) use start::{no_ssh_agent, start};
 
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};

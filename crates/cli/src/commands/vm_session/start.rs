@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Guest user: a name or UID, optionally followed by `:GROUP` [default: the image's user, or root]
     #[arg(short, long)]
     user: Option<String>,
+    /// Not for sessions: what lends it ends before they do.
+    #[arg(short = 'A', long, hide = true)]
+    ssh_agent: bool,
     #[command(flatten)]
     environment: Environment,
     /// Command and arguments [default: a login shell]
@@ -40,6 +43,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
+        if self.ssh_agent {
+            return Err(no_ssh_agent(&self.vm));
+        }
         let command = Command {
             argv: self.command,
             env: self.environment.into_map(),
@@ -50,6 +56,15 @@ impl Args {
         };
         start(&VmRef(self.vm), Some(self.name), &command)
     }
+}
+
+/// An ssh agent is answered by the command that lends it, which a session outlives.
+pub(in crate::commands) fn no_ssh_agent(vm: &str) -> Failure {
+    Failure::usage("a session cannot have your ssh agent: it goes on when the command that lends it has ended")
+        .with_hint(format!(
+            "`banger vm exec -A {vm} -- CMD` lends it while you wait; what runs alone needs a key of its own, such as a \
+             deploy key"
+        ))
 }
 
 /// Starts the command as a session and prints the session's name.

@@ -2,6 +2,7 @@
 
 use super::agent;
 use banger_protocol::daemon_api::operation::{Event, OperationStarted, OperationState, OperationView};
+use banger_protocol::daemon_api::personal::{self, Kept};
 use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmHealth, VmView};
 use banger_protocol::daemon_api::workspace::{Turn, Workspace, WorkspaceStatus};
 use banger_protocol::daemon_api::{DaemonCall, image::ImageView, kernel::KernelView, system::VersionReply};
@@ -54,6 +55,8 @@ struct Known {
     terminals: Vec<String>,
     /// Where commands in guests are at home.
     guest_home: PathBuf,
+    /// What every guest is given.
+    given: personal::Set,
 }
 
 /// A daemon in this process; it lives as long as the test.
@@ -80,6 +83,7 @@ impl FakeDaemon {
             ingested: Vec::new(),
             terminals: Vec::new(),
             guest_home: socket.with_file_name("guest-home"),
+            given: personal::Set::default(),
         };
         let daemon = Self { known: Arc::new((Mutex::new(known), Condvar::new())) };
         let listener = UnixListener::bind(socket).unwrap();
@@ -157,8 +161,20 @@ impl FakeDaemon {
 
     /// The methods that were called, without those that only look.
     pub(crate) fn asked(&self) -> Vec<String> {
-        let looks = ["vm.check", "version", "image.show", "kernel.show", "operation.watch", "vm.list"];
+        let looks = [
+            "vm.check",
+            "personal.set",
+            "version",
+            "image.show",
+            "kernel.show",
+            "operation.watch",
+            "vm.list",
+        ];
         self.known().asked.iter().filter(|method| !looks.contains(&method.as_str())).cloned().collect()
+    }
+
+    pub(crate) fn given(&self) -> personal::Set {
+        self.known().given.clone()
     }
 
     pub(crate) fn ingested(&self) -> Vec<Vec<u8>> {
@@ -241,6 +257,10 @@ impl FakeDaemon {
                 let made = kernel(ingest.name.as_str());
                 known.kernels.push(made.clone());
                 known.take_in(descriptors, json!(made))
+            }
+            DaemonCall::PersonalSet(given) => {
+                known.given = given;
+                value(Kept {})
             }
             DaemonCall::VmCheck(_) => value(Checked {}),
             DaemonCall::VmCreate(create) => {

@@ -76,24 +76,44 @@ fn tools_that_a_repository_names_are_installed_and_found_or_it_is_said_why_not()
 }
 
 #[test]
-fn files_that_every_guest_gets_are_there_with_their_mode_and_what_leads_out_is_not() {
+fn what_every_guest_gets_is_handed_over_before_a_start_and_the_rest_goes_in_when_it_is_up() {
     let scene = Scene::with_files();
     scene.daemon.has_default_image();
     let home = scene.world.home();
     let config = home.join(".config/banger/config.toml");
     std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(home.join("many/below")).unwrap();
     std::fs::write(home.join("settings"), "mine\n").unwrap();
+    std::fs::write(home.join("many/below/tool"), "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(home.join("many/below/tool"), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(home.join("bytes"), [0xff, 0]).unwrap();
+    std::fs::write(home.join("long"), "x".repeat(100_000)).unwrap();
     symlink("/etc/hostname", home.join("elsewhere")).unwrap();
-    let inside = "/root/sub";
-    let one =
-        |host: &str, name: &str| format!("[[file_sync]]\nhost = \"~/{host}\"\nguest = \"{inside}/{name}\"\n");
-    let text = [one("settings", "a"), one("gone", "b"), one("elsewhere", "c")].concat();
-    std::fs::write(&config, text).unwrap();
-    let finished = scene.world.run(&["vm", "run", "--rm", "--", "stat", "-c", "%a", &format!("{inside}/a")]);
-    let found = std::fs::read_dir(scene.daemon.guest_home().join("sub")).map(|entries| entries.count());
-    assert_eq!((finished.code, finished.out.as_slice()), (Some(0), &b"600\n"[..]), "{}", finished.err);
-    assert_eq!(found.unwrap(), 1);
+    let one = |host: &str, name: &str| {
+        format!("[[file_sync]]\nhost = \"~/{host}\"\nguest = \"/root/sub/{name}\"\n")
+    };
+    let names =
+        [("settings", "a"), ("many", "m"), ("bytes", "b"), ("long", "l"), ("gone", "x"), ("elsewhere", "y")];
+    std::fs::write(&config, names.map(|(host, name)| one(host, name)).concat()).unwrap();
+    let stat = ["vm", "run", "--rm", "--", "stat", "-c", "%a %s", "/root/sub/b", "/root/sub/l"];
+    let finished = scene.world.run(&stat);
+    assert_eq!(
+        (finished.code, finished.out.as_slice()),
+        (Some(0), &b"600 2\n600 100000\n"[..]),
+        "{}",
+        finished.err
+    );
     for words in ["gone is not there", "elsewhere was not brought along: it leads out of your home"] {
         assert!(finished.err.contains(words), "{}", finished.err);
     }
+    let given = scene.daemon.given();
+    let files: Vec<_> =
+        given.files.iter().map(|file| (file.path.as_str(), file.mode, file.text.as_str())).collect();
+    assert_eq!(files, [("sub/a", 0o600, "mine\n"), ("sub/m/below/tool", 0o755, "#!/bin/sh\n")]);
+    assert_eq!(given.git.unwrap().email.as_deref(), Some("ada@host"));
+
+    // What is there no more is not handed over any longer.
+    std::fs::write(&config, "").unwrap();
+    assert_eq!(scene.world.run(&["vm", "run", "--rm", "--", "true"]).code, Some(0));
+    assert!(scene.daemon.given().files.is_empty());
 }

@@ -7,6 +7,7 @@ mod commands;
 mod filters;
 mod first_time;
 mod full_copy;
+mod kinds;
 mod safety;
 mod without_git;
 
