@@ -28,8 +28,7 @@ fn it_is_there_at_every_start_whoever_asks_for_that_and_goes_when_it_is_named_no
     // Nobody hands anything over on the way.
     let mut rpc = sandbox.rpc();
     for method in ["vm.stop", "vm.start"] {
-        let operation = rpc.call(method, &json!({"vm": "dev"})).expect("it is begun");
-        let _ = rpc.call("operation.watch", &operation).expect("it is done");
+        let _ = rpc.operate(method, &json!({"vm": "dev"})).expect("it is done");
     }
     assert!(is_given(&sandbox, "the first words"));
     drop(rpc);
