@@ -117,6 +117,10 @@ fn a_debian_without_systemd_gets_systemd_and_sshd_of_its_own_packages() {
         let _ = sandbox.exec("dev", &["dpkg", "--audit"]).expect_success();
     });
     checks.check("ssh lets in, with the key that banger gave the guest", || {
+        sandbox.until("sshd listens", || {
+            let ports = sandbox.json(&["vm", "ports", "dev"]);
+            ports.as_array().is_some_and(|ports| ports.iter().any(|port| port["port"] == 22))
+        });
         let ssh = ["vm", "ssh", "dev", "-o", "ConnectTimeout=30", "echo", "inside"];
         let entered = sandbox.banger(ssh).limit(Duration::from_secs(120)).run().expect_success();
         assert_eq!(entered.stdout_text(), "inside\n");
