@@ -100,5 +100,5 @@ fn a_state_folder_that_cannot_be_written_is_an_error_with_a_way_out() {
     let sandbox = Sandbox::empty();
     // Nobody, root included, makes a folder in there.
     let finished = sandbox.banger(["vm", "list"]).env("XDG_STATE_HOME", "/proc/self").run();
-    let _ = finished.expect_failure(&["/proc/self/banger cannot be made", "hint: ", "XDG_STATE_HOME"]);
+    let _ = finished.expect_failure(&["cannot create /proc/self/banger", "hint: ", "XDG_STATE_HOME"]);
 }

@@ -160,7 +160,7 @@ fn a_damaged_manifest_and_what_nobody_owns_are_told_with_and_without_a_daemon() 
         assert_row(&report, "set aside", &["FAIL", "images/held"]);
         assert_row(&report, "database", &["PASS", "1 VMs"]);
         assert_eq!(rows(&report, "leftovers").len(), 1);
-        assert_row(&report, "leftovers", &["WARN folder vms/0123456789ab", "removes them"]);
+        assert_row(&report, "leftovers", &["WARN directory vms/0123456789ab", "removes them"]);
     }
     // The next command does remove it, and the running VM is nobody's leftover.
     let _ = sandbox.banger(["vm", "list"]).run().expect_success();

@@ -89,7 +89,7 @@ fn work_of_every_kind_comes_back_as_a_patch_and_as_a_branch() {
     checks.check("the branch has the guest's commit and tree, and nothing else here is new", || {
         assert_eq!(git(&sandbox, &["-C", &path, "rev-parse", "landed^{tree}"]), tree);
         let log = git(&sandbox, &["-C", &path, "log", "--format=%s", "main..landed"]);
-        assert_eq!(log, "Uncommitted work in VM dev\ndone in the guest");
+        assert_eq!(log, "Uncommitted changes in VM dev\ndone in the guest");
         git(&sandbox, &["-C", &path, "fsck", "--strict"]);
         assert_eq!(git(&sandbox, &["-C", &path, "status", "--porcelain"]), "");
         git(&sandbox, &["-C", &path, "update-ref", "-d", "refs/heads/landed"]);

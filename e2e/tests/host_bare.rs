@@ -68,7 +68,7 @@ fn without_its_jailer_a_firecracker_runs_as_in_local_mode_and_an_upgrade_leaves_
     checks.check("with its jailer it is in a jail again", || {
         let _ = match has_firecracker {
             true => installed.install(&["--jailer"]).expect_success(),
-            false => installed.install(&["--jailer"]).expect_failure(&["there is no jailer"]),
+            false => installed.install(&["--jailer"]).expect_failure(&["the jailer is not installed"]),
         };
         assert_eq!(settings().contains("jailed = true\n"), has_firecracker, "{}", settings());
     });

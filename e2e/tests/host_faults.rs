@@ -8,24 +8,24 @@ const DELETE: &[&str] = &["vm", "delete", "dev"];
 
 /// What a create does, in the words of its errors, and how many effects each is.
 const CREATE_STEPS: [(&str, u32); 10] = [
-    ("make the VM's folder", 1),
+    ("create the VM's directory", 1),
     ("start the vsock backend", 1),
     ("write the config drive", 1),
-    ("make the root disk", 2),
-    ("make the work disk", 1),
-    ("make the network", 1),
-    ("answer questions about names", 1),
-    ("make the tap", 1),
-    ("open a way out", 1),
+    ("create the root disk", 2),
+    ("create the work disk", 1),
+    ("set up the network", 1),
+    ("start the DNS server", 1),
+    ("create the tap device", 1),
+    ("set up NAT", 1),
     ("start the VMM", 1),
 ];
 const DELETE_STEPS: [(&str, u32); 6] = [
     ("end the VM's processes", 1),
     ("remove the root disk's device", 1),
-    ("remove the tap", 1),
-    ("close the way out", 1),
+    ("remove the tap device", 1),
+    ("remove NAT", 1),
     ("remove the VM's sockets", 1),
-    ("remove the VM's folder", 1),
+    ("remove the VM's directory", 1),
 ];
 
 fn each(steps: &[(&'static str, u32)]) -> Vec<&'static str> {

@@ -97,7 +97,7 @@ fn a_command_in_a_guest_outlives_services_that_are_restarted_killed_and_of_other
                 let _ = installed
                     .banger(words)
                     .run()
-                    .expect_failure(&["they do not understand each other", "sudo banger system install"]);
+                    .expect_failure(&["which is incompatible with this banger", "sudo banger system install"]);
             }
             put_back(&installed, DAEMON, standing);
             let _ = installed

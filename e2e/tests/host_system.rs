@@ -72,7 +72,7 @@ fn the_installed_system_is_looked_after_and_leaves_the_host_as_it_was() {
         assert!(told.stdout_text().contains(&format!("sudo rm {drop_in}")), "{}", told.stdout_text());
         root(&["rm", drop_in]);
         let stale = row(&doctor().expect_code(1), "bangerd-root.service");
-        assert!(stale.contains("systemd goes by the old ones"), "{stale}");
+        assert!(stale.contains("systemd uses the old ones"), "{stale}");
         let _ = installed.install(&[]).expect_success();
         let _ = doctor().expect_success();
     });
@@ -130,9 +130,9 @@ fn the_installed_system_is_looked_after_and_leaves_the_host_as_it_was() {
     });
     checks.check("it is not root's, and does not become somebody else's", || {
         let root = installed.system(&["install", "--owner", "root"]);
-        let _ = root.expect_failure(&["cannot be root's"]);
+        let _ = root.expect_failure(&["root cannot be the owner"]);
         let other = installed.system(&["install", "--owner", "nobody"]);
-        let _ = other.expect_failure(&["the installed banger is"]);
+        let _ = other.expect_failure(&["the installed banger belongs to"]);
     });
     checks.check("uninstalled it says what it stops, and the host is as it was", || {
         let gone = installed.system(&["uninstall", "--purge"]).expect_success();

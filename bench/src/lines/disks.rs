@@ -15,8 +15,8 @@ use std::time::Duration;
 
 const TURNS: usize = 30;
 const IMAGES: usize = 3;
-const ROOT: &str = "make the root disk";
-const WORK: &str = "make the work disk";
+const ROOT: &str = "create the root disk";
+const WORK: &str = "create the work disk";
 const REFLINK: (&str, &str) = ("disk.root.reflink", "root disk, 40 GiB, by reflink");
 
 pub(super) fn measure() -> Result<Vec<Line>> {
@@ -134,6 +134,6 @@ mod tests {
                    2026-01-01T00:00:00Z DEBUG bangerd::vm::effect: done vm=0a step=\"make the work disk\" took_us=3\n\
                    2026-01-01T00:00:00Z  INFO bangerd::vm::start: running vm=0a\n";
         assert_eq!(steps(log, ROOT), [Duration::from_micros(212)]);
-        assert_eq!(steps(log, "make the tap"), []);
+        assert_eq!(steps(log, "create the tap device"), []);
     }
 }

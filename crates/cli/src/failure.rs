@@ -139,9 +139,9 @@ impl From<ConnectionError> for Failure {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::Refused(refusal) => refusal.into(),
-            lost => Self::of(&lost)
-                .reason_for("the daemon did not answer")
-                .with_hint("`banger daemon status` says whether it runs; the next command starts it again"),
+            lost => Self::of(&lost).reason_for("the daemon did not answer").with_hint(
+                "`banger daemon status` shows whether it is running; the next command starts it again",
+            ),
         }
     }
 }
@@ -157,18 +157,18 @@ mod tests {
     #[test]
     fn a_refusal_keeps_its_causes_its_hint_and_its_operation_wherever_it_sits() {
         let operation = OperationId::random();
-        let mut refusal = RpcError::new(ErrorKind::OperationFailed, "the root disk was not made")
+        let mut refusal = RpcError::new(ErrorKind::OperationFailed, "the root disk was not created")
             .with_hint("free some space");
         refusal.causes = vec!["no space left on device".into()];
         refusal.operation = Some(operation.clone());
 
         let direct = Failure::from(refusal.clone()).report.unwrap();
-        assert_eq!(direct.message, "the root disk was not made");
+        assert_eq!(direct.message, "the root disk was not created");
         assert_eq!(direct.causes, ["no space left on device"]);
 
         let wrapped = Failure::of(&Outer(refusal)).report.unwrap();
         assert_eq!(wrapped.message, "VM `dev` was not started");
-        assert_eq!(wrapped.causes, ["the root disk was not made", "no space left on device"]);
+        assert_eq!(wrapped.causes, ["the root disk was not created", "no space left on device"]);
         assert_eq!(wrapped.hints, ["free some space"]);
         assert_eq!(wrapped.operation, Some(operation));
     }

@@ -27,7 +27,7 @@ const LONGEST: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
 enum SyncError {
-    #[error("it leads out of your home")]
+    #[error("it leads outside your home directory")]
     LeadsOut,
     #[error("it is longer than {} MiB", LONGEST >> 20)]
     TooLong,
@@ -35,7 +35,7 @@ enum SyncError {
     Read(#[source] io::Error),
     #[error("the guest cannot be reached")]
     Connect(#[source] ConnectionError),
-    #[error("the guest did not take it")]
+    #[error("the guest did not accept it")]
     Copy(#[source] CopyError),
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn hand_over(daemon: &mut Daemon) -> Result<Later, Failure> {
     for file in Config::read(&paths)?.file_sync {
         let file = file.value;
         if file.host.symlink_metadata().is_err() {
-            printer::warning(format_args!("{} is not there and was not brought along", file.host.display()));
+            printer::warning(format_args!("{} does not exist and was not copied", file.host.display()));
             continue;
         }
         match real(home, &file).and_then(|real| Ok((small(&real, &file)?, real))) {
@@ -83,7 +83,7 @@ fn not_brought(file: &FileSync, error: &SyncError) {
     let why = Failure::of(error).report.map_or_else(String::new, |report| {
         std::iter::once(report.message).chain(report.causes).collect::<Vec<_>>().join(": ")
     });
-    printer::warning(format_args!("{} was not brought along: {why}", file.host.display()));
+    printer::warning(format_args!("{} was not copied: {why}", file.host.display()));
 }
 
 /// The user's own, as given for every repository. A host without git, or one that does not say, has none.

@@ -31,7 +31,7 @@ pub(crate) enum MarkedBlockError {
         #[source]
         source: io::Error,
     },
-    #[error("{} was not changed: banger's lines begin in it and do not end", .0.display())]
+    #[error("{} was not changed: the end of banger's block is missing", .0.display())]
     Unended(PathBuf),
 }
 

@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for OrOff {
         if text == "off" {
             return Ok(Self(None));
         }
-        let interval = text.parse().map_err(|error| de::Error::custom(format!("{error}, or as off")))?;
+        let interval = text.parse().map_err(|error| de::Error::custom(format!("{error}, or `off`")))?;
         Ok(Self(Some(interval)))
     }
 }
@@ -193,7 +193,8 @@ impl File<'_> {
             Err(_) => value.is_absolute().then(|| value.clone()),
         };
         let Some(value) = absolute else {
-            let message = format!("`{}` is neither an absolute path nor one below `~/`", value.display());
+            let message =
+                format!("`{}` is not an absolute path and does not start with `~/`", value.display());
             return Err(self.wrong(span, message));
         };
         let value = value.components().collect();
@@ -205,12 +206,15 @@ impl File<'_> {
 #[must_use]
 pub fn name_the_nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let (true, Some(unknown)) = (message.starts_with("unknown "), quoted.next()) else {
-        return message.to_owned();
+    let kind = match message.split(' ').take(2).collect::<Vec<_>>()[..] {
+        ["unknown", "field"] => "key",
+        ["unknown", "variant"] => "value",
+        _ => return message.to_owned(),
     };
+    let Some(unknown) = quoted.next() else { return message.to_owned() };
     match nearest(unknown, quoted) {
-        Some(nearest) => format!("`{unknown}` is not known; did you mean `{nearest}`?"),
-        None => format!("`{unknown}` is not known"),
+        Some(nearest) => format!("unknown {kind} `{unknown}`; did you mean `{nearest}`?"),
+        None => format!("unknown {kind} `{unknown}`"),
     }
 }
 
@@ -251,12 +255,12 @@ pub(crate) mod tests {
             (
                 "log_level = \"debug\"\n\ndefault_imag = \"x\"\n",
                 3,
-                "`default_imag` is not known; did you mean `default_image`?",
+                "unknown key `default_imag`; did you mean `default_image`?",
             ),
-            ("[vm_defaults]\nvcpus = 2\n", 2, "`vcpus` is not known; did you mean `vcpu`?"),
-            ("[vm_default]\n", 1, "`vm_default` is not known; did you mean `vm_defaults`?"),
-            ("log_level = \"inof\"", 1, "`inof` is not known; did you mean `info`?"),
-            ("\nvmm = \"firecraker\"", 2, "`firecraker` is not known; did you mean `firecracker`?"),
+            ("[vm_defaults]\nvcpus = 2\n", 2, "unknown key `vcpus`; did you mean `vcpu`?"),
+            ("[vm_default]\n", 1, "unknown key `vm_default`; did you mean `vm_defaults`?"),
+            ("log_level = \"inof\"", 1, "unknown value `inof`; did you mean `info`?"),
+            ("\nvmm = \"firecraker\"", 2, "unknown value `firecraker`; did you mean `firecracker`?"),
         ] {
             assert_eq!(complaint(text), (line, message.to_owned()));
         }
@@ -266,18 +270,18 @@ pub(crate) mod tests {
     fn a_value_that_cannot_be_is_an_error_that_says_how_it_is_written() {
         for (text, line, words) in [
             ("\nstats_poll_interval = \"5\"", 2, "90s, 15m"),
-            ("auto_stop_stale_after = \"never\"", 1, "or as off"),
+            ("auto_stop_stale_after = \"never\"", 1, "or `off`"),
             ("auto_stop_stale_after = 3", 1, "expected a string"),
             ("[vm_defaults]\n\nmemory = \"much\"", 3, "512M, 4G"),
             ("[vm_defaults]\nmemory = true", 2, "number of MiB"),
             ("[vm_defaults]\ndisk_size = 99999999999999", 2, "is not a size"),
             ("[vm_defaults]\nvcpu = -1", 2, "-1"),
-            ("[[file_sync]]\nhost = \"/etc/passwd\"\nguest = \"~/x\"", 1, "below your home"),
+            ("[[file_sync]]\nhost = \"/etc/passwd\"\nguest = \"~/x\"", 1, "not in your home directory"),
             ("[[file_sync]]\nhost = \"~/x\"", 1, "missing field"),
-            ("[registry_mirrors]\n\"docker.io\" = [\"ftp://x\"]", 2, "is no mirror"),
-            ("[registry_mirrors]\n\"a/b\" = []", 2, "is no registry"),
+            ("[registry_mirrors]\n\"docker.io\" = [\"ftp://x\"]", 2, "is not a mirror"),
+            ("[registry_mirrors]\n\"a/b\" = []", 2, "is not a registry"),
             ("[registry_mirrors]\nlocalhost = \"x\"", 2, "expected a sequence"),
-            ("qemu_bin = \"qemu\"", 1, "neither an absolute path nor one below `~/`"),
+            ("qemu_bin = \"qemu\"", 1, "not an absolute path"),
             ("default_image = \"No Image\"", 1, "is not a"),
             ("vmm = ", 1, ""),
             ("vmm = \"qemu\"\nvmm = \"auto\"", 2, "duplicate"),

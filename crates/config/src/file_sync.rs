@@ -28,20 +28,22 @@ impl FileSync {
         guest: &str,
         mode: Option<&str>,
     ) -> Result<Self, String> {
-        let home = home.ok_or_else(|| "without a home there is nothing to bring along".to_owned())?;
+        let home = home.ok_or_else(|| "no home directory is set, so there is nothing to copy".to_owned())?;
         let below = match host.strip_prefix("~/") {
             Some(below) => Some(Path::new(below)),
             None => Path::new(host).strip_prefix(home).ok(),
         };
         let below = below.filter(|below| is_plain(below));
-        let below = below.ok_or_else(|| format!("`{host}` is not below your home: write it as ~/.netrc"))?;
+        let below = below.ok_or_else(|| {
+            format!("`{host}` is not in your home directory: write a path such as ~/.netrc")
+        })?;
         let inside = guest.strip_prefix("~/").or_else(|| guest.strip_prefix("/root/")).map(Path::new);
         let inside = inside.filter(|inside| is_plain(inside)).and_then(Path::to_str);
         let inside = inside
-            .ok_or_else(|| format!("`{guest}` is not below the guest's /root: write it as ~/.netrc"))?;
+            .ok_or_else(|| format!("`{guest}` is not in the guest's /root: write a path such as ~/.netrc"))?;
         let mode = mode.map_or(Ok(USUAL_MODE), |mode| match u32::from_str_radix(mode, 8) {
             Ok(mode) if mode <= 0o777 => Ok(mode),
-            _ => Err(format!("`{mode}` is not a mode: write it as 0600")),
+            _ => Err(format!("`{mode}` is not a file mode: write a mode such as 0600")),
         })?;
         Ok(Self { host: home.join(below), guest: format!("/root/{}", inside.trim_end_matches('/')), mode })
     }
@@ -74,7 +76,10 @@ mod tests {
         for host in
             ["/etc/passwd", "~/../bob/x", "~", "~/", "a", "", "/home/adam/x", "/home/ada/../bob/x", "~bob/x"]
         {
-            assert!(parse(host, "~/x", None).is_err_and(|said| said.contains("below your home")), "{host}");
+            assert!(
+                parse(host, "~/x", None).is_err_and(|said| said.contains("not in your home directory")),
+                "{host}"
+            );
         }
         for guest in ["/etc/passwd", "~/../etc/x", "~/", "x", "/root", "/root/../x"] {
             assert!(parse("~/x", guest, None).is_err_and(|said| said.contains("/root")), "{guest}");

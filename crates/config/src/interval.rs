@@ -14,7 +14,7 @@ pub struct Interval(u64);
 
 /// Text that is no span of time.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a span of time: write it as 90s, 15m, 2h or 1d")]
+#[error("`{0}` is not a duration: write a duration such as 90s, 15m, 2h, or 1d")]
 pub struct ParseIntervalError(String);
 
 impl Interval {

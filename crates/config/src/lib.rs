@@ -24,7 +24,7 @@ pub use interval::{Interval, ParseIntervalError};
 pub use listing::Entry;
 pub use machine::Machine;
 pub use mirrors::{Mirror, MirrorScheme, RegistryMirrors};
-pub use nearest::probably_meant;
+pub use nearest::{mistyped, probably_meant};
 
 use banger_protocol::local_paths::LocalPaths;
 use banger_protocol::names::{ImageName, KernelName};
@@ -35,13 +35,13 @@ use std::path::{Path, PathBuf};
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("the settings {} cannot be read", path.display())]
+    #[error("cannot read the configuration {}", path.display())]
     Read {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("the settings {}:{line} are wrong: {message}", path.display())]
+    #[error("invalid configuration {}:{line}: {message}", path.display())]
     Wrong { path: PathBuf, line: usize, message: String },
 }
 
@@ -52,7 +52,7 @@ impl ConfigError {
         match self {
             Self::Read { path, .. } => format!("make {} readable, or remove it", path.display()),
             Self::Wrong { .. } => {
-                "correct or remove that line; `banger doctor` shows every setting with its value".to_owned()
+                "fix or remove that line; `banger doctor` shows all settings and their values".to_owned()
             }
         }
     }

@@ -38,7 +38,7 @@ impl RegistryMirrors {
     /// What is wrong with it.
     pub(crate) fn parse(registry: &str, mirrors: &[String]) -> Result<Self, String> {
         if !is_host(registry) {
-            return Err(format!("`{registry}` is no registry: write it as docker.io or localhost:5000"));
+            return Err(format!("`{registry}` is not a registry: write for example docker.io or localhost:5000"));
         }
         let registry = if HUBS_OTHER_NAMES.contains(&registry) { HUB } else { registry };
         let mirrors = mirrors.iter().map(|mirror| Mirror::parse(mirror)).collect::<Result<_, _>>()?;
@@ -58,7 +58,7 @@ impl Mirror {
         let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if !is_host(host) || !(prefix.is_empty() || is_repository(prefix)) {
             return Err(format!(
-                "`{text}` is no mirror: write it as mirror.example:5000 or https://mirror.example/prefix"
+                "`{text}` is not a mirror: write for example mirror.example:5000 or https://mirror.example/prefix"
             ));
         }
         Ok(Self { scheme, host: host.to_owned(), prefix: prefix.to_owned() })
@@ -120,7 +120,7 @@ mod tests {
             "-x",
             "mirror test",
         ] {
-            assert!(parse(wrong).is_err_and(|said| said.contains("is no mirror")), "{wrong}");
+            assert!(parse(wrong).is_err_and(|said| said.contains("is not a mirror")), "{wrong}");
         }
     }
 

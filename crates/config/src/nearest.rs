@@ -14,6 +14,19 @@ pub fn probably_meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     nearest(word, known).filter(|known| strsim::jaro_winkler(word, known) >= ALIKE)
 }
 
+/// The known word that somebody meant who mistyped it: the one with the fewest letters too many, too few, wrong or
+/// exchanged, up to one in three; or else the only one that was begun.
+pub fn mistyped<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let slips = |known: &'a str| (strsim::damerau_levenshtein(word, known), known);
+    let most = word.chars().count().div_ceil(3);
+    let nearest = known.clone().into_iter().map(slips).min_by_key(|(count, _)| *count);
+    let mut begun = known.into_iter().filter(|known| !word.is_empty() && known.starts_with(word));
+    match nearest {
+        Some((count, known)) if count <= most => Some(known),
+        _ => begun.next().filter(|_| begun.next().is_none()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +45,23 @@ mod tests {
             assert_eq!(probably_meant(word, known), meant, "{word:?}");
         }
         assert_eq!(probably_meant("x", []), None);
+    }
+
+    #[test]
+    fn a_slip_of_the_keyboard_is_seen_through() {
+        let flags = ["rm", "kernel", "vcpu", "memory", "name", "nat"];
+        for (word, meant) in [
+            ("rn", Some("rm")),
+            ("cpus", Some("vcpu")),
+            ("memroy", Some("memory")),
+            ("mem", Some("memory")),
+            ("k", Some("kernel")),
+            ("volume", None),
+            ("", None),
+        ] {
+            assert_eq!(mistyped(word, flags), meant, "{word:?}");
+        }
+        assert_eq!(mistyped("strat", ["create", "restart", "stats", "start"]), Some("start"));
+        assert_eq!(mistyped("sta", ["status", "stats"]), None);
     }
 }

@@ -38,9 +38,9 @@ pub enum ReceiveError {
     TooLong(String),
     #[error("the sender sent more than {MOST_ENTRIES} entries")]
     TooMany,
-    #[error("the sender sent more folders than can be kept in mind until their modes and times are set")]
+    #[error("the sender sent too many directories")]
     TooManyFolders,
-    #[error("{} is there and is no folder", .0.display())]
+    #[error("{} is there and is not a directory", .0.display())]
     NoFolder(PathBuf),
     #[error("{} is a device, a pipe or a socket, and nothing is copied to these", .0.display())]
     Special(PathBuf),

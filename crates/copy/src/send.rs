@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 pub enum SendError {
     #[error("{} could not be read", .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is neither a file nor a folder nor a link", .0.display())]
+    #[error("{} is not a file, directory, or symlink", .0.display())]
     Special(PathBuf),
     #[error("{} became shorter while it was read", .0.display())]
     Shrank(PathBuf),
-    #[error("the connection broke off")]
+    #[error("the connection was lost")]
     Connection(#[source] io::Error),
 }
 

@@ -33,7 +33,7 @@ const TEMPORARY: &str = ".tmp-";
 /// Why a finished folder was not published.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PublishError {
-    #[error("the name `{0}` was taken meanwhile")]
+    #[error("the name `{0}` was taken in the meantime")]
     NameTaken(String),
     #[error("{path} could not be {action}")]
     File { path: String, action: &'static str, source: io::Error },
@@ -141,7 +141,7 @@ impl Drop for Draft {
         if !self.published
             && let Err(error) = std::fs::remove_dir_all(&self.path)
         {
-            tracing::error!(path = %self.path.display(), %error, "an unfinished folder was not removed");
+            tracing::error!(path = %self.path.display(), %error, "an unfinished directory was not removed");
         }
     }
 }
@@ -189,7 +189,7 @@ pub(crate) fn load_all<A: Artefact>(parent: &Path, store: &Store) -> Result<(), 
         }
     }
     for path in &found.damaged {
-        tracing::warn!(path = %path.display(), "a folder without a proper manifest was set aside");
+        tracing::warn!(path = %path.display(), "a directory without a valid manifest was set aside");
     }
     store.keep_only(&found.sound)
 }
@@ -205,7 +205,7 @@ pub(crate) fn read_manifest<A: Artefact>(folder: &Path) -> Option<A> {
 pub(crate) fn remove<A: Artefact>(services: &Services, parent: &Path, name: &str) -> Result<(), RpcError> {
     let doomed = forget::<A>(services, &Window::open(), parent, name)?;
     discard(&services.faults, &doomed)
-        .map_err(|error| explain(format!("the {} `{name}` was not removed", A::KIND), &error))
+        .map_err(|error| explain(format!("the {} `{name}` was not deleted", A::KIND), &error))
 }
 
 /// The part of [`remove`] that takes a moment. What it returns has no name any more and is to be discarded.
@@ -216,7 +216,7 @@ pub(crate) fn forget<A: Artefact>(
     name: &str,
 ) -> Result<PathBuf, RpcError> {
     let store = &services.store;
-    let message = || format!("the {} `{name}` was not removed", A::KIND);
+    let message = || format!("the {} `{name}` was not deleted", A::KIND);
     let planted = |error: ForgetError| explain(message(), &error);
     let Some(artefact) = store.find::<A>(name)? else { return Err(absent::<A>(parent, name)) };
     let users = services
@@ -226,9 +226,9 @@ pub(crate) fn forget<A: Artefact>(
     if let Some((_, first)) = users.first() {
         let others = users.len() - 1;
         let and_more = if others == 0 { String::new() } else { format!(" and {others} more") };
-        let message = format!("{}: it is used by VM `{first}`{and_more}", message());
+        let message = format!("{}: it is in use by VM `{first}`{and_more}", message());
         return Err(RpcError::new(ErrorKind::Refused, message)
-            .with_hint(format!("delete it first: `banger vm delete {first}`")));
+            .with_hint(format!("delete the VM first: `banger vm delete {first}`")));
     }
     let folder = parent.join(name);
     let doomed = parent.join(format!("{TEMPORARY}{}", OperationId::random()));
@@ -253,7 +253,7 @@ pub(crate) fn discard(faults: &Faults, doomed: &Path) -> Result<(), PublishError
 enum ForgetError {
     #[error(transparent)]
     Store(StoreError),
-    #[error("its folder could not be renamed")]
+    #[error("its directory could not be renamed")]
     Rename(#[source] io::Error),
     #[error(transparent)]
     Planted(#[from] Planted),
@@ -267,8 +267,8 @@ pub(crate) fn absent<A: Artefact>(parent: &Path, name: &str) -> RpcError {
         let hint = format!("remove {}, then `banger {kind} pull {name}`", folder.display());
         return RpcError::new(ErrorKind::Refused, message).with_hint(hint);
     }
-    RpcError::new(ErrorKind::NotFound, format!("there is no {kind} `{name}`"))
-        .with_hint(format!("`banger {kind} list` shows what there is"))
+    RpcError::new(ErrorKind::NotFound, format!("{kind} `{name}` not found"))
+        .with_hint(format!("`banger {kind} list` lists all of them"))
 }
 
 /// What a folder takes on the disk: blocks, not lengths, since disk images are sparse.

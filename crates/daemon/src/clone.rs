@@ -30,11 +30,11 @@ impl CloneError {
 pub(crate) fn hint_for(error: &io::Error) -> Option<String> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-            "free space on that disk: `banger vm list` shows VMs that can go, `banger image list` images"
+            "free some space on that disk: `banger vm list` and `banger image list` show what can be deleted"
                 .to_owned(),
         ),
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            Some("make the state folder writable, or set XDG_STATE_HOME to one that is".to_owned())
+            Some("make the state directory writable, or set XDG_STATE_HOME to a writable one".to_owned())
         }
         _ => None,
     }

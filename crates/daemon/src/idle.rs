@@ -113,7 +113,7 @@ pub(crate) async fn end_when_idle(services: Arc<Services>, limit: Duration) {
             services.clients.open();
             continue;
         }
-        tracing::info!(?limit, "nobody needs this daemon");
+        tracing::info!(?limit, "this daemon is no longer needed");
         services.stopping.cancel();
         return;
     }

@@ -135,7 +135,7 @@ fn run() -> anyhow::Result<()> {
     let (station, paths) = match (local, system) {
         (true, false) => Station::local(uid)?,
         (false, true) => Station::system(uid)?,
-        _ => bail!("one of --local and --system is needed; `banger vm run` starts what it needs by itself"),
+        _ => bail!("one of --local and --system is required; `banger vm run` starts the daemon when needed"),
     };
     if doctor {
         return Ok(serde_json::to_writer(std::io::stdout(), &doctor::run_alone(&station, &paths))?);
@@ -146,7 +146,7 @@ fn run() -> anyhow::Result<()> {
     start_log(config.log_level.value, &station)?;
     station.make_runtime_folder(&paths, uid)?;
     let state = StateFolder::make(paths.state.clone())
-        .with_context(|| format!("the state folder {} cannot be used", paths.state.display()))?;
+        .with_context(|| format!("the state directory {} cannot be used", paths.state.display()))?;
     let Some(_alone) = lock(&state, &paths.socket, &station)? else {
         bail!("another daemon already serves {}", paths.state.display());
     };

@@ -227,7 +227,7 @@ impl Operations {
 
     fn find(&self, id: &OperationId) -> Result<Arc<Operation>, RpcError> {
         let found = self.lock().values().find(|operation| &operation.id == id).cloned();
-        found.ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("there is no operation {id}")))
+        found.ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("operation {id} not found")))
     }
 
     pub(crate) fn status(&self, id: &OperationId) -> Result<OperationView, RpcError> {

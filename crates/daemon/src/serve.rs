@@ -232,12 +232,12 @@ async fn answer(
 }
 
 fn bad_version(theirs: u32, station: &Station) -> RpcError {
-    let message = format!("this daemon speaks protocol {PROTOCOL_VERSION}, the caller {theirs}");
+    let message = format!("this daemon speaks protocol {PROTOCOL_VERSION}, the client speaks {theirs}");
     RpcError::new(ErrorKind::BadVersion, message).with_hint(match station {
         Station::Local => {
-            "stop the daemon with `banger daemon stop`; the next command starts the matching one, and running VMs stay"
+            "stop the daemon with `banger daemon stop`; the next command starts the matching one, and VMs keep running"
         }
-        Station::System(_) => "upgrade both together: `sudo banger system install`; running VMs stay",
+        Station::System(_) => "upgrade both together: `sudo banger system install`; VMs keep running",
     })
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn prepare(
         let turn = tokio::select! {
             turn = services.workspace_turns.lock(&id) => turn,
             () = client.gone.cancelled() => {
-                return Err(RpcError::new(ErrorKind::Cancelled, "who waited for its turn is gone"));
+                return Err(RpcError::new(ErrorKind::Cancelled, "the waiting client has disconnected"));
             }
         };
         client.take_turn(id.clone(), turn);

@@ -8,11 +8,11 @@ use std::time::Duration;
 /// Why there is no connection to a Firecracker process.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("the folder of the API socket could not be opened")]
+    #[error("the directory of the API socket could not be opened")]
     Folder(#[source] io::Error),
     #[error("Firecracker's API socket could not be connected to")]
     Socket(#[source] io::Error),
-    #[error("what is in the place of Firecracker's API socket is no socket")]
+    #[error("the path of Firecracker's API socket is not a socket")]
     NotASocket,
     #[error("Firecracker did not open its API socket within {} s", .within.as_secs())]
     NotUp {

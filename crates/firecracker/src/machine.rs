@@ -78,7 +78,7 @@ pub struct Vsock {
 pub struct DeviceName(String);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no name for a device: those are letters, digits and underscores")]
+#[error("`{0}` is not a device name: use letters, digits, and underscores")]
 pub struct InvalidName(String);
 
 impl DeviceName {

@@ -16,7 +16,7 @@ pub struct Version {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no version of Firecracker")]
+#[error("`{0}` is not a Firecracker version")]
 pub struct NotAVersion(String);
 
 impl Version {
@@ -118,7 +118,7 @@ mod tests {
             assert!(Version::parse(text).is_err(), "{text:?}");
         }
         let hostile = Version::parse("\u{1b}[2J").unwrap_err();
-        assert_eq!(hostile.to_string(), "`[2J` is no version of Firecracker");
+        assert_eq!(hostile.to_string(), "`[2J` is not a Firecracker version");
     }
 
     #[test]

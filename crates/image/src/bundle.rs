@@ -25,9 +25,9 @@ pub enum BundleError {
     Archive { source: LayerError },
     #[error("the bundle has no {0}")]
     Missing(String),
-    #[error("the bundle has {0:?}, which is no part of it")]
+    #[error("the bundle has {0:?}, which does not belong in it")]
     Unexpected(String),
-    #[error("{0} of the bundle is no regular file")]
+    #[error("{0} of the bundle is not a regular file")]
     NotAFile(String),
     #[error("the bundle's manifest is longer than {MOST_MANIFEST} bytes")]
     LongManifest,
@@ -159,11 +159,11 @@ mod tests {
         for (archive, reason) in [
             (without("a"), "the bundle has no a"),
             (without("manifest.json"), "the bundle has no manifest.json"),
-            (whole().file("c", b""), "has \"c\", which is no part of it"),
-            (whole().file("etc/passwd", b""), "has \"etc\", which is no part of it"),
+            (whole().file("c", b""), "has \"c\", which does not belong in it"),
+            (whole().file("etc/passwd", b""), "has \"etc\", which does not belong in it"),
             (
                 without("a").raw(tar::EntryType::Symlink, b"a", b"/etc/passwd", 0o777, b""),
-                "a of the bundle is no regular file",
+                "a of the bundle is not a regular file",
             ),
             (whole().file("../a", b""), "cannot use the bundle's archive"),
             (without("manifest.json").file("manifest.json", &long), "manifest is longer"),

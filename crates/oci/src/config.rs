@@ -13,9 +13,9 @@ pub enum ConfigError {
     Metadata(#[from] MetadataError),
     #[error(transparent)]
     Bad(#[from] BadConfig),
-    #[error("the image has {layers} layers and its config tells of {told}")]
+    #[error("the image has {layers} layers, but its config lists {told}")]
     LayerCount { layers: usize, told: usize },
-    #[error("the image is for {found} and not for {wanted}")]
+    #[error("the image is for {found}, not for {wanted}")]
     OtherPlatform { found: Platform, wanted: Platform },
 }
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_config_that_does_not_fit_is_refused_with_the_reason() {
         let refused = |bytes: &[u8], layers| read(bytes, layers, &wanted()).unwrap_err().to_string();
-        assert_eq!(refused(&document(json!({})), 2), "the image has 2 layers and its config tells of 1");
+        assert_eq!(refused(&document(json!({})), 2), "the image has 2 layers, but its config lists 1");
         let relative = document(json!({"WorkingDir": "srv"}));
         assert!(refused(&relative, 1).contains("not absolute"));
         assert!(refused(&document(json!({"Env": ["=x"]})), 1).contains("without a name"));

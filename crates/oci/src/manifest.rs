@@ -40,9 +40,9 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub enum ManifestError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    #[error("it is no image: its manifest is of type `{0}`")]
+    #[error("it is not an image: its manifest is of type `{0}`")]
     NotAManifest(String),
-    #[error("it is no image: its config is of type `{0}`")]
+    #[error("it is not an image: its config is of type `{0}`")]
     NotAnImage(String),
     #[error("layer {index} is of type `{media_type}`, which cannot be unpacked")]
     LayerType { index: usize, media_type: String },
@@ -54,13 +54,13 @@ pub enum ManifestError {
     TooManyEntries(usize),
     #[error("indexes lead to each other for more than {MAX_DEPTH} steps")]
     TooDeep,
-    #[error("there is no image for {wanted}; there are {there}")]
+    #[error("it has no image for {wanted}; it has {there}")]
     NoPlatform { wanted: Platform, there: String },
-    #[error("there is no image tagged `{wanted}`; there are {there}")]
+    #[error("it has no image tagged `{wanted}`; it has {there}")]
     NoTag { wanted: String, there: String },
-    #[error("there are several images, and no tag says which; there are {there}")]
+    #[error("it has several images, and the reference has no tag; it has {there}")]
     Ambiguous { there: String },
-    #[error("there is no image in it")]
+    #[error("it contains no image")]
     Empty,
 }
 
@@ -251,7 +251,7 @@ mod tests {
         assert!(refused("", &foreign).starts_with("layer 1 is of type"));
         assert!(refused("application/x-other", &manifest(CONFIGS[0], &[layer])).contains("x-other"));
         assert!(refused("", b"[]").contains("not understood"));
-        assert!(refused("", b"{}").contains("it is no image"));
+        assert!(refused("", b"{}").contains("it is not an image"));
     }
 
     #[test]
@@ -287,10 +287,7 @@ mod tests {
         assert_eq!(chosen("linux/amd64/v3").unwrap().digest.to_string(), digest('2'));
         assert_eq!(chosen("linux/arm64").unwrap().digest.to_string(), digest('1'));
         let error = chosen("linux/riscv64").unwrap_err().to_string();
-        assert!(
-            error.starts_with("there is no image for linux/riscv64; there are `linux/arm64/v8`"),
-            "{error}"
-        );
+        assert!(error.starts_with("it has no image for linux/riscv64; it has `linux/arm64/v8`"), "{error}");
         assert!(matches!(choose(Vec::new(), &Platform::of_guests()), Err(ManifestError::Empty)));
     }
 
@@ -302,7 +299,7 @@ mod tests {
         assert_eq!(of("b").unwrap(), digest('2'));
         assert_eq!(
             of("c").unwrap_err().to_string(),
-            "there is no image tagged `c`; there are `a`, `docker.io/x/y:b`"
+            "it has no image tagged `c`; it has `a`, `docker.io/x/y:b`"
         );
     }
 

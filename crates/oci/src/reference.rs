@@ -62,7 +62,7 @@ pub struct RegistryReference {
 pub enum ParseReferenceError {
     #[error("`{0}` does not say where the image is: `{0}PATH`")]
     NoPath(String),
-    #[error("`{0}` is no image reference: {1}")]
+    #[error("`{0}` is not an image reference: {1}")]
     Bad(String, &'static str),
 }
 

@@ -124,13 +124,13 @@ fn short_hash(path: &Path) -> String {
 /// Why a folder cannot be trusted with the daemon's things.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFolderError {
-    #[error("{} cannot be made", path.display())]
+    #[error("cannot create {}", path.display())]
     Make {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("{} is not a folder that can be used (a symbolic link is refused)", path.display())]
+    #[error("{} is not a usable directory (symbolic links are refused)", path.display())]
     Open {
         path: PathBuf,
         #[source]
@@ -138,7 +138,7 @@ pub enum PrivateFolderError {
     },
     #[error("{} belongs to uid {owner}, not to {uid}", path.display())]
     ForeignOwner { path: PathBuf, owner: u32, uid: u32 },
-    #[error("{} is open to others: its mode is {mode:03o} and not 700 (`chmod 700` closes it)", path.display())]
+    #[error("{} is accessible to other users: its mode is {mode:03o} and not 700 (`chmod 700` closes it)", path.display())]
     OpenToOthers { path: PathBuf, mode: u32 },
 }
 

@@ -43,7 +43,7 @@ pub fn document() -> Value {
         "info": {
             "title": "bangerd",
             "version": crate::VERSION,
-            "description": "JSON-RPC 2.0 over a Unix socket, one object a line. docs/api.md tells how a conversation goes.",
+            "description": "JSON-RPC 2.0 over a Unix socket, one object per line. See docs/api.md for the message flow.",
             "license": { "name": "MIT" },
         },
         "x-protocol": crate::PROTOCOL_VERSION,

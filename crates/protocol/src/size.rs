@@ -15,7 +15,7 @@ pub struct ByteSize(u64);
 
 /// Text that is no size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a size: write it as 512M, 4G or 4GiB; a bare number is MiB")]
+#[error("`{0}` is not a size: write a size such as 512M, 4G, or 4GiB; a number without a unit is in MiB")]
 pub struct ParseSizeError(String);
 
 impl ByteSize {

@@ -79,7 +79,7 @@ fn find_or_add(
         Some(link) => Err(BridgeError::Foreign { bridge: bridge.clone(), link: link.name }),
         None => {
             let info = if kind == Kind::Bridge { InfoKind::Bridge } else { InfoKind::Dummy };
-            Ok((netlink.add(name, info).map_err(failed("a link was not made"))?, true))
+            Ok((netlink.add(name, info).map_err(failed("a link was not created"))?, true))
         }
     }
 }

@@ -15,7 +15,7 @@ use std::io;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClearError {
-    #[error("what is left of VMs was not looked up")]
+    #[error("the leftovers of VMs were not listed")]
     Look(#[source] LookError),
     #[error("a VM's processes were not ended")]
     Process(#[source] SignalError),

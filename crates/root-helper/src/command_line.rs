@@ -54,7 +54,7 @@ pub(crate) enum CommandLineError {
 impl CommandLineError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
-            Self::Mode => "it is started by others: `banger vm run` does what you probably want",
+            Self::Mode => "banger starts this program itself: use `banger vm run`",
             _ => "bangerd-root --help",
         }
     }

@@ -9,7 +9,7 @@ pub(crate) enum DiskError {
     Twice(&'static str),
     #[error("the disk `{0}` is written to and cannot be a shared file")]
     SharedWritable(&'static str),
-    #[error("the disk `{0}` is no root disk and cannot be the VM's device")]
+    #[error("the disk `{0}` is not a root disk and cannot be the VM's device")]
     NotRoot(&'static str),
 }
 

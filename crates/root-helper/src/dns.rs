@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    #[error("no socket for DNS was opened: there is no bridge with the address {address}")]
+    #[error("no socket for DNS was opened: no bridge has the address {address}")]
     NoBridge { address: Ipv4Addr },
     #[error("no socket for DNS was opened at {address} port {DNS_PORT}")]
     Open {

@@ -22,9 +22,9 @@ use std::os::fd::AsFd as _;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NamespaceError {
-    #[error("no private namespaces were made")]
+    #[error("no private namespaces were created")]
     Unshare(#[source] io::Error),
-    #[error("no private namespaces were made: the user map was not written")]
+    #[error("no private namespaces were created: the user map was not written")]
     Map(#[source] io::Error),
     #[error("the private namespaces came without the right to use them (CAP_NET_ADMIN)")]
     Withheld,
@@ -154,7 +154,8 @@ fn refusing_setting() -> Option<String> {
     let is = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|found| found.trim() == value);
     if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         return Some(
-            "this host forbids user namespaces: sudo sysctl kernel.unprivileged_userns_clone=1".to_owned(),
+            "this host does not allow user namespaces: sudo sysctl kernel.unprivileged_userns_clone=1"
+                .to_owned(),
         );
     }
     for (kind, path) in [

@@ -21,13 +21,13 @@ pub(crate) enum Use {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotOwned {
-    #[error("{what} is no ordinary file")]
+    #[error("{what} is not a regular file")]
     NotOrdinary { what: &'static str },
     #[error("{what} belongs to user {uid} and not to the owner of this banger")]
     Foreign { what: &'static str, uid: u32 },
     #[error("{what} is not open for {wanted}")]
     Closed { what: &'static str, wanted: &'static str },
-    #[error("{what} lies on a file system that a program serves")]
+    #[error("{what} is on a file system served by a program")]
     Served { what: &'static str },
     #[error("{what} cannot be looked at")]
     Look {

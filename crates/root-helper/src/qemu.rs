@@ -30,7 +30,7 @@ const MOST_VCPUS: u32 = 255;
 /// Why a machine cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum SpecError {
-    #[error("{0} virtual processors are not between 1 and {MOST_VCPUS}")]
+    #[error("the number of virtual CPUs must be 1 to {MOST_VCPUS}, not {0}")]
     Vcpu(u32),
     #[error(
         "{0} bytes of memory are not a whole number of MiB between {LEAST_MEMORY_MIB} and {MOST_MEMORY_MIB}"

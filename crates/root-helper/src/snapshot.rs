@@ -31,25 +31,25 @@ const KIND: &str = "snapshot";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
-    #[error("the disk {name} was not made: two descriptors belong to it and {got} came")]
+    #[error("the disk {name} was not created: two descriptors belong to it and {got} came")]
     Descriptors { name: String, got: usize },
-    #[error("the disk {name} was not made")]
+    #[error("the disk {name} was not created")]
     File {
         name: String,
         #[source]
         source: NotOwned,
     },
     #[error(
-        "the disk {name} was not made: its image has {size} bytes, which is not a whole number of sectors"
+        "the disk {name} was not created: its image has {size} bytes, which is not a whole number of sectors"
     )]
     BaseSize { name: String, size: u64 },
     #[error(
-        "the disk {name} was not made: the file of its changes has {size} bytes and may have to hold {needed}"
+        "the disk {name} was not created: the file of its changes has {size} bytes and may have to hold {needed}"
     )]
     TooSmall { name: String, size: u64, needed: u64 },
-    #[error("the disk {name} was not made: its {which} is in use as another disk already")]
+    #[error("the disk {name} was not created: its {which} is in use as another disk already")]
     Taken { name: String, which: &'static str },
-    #[error("the disk {name} was not made: it is there, and of other files")]
+    #[error("the disk {name} was not created: it is there, and of other files")]
     Other { name: String },
     #[error("the disk {name} was not touched: the device of this name is not ours")]
     Foreign { name: String },
@@ -100,7 +100,7 @@ pub(crate) fn create(vm: &VmId, owner: u32, given: &[OwnedFd]) -> Result<bool, S
         let name = name.clone();
         move |source| SnapshotError::Step { name, what, source }
     };
-    let control = Control::open().map_err(failed("was not made: there is no device mapper"))?;
+    let control = Control::open().map_err(failed("was not created: the device mapper is not available"))?;
     let existing = find(&control, vm)?;
     let loops =
         loop_device::all().map_err(failed("was not made: the loop devices were not looked through"))?;
@@ -128,7 +128,7 @@ pub(crate) fn create(vm: &VmId, owner: u32, given: &[OwnedFd]) -> Result<bool, S
     let (base_name, store_name) =
         devices.map_err(failed("was not made: its loop devices were not looked at"))?;
     if existing.is_none() {
-        control.create(&name, &uuid(vm)).map_err(failed("was not made"))?;
+        control.create(&name, &uuid(vm)).map_err(failed("was not created"))?;
     }
     let table = table(base.size, &base_name, &store_name);
     control.load(&name, &table).map_err(failed("was made without a table"))?;

@@ -66,7 +66,7 @@ pub(crate) enum SystemError {
     VmUids(#[source] Taken),
     #[error("nothing was started: a program that root would run is not root's alone")]
     Untrusted(#[source] Untrusted),
-    #[error("there is nothing to answer on")]
+    #[error("no socket was passed in")]
     Socket(#[source] NoSocket),
 }
 
@@ -79,7 +79,7 @@ impl SystemError {
             Self::VmUids(_) => "sudo banger system install --vm-uids FIRST-LAST".to_owned(),
             Self::Settings(_) => "run `sudo banger system install` again".to_owned(),
             Self::Untrusted(_) => {
-                "give the file and the folders above it to root, mode 0755, then `sudo banger system install`"
+                "give the file and its parent directories to root, with mode 0755, then `sudo banger system install`"
                     .to_owned()
             }
         }

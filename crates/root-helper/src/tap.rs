@@ -32,11 +32,11 @@ pub(crate) enum TapError {
         #[source]
         source: io::Error,
     },
-    #[error("the tap {name} was not touched: the link of this name is no tap")]
+    #[error("the tap {name} was not touched: a link of this name exists that is not a tap")]
     Foreign { name: String },
-    #[error("the tap {name} was not made: there is no bridge {bridge}")]
+    #[error("the tap {name} was not created: the bridge {bridge} does not exist")]
     NoBridge { name: String, bridge: String },
-    #[error("the tap {name} was not opened: there is none")]
+    #[error("the tap {name} was not opened: it does not exist")]
     Absent { name: String },
     #[error("the tap {name} was not made: {address} is not an address of a guest")]
     NotAGuest { name: String, address: Ipv4Addr },
@@ -98,7 +98,7 @@ pub(crate) fn create(
             tun::attach(&device, &name)
                 .and_then(|()| tun::give_to(&device, uid))
                 .and_then(|()| tun::persist(&device))
-                .map_err(failed("was not made"))?;
+                .map_err(failed("was not created"))?;
             (find(&mut netlink, &name)?.ok_or_else(|| TapError::Absent { name: name.clone() })?, true)
         }
     };

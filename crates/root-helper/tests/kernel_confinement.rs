@@ -261,7 +261,7 @@ fn a_folder_that_is_not_the_one_that_was_handed_over_is_not_taken_for_it() {
         let handed = Vm { id: vm.id.clone(), path: given.path.clone() };
         let error = refusal(handed.start(connection, Program::VsockBackend, &[]));
         assert_eq!(error.kind, ErrorKind::OperationFailed, "{error}");
-        assert!(error.causes.concat().contains("its folder was not found where it was"), "{error:?}");
+        assert!(error.causes.concat().contains("its directory was not found where it was"), "{error:?}");
     };
     let vm = Vm::new(folder.path());
     // Something else lies over it, for the helper alone.

@@ -138,7 +138,7 @@ fn a_host_that_allows_no_namespaces_is_told_which_setting_does_that() {
     let output = harness::run("unshare", &["--user", "--map-root-user", "sh", "-c", &script]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("bangerd-root: no private namespaces were made: "), "{said}");
+    assert!(said.starts_with("bangerd-root: no private namespaces were created: "), "{said}");
     assert!(said.contains("\nhint: ") && said.contains("sysctl user.max_user_namespaces="), "{said}");
     assert!(!socket.exists());
 }

@@ -17,7 +17,7 @@ pub enum FileError {
     Missing(&'static str),
     #[error("`{key}` is not {expected}")]
     Value { key: &'static str, expected: &'static str },
-    #[error("there is no key `{0}`")]
+    #[error("unknown key `{0}`")]
     Unknown(String),
 }
 

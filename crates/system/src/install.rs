@@ -70,7 +70,7 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
-    #[error("{} was not believed", path.display())]
+    #[error("{} is not trusted", path.display())]
     Untrusted {
         path: PathBuf,
         #[source]
@@ -88,7 +88,7 @@ impl InstallError {
     /// What whoever administers the host can do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
-        "it is root's alone, mode 0644, and written by `sudo banger system install`: run that again"
+        "it must belong to root with mode 0644: run `sudo banger system install` again"
     }
 }
 

@@ -23,14 +23,14 @@ pub struct VmUids {
 /// Not a range that VMs could have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not a range of at least {fewest} ids between {lowest} and {highest}, such as {usual}",
+    "`{text}` is not a range of at least {fewest} uids between {lowest} and {highest}, such as {usual}",
     text = .0, fewest = FEWEST, lowest = LOWEST, highest = HIGHEST, usual = VmUids::USUAL
 )]
 pub struct NotVmUids(String);
 
 /// Whose some of them are already.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the ids {uids} of VMs are not free: {holder} has {first} to {last} in {file}")]
+#[error("the uids {uids} for VMs are not free: {holder} has {first} to {last} in {file}")]
 pub struct Taken {
     uids: VmUids,
     holder: String,

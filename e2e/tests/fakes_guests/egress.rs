@@ -166,7 +166,7 @@ fn a_host_without_the_programs_for_a_network_is_told_which_package_has_them() {
         let mut sandbox = Sandbox::with_fake_guests();
         sandbox.move_into(Place::without("nft"));
         let refused = sandbox.banger(["vm", "create", "--name", "dev"]).run();
-        let _ = refused.expect_failure(&["no nft", "nftables"]);
+        let _ = refused.expect_failure(&["nft is not installed", "nftables"]);
         sandbox.assert_nothing_left();
         let doctor = sandbox.banger(["doctor"]).run();
         let _ = doctor.expect_failure(&[]);

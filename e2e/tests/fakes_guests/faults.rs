@@ -43,14 +43,14 @@ const CREATE: Flow = Flow {
     before: &[],
     tried: &["vm", "create", "--name", "dev"],
     steps: &[
-        "make the VM's folder",
+        "create the VM's directory",
         BEGIN,
         "write the config drive",
-        "make the root disk",
-        "make the work disk",
-        "make the network",
-        "answer questions about names",
-        "make the tap",
+        "create the root disk",
+        "create the work disk",
+        "set up the network",
+        "start the DNS server",
+        "create the tap device",
         LAUNCH,
     ],
 };
@@ -63,15 +63,15 @@ const CREATE_WITH_NAT: Flow = Flow {
     before: &[],
     tried: &["vm", "create", "--name", "dev", "--nat"],
     steps: &[
-        "make the VM's folder",
+        "create the VM's directory",
         BEGIN,
         "write the config drive",
-        "make the root disk",
-        "make the work disk",
-        "make the network",
-        "answer questions about names",
-        "make the tap",
-        "open a way out",
+        "create the root disk",
+        "create the work disk",
+        "set up the network",
+        "start the DNS server",
+        "create the tap device",
+        "set up NAT",
         LAUNCH,
     ],
 };
@@ -80,27 +80,27 @@ const STOP_WITH_NAT: Flow =
 const NAT_ON: Flow = Flow {
     before: STOP.before,
     tried: &["vm", "set", "dev", "--nat", "on"],
-    steps: &["make the network", "make the tap", "open a way out"],
+    steps: &["set up the network", "create the tap device", "set up NAT"],
 };
 const NAT_OFF: Flow = Flow {
     before: &[CREATE_WITH_NAT.tried],
     tried: &["vm", "set", "dev", "--nat", "off"],
-    steps: &["make the network", "make the tap", "close the way out"],
+    steps: &["set up the network", "create the tap device", "remove NAT"],
 };
 const STOP: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
     tried: &["vm", "stop", "dev"],
-    steps: &["end the VM's processes", "remove the tap", "close the way out", "remove the VM's sockets"],
+    steps: &["end the VM's processes", "remove the tap device", "remove NAT", "remove the VM's sockets"],
 };
 const DELETE: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
     tried: &["vm", "delete", "dev"],
     steps: &[
         "end the VM's processes",
-        "remove the tap",
-        "close the way out",
+        "remove the tap device",
+        "remove NAT",
         "remove the VM's sockets",
-        "remove the VM's folder",
+        "remove the VM's directory",
     ],
 };
 const RESTART: Flow = Flow {
@@ -108,17 +108,17 @@ const RESTART: Flow = Flow {
     tried: &["vm", "restart", "dev"],
     steps: &[
         "end the VM's processes",
-        "remove the tap",
-        "close the way out",
+        "remove the tap device",
+        "remove NAT",
         "remove the VM's sockets",
-        "make the VM's folder",
+        "create the VM's directory",
         BEGIN,
         "write the config drive",
-        "make the root disk",
-        "make the work disk",
-        "make the network",
-        "answer questions about names",
-        "make the tap",
+        "create the root disk",
+        "create the work disk",
+        "set up the network",
+        "start the DNS server",
+        "create the tap device",
         LAUNCH,
     ],
 };
@@ -128,10 +128,10 @@ const KILL_POLITELY: Flow = Flow {
     tried: &["vm", "kill", "--signal", "TERM", "dev"],
     steps: &[
         "resume the VM",
-        "tell the VMM to end",
+        "tell the VMM to exit",
         "end the VM's processes",
-        "remove the tap",
-        "close the way out",
+        "remove the tap device",
+        "remove NAT",
         "remove the VM's sockets",
     ],
 };
@@ -147,8 +147,8 @@ const STOP_PAUSED: Flow = Flow {
     steps: &[
         "resume the VM",
         "end the VM's processes",
-        "remove the tap",
-        "close the way out",
+        "remove the tap device",
+        "remove NAT",
         "remove the VM's sockets",
     ],
 };

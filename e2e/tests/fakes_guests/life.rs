@@ -137,7 +137,7 @@ fn a_name_is_taken_until_its_vm_is_deleted() {
     let sandbox = Sandbox::with_fake_guests();
     ok(&sandbox, &["vm", "create", "--name", "dev"]);
     let again = sandbox.banger(["vm", "create", "--name", "dev"]).run();
-    let _ = again.expect_failure(&["already a VM named `dev`", "banger vm delete dev"]);
+    let _ = again.expect_failure(&["a VM named `dev` already exists", "banger vm delete dev"]);
     assert_eq!(sandbox.vm_ids().len(), 1);
     ok(&sandbox, &["vm", "delete", "dev"]);
     ok(&sandbox, &["vm", "create", "--name", "dev"]);

@@ -29,7 +29,7 @@ fn what_vms_take_is_told_of_those_that_are_up_or_of_those_that_are_named() {
     }
     assert!(up[0]["disk"].as_u64().is_some_and(|bytes| bytes > 0), "{up}");
     let named = sandbox.banger(["vm", "stats", "down", "nosuch", "dev", "down"]).run().expect_code(1);
-    let named = named.expect_failure(&["there is no VM `nosuch`"]);
+    let named = named.expect_failure(&["VM `nosuch` not found"]);
     let rows: Vec<_> = named.stdout_text().lines().map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(rows, [Some("NAME"), Some("down"), Some("dev")]);
     ok(&sandbox, &["vm", "pause", "dev"]);
@@ -61,7 +61,7 @@ fn a_healthy_guest_is_told_from_one_that_is_not_usable_or_does_not_answer() {
     checks.check("one that has its agent only is not healthy yet", || {
         ok(&sandbox, &["vm", "create", "--early", "--name", "early", "--image", "agent-only"]);
         let told = sandbox.banger(["vm", "health", "early"]).run().expect_code(1);
-        assert!(told.stdout_text().contains("start-up is not done"), "{}", told.stdout_text());
+        assert!(told.stdout_text().contains("has not finished booting"), "{}", told.stdout_text());
         ok(&sandbox, &["vm", "delete", "early"]);
     });
     checks.check("one that lies is not healthy, and its ports are an error", || {
@@ -145,7 +145,7 @@ fn files_are_copied_through_the_daemons_connection_and_a_lying_guest_gets_nothin
     ok(&sandbox, &["vm", "create", "--name", "dev", "--image", "liar"]);
     std::fs::create_dir(home.join("into")).expect("the sandbox is writable");
     let refused = sandbox.banger(["vm", "cp", "dev:tree", "into"]).run().expect_code(1);
-    let _ = refused.expect_failure(&["was not laid down", "way/planted"]);
+    let _ = refused.expect_failure(&["could not be written", "way/planted"]);
     assert!(!home.join("planted").exists() && !home.join("into/planted").exists());
     delete(&sandbox);
 }

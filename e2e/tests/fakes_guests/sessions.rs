@@ -143,7 +143,7 @@ fn ctrl_c_leaves_a_session_and_says_how_to_come_back() {
     client.wait_for("up");
     client.signal(Signal::INT);
     let left = client.finish().expect_code(130);
-    assert!(left.stderr_text().contains("detached; `banger vm session attach dev web` comes back"));
+    assert!(left.stderr_text().contains("detached; `banger vm session attach dev web` attaches again"));
     assert_eq!(state_of(&sandbox, "web"), "running");
     let _ = session(&sandbox, &["signal", "dev", "web", "INT"]).expect_success();
     sandbox.until("it ends", || state_of(&sandbox, "web") == "ended");
@@ -225,7 +225,7 @@ fn a_guest_that_answers_nonsense_about_sessions_is_told_as_such() {
     let sandbox = Sandbox::with_fake_guests();
     let _ = sandbox.banger(["vm", "create", "--name", "dev", "--image", "liar"]).run().expect_success();
     for arguments in [&["list", "dev"][..], &["logs", "dev", "x"], &["start", "dev", "x", "--", "true"]] {
-        let _ = session(&sandbox, arguments).expect_failure(&["the connection to the guest broke off"]);
+        let _ = session(&sandbox, arguments).expect_failure(&["the connection to the guest was lost"]);
     }
     delete(&sandbox);
 }

@@ -248,7 +248,7 @@ fn of_several_vms_each_is_done_once_in_the_order_given_and_one_that_fails_holds_
         ("kill", "stopped"),
     ] {
         let done = sandbox.banger(["vm", verb].iter().chain(&all)).run().expect_code(1);
-        let done = done.expect_failure(&["there is no VM `nosuch`"]);
+        let done = done.expect_failure(&["VM `nosuch` not found"]);
         assert_eq!(done.stdout_text(), "three\none\ntwo\n", "{verb}");
         assert_eq!(states(), [state; 3], "{verb}");
     }

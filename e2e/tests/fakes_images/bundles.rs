@@ -138,7 +138,7 @@ fn a_bundle_that_is_not_what_its_publisher_made_is_refused_and_leaves_nothing() 
     catalogue(&sandbox, &["mine"], |text| text);
 
     fs::remove_file(&signature).expect("it is writable");
-    refused("has no signature beside it");
+    refused("has no signature file next to it");
     fs::copy(published.join("core.tar.zst.minisig"), &signature).expect("it is writable");
     refused("the signature is not of");
     fs::write(&signature, &signed).expect("it is writable");

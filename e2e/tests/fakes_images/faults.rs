@@ -112,7 +112,7 @@ fn every_step(kind: &str) {
             } else {
                 // The next attempt succeeds, or finds that the last one did.
                 let again = sandbox.banger(flow.tried).run();
-                let done = ["already", "there is no image `mine`", "there is no kernel `mine`"];
+                let done = ["already", "image `mine` not found", "kernel `mine` not found"];
                 let settled =
                     again.code() == Some(0) || done.iter().any(|word| again.stderr_text().contains(word));
                 assert!(settled, "{tried}, {fault}: {}", again.stderr_text());

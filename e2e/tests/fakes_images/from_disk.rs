@@ -136,7 +136,7 @@ fn a_platform_is_chosen_and_one_that_is_not_there_is_refused_with_those_that_are
     assert_eq!(rootfs(&sandbox, "arm").read("/etc/arch").expect("it is there"), b"arm64");
     let refused = pull(&sandbox, "oci:demo", &["--platform", "linux/riscv64", "--name", "x"]).expect_code(1);
     assert!(
-        refused.stderr_text().contains("there are `linux/amd64`, `linux/arm64`"),
+        refused.stderr_text().contains("it has `linux/amd64`, `linux/arm64`"),
         "{}",
         refused.stderr_text()
     );
@@ -155,7 +155,7 @@ fn a_name_that_is_taken_is_refused_and_two_at_once_make_it_once() {
     let named = images.as_array().expect("a list").iter().filter(|image| image["name"] == "demo");
     assert_eq!(named.count(), 1);
     let again = pull(&sandbox, "oci:demo", &[]).expect_code(1);
-    assert!(again.stderr_text().contains("there is an image `demo` already"), "{}", again.stderr_text());
+    assert!(again.stderr_text().contains("image `demo` already exists"), "{}", again.stderr_text());
     assert_eq!(drafts(&sandbox), Vec::<PathBuf>::new());
 }
 
@@ -172,14 +172,14 @@ fn what_is_no_image_says_what_it_lacks() {
         ("oci:nowhere", "no `oci-layout`"),
         ("oci:empty", "no `oci-layout`"),
         ("oci:text", "cannot be read"),
-        ("oci:bare", "there is no image in it"),
+        ("oci:bare", "it contains no image"),
         ("oci:bare:v1", "no image tagged `v1`"),
         ("oci-archive:nowhere.tar", "cannot be read"),
-        ("oci-archive:empty", "no regular file"),
+        ("oci-archive:empty", "not a regular file"),
         ("oci-archive:other.tar", "no `oci-layout`"),
         ("docker-archive:other.tar", "neither `manifest.json`"),
         ("docker-archive:squeezed.tar", "is compressed"),
-        ("docker-archive:text", "no tar archive"),
+        ("docker-archive:text", "not a tar archive"),
     ] {
         let refused = pull(&sandbox, reference, &[]).expect_code(1);
         assert!(refused.stderr_text().contains(reason), "{reference}: {}", refused.stderr_text());

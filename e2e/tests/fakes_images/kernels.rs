@@ -25,7 +25,7 @@ fn an_unpacked_package_becomes_a_kernel_that_says_where_it_is_from() {
     assert_eq!(shown["sha256"], banger_e2e::sha256(&elf_kernel(VERSION)));
     let _ = sandbox.banger(["vm", "run", "--rm", "--kernel", "mine", "--", "true"]).run().expect_success();
 
-    let _ = import(&sandbox, &[]).expect_failure(&["there is already a kernel `mine`", "--force"]);
+    let _ = import(&sandbox, &[]).expect_failure(&["kernel `mine` already exists", "--force"]);
     fs::remove_dir_all(folder.join("lib/modules").join(VERSION)).expect("it is writable");
     fs::remove_file(folder.join("boot").join(format!("vmlinux-{VERSION}"))).expect("it is writable");
     let _ = import(&sandbox, &["--force"]).expect_success();
@@ -61,9 +61,9 @@ fn a_kernel_that_something_needs_stays() {
     let create = ["vm", "create", "--name", "dev", "--kernel", "mine"];
     let _ = sandbox.banger(create).run().expect_success();
     let refused = sandbox.banger(["kernel", "rm", "mine"]).run();
-    let _ = refused.expect_failure(&["the kernel `mine` was not removed: it is used by VM `dev`"]);
+    let _ = refused.expect_failure(&["the kernel `mine` was not deleted: it is in use by VM `dev`"]);
     let refused = sandbox.banger(["kernel", "rm", "debian-bookworm-cloud"]).run();
-    let _ = refused.expect_failure(&["was not removed: it is needed by the image"]);
+    let _ = refused.expect_failure(&["was not deleted: it is in use by image"]);
     let _ = sandbox.banger(["vm", "delete", "dev"]).run().expect_success();
     let _ = sandbox.banger(["kernel", "rm", "mine"]).run().expect_success();
 }
@@ -73,7 +73,7 @@ fn a_folder_without_a_kernel_says_what_is_looked_for() {
     let sandbox = Sandbox::with_fake_guests();
     let folder = sandbox.home().join("package");
     fs::create_dir(&folder).expect("the home is writable");
-    let _ = import(&sandbox, &[]).expect_failure(&["there is no kernel in", "boot/vmlinuz-*"]);
+    let _ = import(&sandbox, &[]).expect_failure(&["no kernel found in", "boot/vmlinuz-*"]);
     package(&folder, VERSION);
     fs::write(folder.join("metadata.json"), "{\n\n\"kernle\": 1}").expect("it is writable");
     let _ = import(&sandbox, &[]).expect_failure(&["metadata.json:3", "kernle"]);

@@ -44,7 +44,7 @@ fn a_registered_image_stays_where_it_is_starts_vms_and_is_forgotten_without_bein
     assert_eq!(ran.expect_success().stdout_text(), "hello\n");
     let refused = run(&sandbox, &["image", "delete", "mine"]);
     let _ = refused
-        .expect_failure(&["the image `mine` was not removed: it is used by VM `dev`", "vm delete dev"]);
+        .expect_failure(&["the image `mine` was not deleted: it is in use by VM `dev`", "vm delete dev"]);
     let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
     let _ = run(&sandbox, &["image", "delete", "mine"]).expect_success();
     assert!(fs::read(&file).expect("it is still there") == before);
@@ -96,7 +96,8 @@ fn registering_again_updates_and_never_takes_the_name_of_a_managed_one_or_the_di
     assert_eq!((&shown["rootfs_path"], &shown["has_init"]), (&text(&second).into(), &false.into()));
 
     let managed = register(&first, "debian-bookworm");
-    let _ = managed.expect_failure(&["`debian-bookworm` is banger's own and is not registered over"]);
+    let _ = managed
+        .expect_failure(&["`debian-bookworm` is in banger's storage and cannot be replaced by registering"]);
     assert_eq!(show(&sandbox, "debian-bookworm")["managed"], true);
 
     let _ = run(&sandbox, &["vm", "create", "--image", "mine", "--name", "dev"]).expect_success();
@@ -115,22 +116,18 @@ fn what_cannot_be_registered_is_refused_with_the_flag_that_named_it() {
     let register = ["image", "register", "--name", "mine", "--rootfs"];
     for (arguments, code, reason) in [
         (&["absent"][..], 2, "--rootfs absent: No such file"),
-        (&["/tmp"], 2, "--rootfs /tmp: it is of another kind"),
+        (&["/tmp"], 2, "--rootfs /tmp: it is not the right type of file"),
         (&["text"], 1, "text is not an ext4 file system"),
         (&["mine.ext4", "--work-seed", "absent"], 2, "--work-seed absent: "),
         (&["mine.ext4", "--work-seed", "text"], 1, "text is not an ext4 file system"),
         (&["mine.ext4", "--kernel", "absent"], 2, "--kernel absent: "),
         (&["mine.ext4", "--kernel", "vmlinux", "--initrd", "absent"], 2, "--initrd absent: "),
         (&["mine.ext4", "--kernel", "vmlinux", "--modules", "absent"], 2, "--modules absent: "),
-        (
-            &["mine.ext4", "--kernel", "vmlinux", "--modules", "/tmp"],
-            1,
-            "there are no modules of a kernel in /tmp",
-        ),
+        (&["mine.ext4", "--kernel", "vmlinux", "--modules", "/tmp"], 1, "no kernel modules found in /tmp"),
         (&["mine.ext4", "--kernel", "text"], 1, "text does not say which version it is"),
         (&["mine.ext4", "--kernel", "vmlinux", "--kernel-ref", "x"], 2, "cannot be used with"),
         (&["mine.ext4", "--initrd", "text"], 2, "--kernel"),
-        (&["mine.ext4", "--kernel-ref", "absent"], 1, "there is no kernel `absent`"),
+        (&["mine.ext4", "--kernel-ref", "absent"], 1, "kernel `absent` not found"),
     ] {
         let arguments: Vec<&str> = register.iter().chain(arguments).copied().collect();
         let refused = run(&sandbox, &arguments).expect_code(code);
@@ -155,7 +152,7 @@ fn an_image_brings_its_kernel_and_takes_it_along() {
     assert_eq!((&own["of_image"], &own["version"]), (&"mine".into(), &VERSION.into()));
     assert_eq!(show(&sandbox, "mine")["kernel"], "mine");
     let refused = run(&sandbox, &["kernel", "rm", "mine"]);
-    let _ = refused.expect_failure(&["it is needed by the image `mine`"]);
+    let _ = refused.expect_failure(&["it is in use by image `mine`"]);
     let _ = run(&sandbox, &["vm", "run", "--rm", "--image", "mine", "--", "true"]).expect_success();
 
     // With another kernel the former one is nobody's; with none of its own, there is none.
@@ -167,7 +164,7 @@ fn an_image_brings_its_kernel_and_takes_it_along() {
     let _ = run(&sandbox, &["kernel", "show", "mine"]).expect_code(1);
     // A kernel that somebody made is not taken over.
     let _ = run(&sandbox, &["kernel", "import", "mine", "--from", "package"]).expect_success();
-    let _ = run(&sandbox, &register).expect_failure(&["cannot bring a kernel", "--kernel-ref mine"]);
+    let _ = run(&sandbox, &register).expect_failure(&["cannot bring its own kernel", "--kernel-ref mine"]);
 }
 
 #[test]
@@ -188,7 +185,7 @@ fn an_image_without_the_agent_is_refused_an_initrd_of_its_own_unless_nobody_shal
         run(&sandbox, &arguments)
     };
     let refused = register(&without, &[]);
-    let _ = refused.expect_failure(&["there is no agent in it", "--no-agent"]);
+    let _ = refused.expect_failure(&["the image has no guest agent", "--no-agent"]);
     let _ = run(&sandbox, &["kernel", "show", "own"]).expect_code(1);
     let _ = register(&with, &[]).expect_success();
     assert_eq!(sandbox.json(&["kernel", "show", "own"])["own_initrd"], true);
@@ -201,7 +198,7 @@ fn an_image_without_the_agent_is_refused_an_initrd_of_its_own_unless_nobody_shal
 
     let _ = register(&without, &["--no-agent"]).expect_success();
     let no_vm = run(&sandbox, &["vm", "create", "--image", "debian-bookworm", "--kernel", "own"]);
-    let _ = no_vm.expect_failure(&["no VM was made of the image `debian-bookworm`", "no agent in it"]);
+    let _ = no_vm.expect_failure(&["no VM was created from the image `debian-bookworm`", "no guest agent"]);
 }
 
 #[test]
@@ -225,9 +222,9 @@ fn promoting_copies_what_is_there_and_misses_nothing_that_is_not() {
     fs::remove_file(&file).expect("the home is writable");
     let _ = run(&sandbox, &["vm", "start", "dev"]).expect_success();
     let again = run(&sandbox, &["image", "promote", "mine"]);
-    let _ = again.expect_failure(&["`mine` is banger's own already"]);
+    let _ = again.expect_failure(&["`mine` is already in banger's storage"]);
     let _ = run(&sandbox, &["vm", "delete", "dev"]).expect_success();
-    let _ = run(&sandbox, &["image", "promote", "absent"]).expect_failure(&["there is no image `absent`"]);
+    let _ = run(&sandbox, &["image", "promote", "absent"]).expect_failure(&["image `absent` not found"]);
 }
 
 #[test]

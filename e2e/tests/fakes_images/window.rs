@@ -61,7 +61,7 @@ fn of_many_at_once_that_know_nothing_of_each_other_one_gives_the_name() {
     assert_eq!(winners, 1);
     for loser in finished.iter().filter(|one| one.code() != Some(0)) {
         let said = loser.stderr_text();
-        assert!(said.contains("already") || said.contains("was taken meanwhile"), "{said}");
+        assert!(said.contains("already") || said.contains("was taken in the meantime"), "{said}");
     }
     assert!(sandbox.files_named(".tmp-").is_empty());
     let images = sandbox.json(&["image", "list"]);

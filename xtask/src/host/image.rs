@@ -122,7 +122,7 @@ pub(super) fn ensure(place: &Place, hosts: &Path) -> Result<Image> {
     let image = Image::current(hosts);
     if !image.is_made() {
         remove_unused(&images(hosts))?;
-        make(place, &image).context("the test host's disk was not made")?;
+        make(place, &image).context("the test host's disk was not created")?;
     }
     File::create(image.folder.join("used")).context("marking the test host's disk as used")?;
     Ok(image)

@@ -163,8 +163,8 @@ mod tests {
         for (row, said) in [
             ("PASS  VMM: QEMU, with KVM", Some("QEMU, KVM")),
             ("PASS  VMM: Firecracker, with KVM", Some("Firecracker, KVM")),
-            ("PASS  VMM: QEMU, emulated, because KVM cannot be used", Some("QEMU, emulated")),
-            ("FAIL  VMM: there is no qemu-system-x86_64 on this host", None),
+            ("PASS  VMM: QEMU, emulated, because KVM is not usable", Some("QEMU, emulated")),
+            ("FAIL  VMM: qemu-system-x86_64 is not installed", None),
         ] {
             assert_eq!(driver(&doctor(row)).as_deref(), said);
         }

@@ -28,9 +28,9 @@ const LONGEST_LINE: u64 = 16 * 1024;
 pub(crate) enum BuildError {
     #[error(transparent)]
     NotInstalled(NotInstalled),
-    #[error("there is no folder to build in")]
+    #[error("there is no temporary directory to build in")]
     Folder(#[source] PrivateFolderError),
-    #[error("no temporary file can be made in {}", folder.display())]
+    #[error("cannot create a temporary file in {}", folder.display())]
     TemporaryFile {
         folder: PathBuf,
         #[source]
@@ -44,9 +44,9 @@ pub(crate) enum BuildError {
     },
     #[error("{OWN_PROGRAM} cannot be run")]
     NoKeeper,
-    #[error("what the build says cannot be read")]
+    #[error("the output of the build cannot be read")]
     Read(#[source] io::Error),
-    #[error("mmdebstrap ended with {status}, saying\n{said}")]
+    #[error("mmdebstrap exited with {status}:\n{said}")]
     Failed { status: ExitStatus, said: String },
     #[error("it was interrupted")]
     Interrupted { signal: i32 },

@@ -110,7 +110,7 @@ pub(super) fn stage(line: &str) -> Option<&str> {
 pub(super) fn failure_hint(said: &str) -> Option<&'static str> {
     if said.contains("newuidmap") || said.contains("/etc/subuid") || said.contains("/etc/subgid") {
         return Some(
-            "give your user sub-ids: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER`, \
+            "add sub-ids for your user: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER`, \
              and install `uidmap`",
         );
     }
@@ -118,21 +118,23 @@ pub(super) fn failure_hint(said: &str) -> Option<&'static str> {
         || said.contains("CLONE_NEWUSER")
         || said.contains("unshare")
     {
-        return Some("this host does not let users make namespaces: `banger doctor` names the setting");
+        return Some(
+            "this host does not allow unprivileged user namespaces: `banger doctor` names the setting",
+        );
     }
     if said.contains("NO_PUBKEY") || said.contains("not signed") {
         return Some("install Debian's keys: the package is `debian-archive-keyring`");
     }
     if said.contains("No space left on device") || said.contains("not have enough free space") {
-        return Some(
-            "the temporary folder or the disk is full; TMPDIR names another folder for what is being built",
-        );
+        return Some("the disk of the temporary directory is full; set TMPDIR to use another directory");
     }
     if said.contains("Could not resolve")
         || said.contains("Failed to fetch")
         || said.contains("Could not connect")
     {
-        return Some("Debian's mirror cannot be reached; `debian_mirror` in config.toml names another one");
+        return Some(
+            "the Debian mirror cannot be reached; set `debian_mirror` in config.toml to use another one",
+        );
     }
     None
 }

@@ -40,12 +40,14 @@ fn named(
     let catalog = Catalog::load(builder.paths)?;
     let Some(entry) = catalog.image(name.as_str()) else {
         let known = known_images(daemon, &catalog)?;
-        let here = "`banger image list` shows what is here";
+        let here = "`banger image list` lists the images on this host";
         let hint = match probably_meant(name.as_str(), known.iter().map(String::as_str)) {
             Some(meant) => format!("did you mean `{meant}`? {here}"),
-            None => format!("there are {}; {here}; `{name}:latest` is one of Docker Hub", known.join(", ")),
+            None => {
+                format!("known images: {}; {here}; for Docker Hub, write `{name}:latest`", known.join(", "))
+            }
         };
-        return Err(Failure::message(format!("there is no image `{name}`")).with_hint(hint));
+        return Err(Failure::message(format!("image `{name}` not found")).with_hint(hint));
     };
     self::kernel(builder, daemon, &entry.kernel)?;
     if let Some(kernel) = kernel.filter(|&kernel| *kernel != entry.kernel) {
@@ -76,7 +78,7 @@ fn published(
     if let Some(found) = show_image(daemon, name)? {
         if !published.is(&found) {
             return Err(taken(&found).with_hint(format!(
-                "`banger image pull {reference} --name NAME` makes it under another name"
+                "`banger image pull {reference} --name NAME` pulls it under another name"
             )));
         }
         self::kernel(builder, daemon, kernel.unwrap_or(&found.kernel))?;
@@ -103,7 +105,7 @@ pub(crate) fn once(
     is_it: impl Fn(&ImageView) -> bool,
     make: impl FnOnce(&mut Daemon) -> Result<ImageView, Failure>,
 ) -> Result<ImageView, Failure> {
-    let waiting = || builder.progress.stage("waiting for another command that builds it");
+    let waiting = || builder.progress.stage("waiting for another banger that is building it");
     let _one_at_a_time = BuildLock::take(builder.paths, &format!("image-{name}"), waiting)
         .map_err(|error| Failure::of(&error))?;
     match show_image(daemon, name)? {
@@ -115,8 +117,8 @@ pub(crate) fn once(
 
 fn taken(image: &ImageView) -> Failure {
     let ImageView { name, source, .. } = image;
-    Failure::message(format!("there is an image `{name}` already, made of {source}"))
-        .with_hint(format!("`banger image delete {name}` removes it"))
+    Failure::message(format!("image `{name}` already exists, made from {source}"))
+        .with_hint(format!("delete it with `banger image delete {name}`"))
 }
 
 /// The kernel, there when this returns.
@@ -131,15 +133,15 @@ pub(crate) fn kernel(
     let catalog = Catalog::load(builder.paths)?;
     let unknown = || {
         let offered = catalog.kernels.iter().map(|entry| entry.name.as_str());
-        let hint = "`banger kernel list --available` shows what can be had";
+        let hint = "`banger kernel list --available` lists the catalog";
         let hint = match probably_meant(name.as_str(), offered) {
             Some(meant) => format!("did you mean `{meant}`? {hint}"),
             None => hint.to_owned(),
         };
-        Failure::message(format!("there is no kernel `{name}`")).with_hint(hint)
+        Failure::message(format!("kernel `{name}` not found")).with_hint(hint)
     };
     let entry = catalog.kernel(name.as_str()).ok_or_else(unknown)?;
-    let waiting = || builder.progress.stage("waiting for another command that builds its kernel");
+    let waiting = || builder.progress.stage("waiting for another banger that is building its kernel");
     let _one_at_a_time = BuildLock::take(builder.paths, &format!("kernel-{name}"), waiting)
         .map_err(|error| Failure::of(&error))?;
     if let Some(found) = show_kernel(daemon, name)? {

@@ -33,28 +33,30 @@ pub(crate) enum KernelFilesError {
     Read { path: PathBuf, source: io::Error },
     #[error("{}:{line}: {message}", path.display())]
     Metadata { path: PathBuf, line: usize, message: String },
-    #[error("there is no kernel in {}: neither {METADATA}, nor boot/vmlinux-* or boot/vmlinuz-*", .0.display())]
+    #[error("no kernel found in {}: neither {METADATA}, nor boot/vmlinux-* or boot/vmlinuz-*", .0.display())]
     NoKernel(PathBuf),
     #[error("{} does not say which version it is", .0.display())]
     NoVersion(PathBuf),
     #[error("{} is version {kernel} and the modules are for {modules}", path.display())]
     OtherModules { path: PathBuf, kernel: String, modules: String },
-    #[error("there are no modules of a kernel in {}", .0.display())]
+    #[error("no kernel modules found in {}", .0.display())]
     NoModules(PathBuf),
-    #[error("there is no folder to work in")]
+    #[error("there is no temporary directory to work in")]
     Folder(#[source] PrivateFolderError),
-    #[error("no archive can be made in {}", folder.display())]
+    #[error("cannot create an archive in {}", folder.display())]
     Archive { folder: PathBuf, source: io::Error },
 }
 
 impl KernelFilesError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoVersion(_) => Some("call it vmlinuz-VERSION, with the version that `uname -r` prints"),
-            Self::NoKernel(_) | Self::NoModules(_) => {
-                Some("give the folder above `boot` and `lib`, as a package is unpacked")
+            Self::NoVersion(_) => {
+                Some("name the file vmlinuz-VERSION, with the version that `uname -r` prints")
             }
-            Self::OtherModules { .. } => Some("give the modules that were built with this kernel"),
+            Self::NoKernel(_) | Self::NoModules(_) => {
+                Some("use the directory that contains `boot` and `lib`, as in an unpacked package")
+            }
+            Self::OtherModules { .. } => Some("use the modules that were built with this kernel"),
             _ => None,
         }
     }
@@ -189,7 +191,7 @@ fn read_metadata(folder: &Path) -> Result<Option<Metadata>, KernelFilesError> {
     for named in [&told.kernel, &told.initrd, &told.modules].into_iter().flatten() {
         let inside = named.components().all(|part| matches!(part, std::path::Component::Normal(_)));
         if !inside {
-            return Err(wrong(1, format!("`{}` leaves the folder", named.display())));
+            return Err(wrong(1, format!("`{}` is outside the directory", named.display())));
         }
     }
     Ok(Some(told))
@@ -417,8 +419,8 @@ mod tests {
     fn metadata_that_is_wrong_is_refused_with_its_line() {
         for (told, reason) in [
             ("{\n\"kernal\": \"x\"}", "metadata.json:2: unknown field `kernal`"),
-            (r#"{"kernel": "../x"}"#, "`../x` leaves the folder"),
-            (r#"{"kernel": "/etc/x"}"#, "`/etc/x` leaves the folder"),
+            (r#"{"kernel": "../x"}"#, "`../x` is outside the directory"),
+            (r#"{"kernel": "/etc/x"}"#, "`/etc/x` is outside the directory"),
             (r#"{"arch": "riscv64"}"#, "only x86_64"),
             ("", "metadata.json:1"),
         ] {

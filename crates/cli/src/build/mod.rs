@@ -76,8 +76,8 @@ impl Builder<'_> {
             }
             Recipe::Bundle(bundle) => {
                 if size.is_some() {
-                    let message = format!("image `{name}` is a bundle, whose size is what it is");
-                    return Err(Failure::usage(message).with_hint("leave `--size` out"));
+                    let message = format!("image `{name}` is a bundle, and bundles have a fixed size");
+                    return Err(Failure::usage(message).with_hint("leave out `--size`"));
                 }
                 let what = bundle::comment("image", entry.name.as_str());
                 let (file, place) = bundled::fetch(self, bundle, &what).map_err(not_built)?;
@@ -133,7 +133,7 @@ impl Builder<'_> {
                 let request = UnbundleKernel { name: name.clone(), source, bundle: place, force };
                 self.hand_over(daemon, &request, &[file.as_fd()]).map_err(not_built)
             }
-            Recipe::Oci(_) => unreachable!("no catalogue has a kernel of a registry"),
+            Recipe::Oci(_) => unreachable!("no catalog has a kernel from a registry"),
         }
     }
 

@@ -75,7 +75,7 @@ impl Published {
             Reference::Registry(published) => download(builder, published, platform),
         };
         let image =
-            image.map_err(|failure| failure.reason_for(format!("no image was had from {reference}")))?;
+            image.map_err(|failure| failure.reason_for(format!("no image was pulled from {reference}")))?;
         let name = reference.default_name(image.own_name.as_deref());
         let name = name.parse().map_err(|error| Failure::of(&error))?;
         Ok(Self { source: source(reference, &image), name, image })
@@ -120,7 +120,9 @@ impl Published {
         };
         let descriptors: Vec<_> = layers.iter().map(|layer| layer.file.as_fd()).collect();
         let made = builder.hand_over(daemon, &request, &descriptors);
-        made.map_err(|failure| failure.reason_for(format!("image `{name}` was not made of {}", self.source)))
+        made.map_err(|failure| {
+            failure.reason_for(format!("image `{name}` was not built from {}", self.source))
+        })
     }
 }
 

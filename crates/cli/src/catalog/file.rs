@@ -93,7 +93,7 @@ pub(super) fn read(text: &str, path: &Path, catalog: &mut Catalog) -> Result<(),
         let entry = entry.into_inner();
         let (span, name) = (entry.name.span(), entry.name.into_inner());
         if catalog.image(name.as_str()).is_some() {
-            return Err(wrong((span, format!("there is an image `{name}` in the catalogue already"))));
+            return Err(wrong((span, format!("image `{name}` is already in the catalog"))));
         }
         let keys = Keys {
             suite: entry.suite,
@@ -112,10 +112,13 @@ pub(super) fn read(text: &str, path: &Path, catalog: &mut Catalog) -> Result<(),
         let entry = entry.into_inner();
         let (span, name) = (entry.name.span(), entry.name.into_inner());
         if catalog.kernel(name.as_str()).is_some() {
-            return Err(wrong((span, format!("there is a kernel `{name}` in the catalogue already"))));
+            return Err(wrong((span, format!("kernel `{name}` is already in the catalog"))));
         }
         if *entry.source.get_ref() == Source::Oci {
-            return Err(wrong((entry.source.span(), "a kernel is of `debian` or a `bundle`".to_owned())));
+            return Err(wrong((
+                entry.source.span(),
+                "the source of a kernel must be `debian` or `bundle`".to_owned(),
+            )));
         }
         let keys = Keys {
             suite: entry.suite,
@@ -149,7 +152,7 @@ fn recipe(source: &Spanned<Source>, keys: Keys, base: &Path) -> Result<Recipe, M
             of.has_no("reference", reference)?;
             let (span, url) = of.needs("url", url)?;
             let location = Location::parse(&url, base).ok_or_else(|| {
-                (span, format!("`{url}` is neither a path nor an URL beginning with https://"))
+                (span, format!("`{url}` is neither a path nor a URL that starts with https://"))
             })?;
             let (span, sha256) = of.needs("sha256", sha256)?;
             let sha256 = Digest::from_hex(&sha256)
@@ -199,7 +202,7 @@ impl Of<'_> {
 
     fn has_no<T>(&self, key: &str, value: Option<Spanned<T>>) -> Result<(), Mistake> {
         match value {
-            Some(value) => Err((value.span(), format!("`{key}` means nothing for source `{}`", self.word()))),
+            Some(value) => Err((value.span(), format!("`{key}` is not used by source `{}`", self.word()))),
             None => Ok(()),
         }
     }
@@ -242,15 +245,15 @@ mod tests {
     fn what_is_wrong_is_told_with_its_line_and_the_nearest_key() {
         let zeros = "0".repeat(64);
         for (text, line, message) in [
-            (BUNDLE.replace("sha256", "sha265"), 9, "`sha265` is not known; did you mean `sha256`?"),
+            (BUNDLE.replace("sha256", "sha265"), 9, "unknown key `sha265`; did you mean `sha256`?"),
             (BUNDLE.replace("[[image]]", "[[imag]]"), 1, "did you mean `image`?"),
             (BUNDLE.replace("\"bundle\"", "\"bundel\""), 5, "did you mean `bundle`?"),
             (BUNDLE.replace("size = 3\n", ""), 5, "an entry of source `bundle` needs `size`"),
-            (BUNDLE.replace("size = 3", "suite = \"x\"\nsize = 3"), 7, "`suite` means nothing for source `bundle`"),
+            (BUNDLE.replace("size = 3", "suite = \"x\"\nsize = 3"), 7, "`suite` is not used by source `bundle`"),
             (BUNDLE.replace(&zeros, "00"), 9, "`00` is not 64 hexadecimal digits"),
-            (BUNDLE.replace("x.tar.zst", "http://example.test/x"), 6, "beginning with https://"),
+            (BUNDLE.replace("x.tar.zst", "http://example.test/x"), 6, "starts with https://"),
             (BUNDLE.replace("\"x\"", "\"X\""), 2, "`X` is not a image name"),
-            (format!("{BUNDLE}{BUNDLE}"), 11, "there is an image `x` in the catalogue already"),
+            (format!("{BUNDLE}{BUNDLE}"), 11, "image `x` is already in the catalog"),
             (
                 "[[image]]\nname = \"x\"\ndescription = \"d\"\nkernel = \"k\"\nsource = \"oci\"\nreference = \"alpine:3\"".to_owned(),
                 6,
@@ -259,7 +262,7 @@ mod tests {
             (
                 "[[kernel]]\nname = \"x\"\ndescription = \"d\"\nsource = \"oci\"".to_owned(),
                 4,
-                "a kernel is of `debian` or a `bundle`",
+                "the source of a kernel must be `debian` or `bundle`",
             ),
             ("[[image]\n".to_owned(), 1, ""),
         ] {

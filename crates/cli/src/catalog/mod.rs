@@ -54,9 +54,9 @@ pub(crate) enum Recipe {
 /// A catalogue that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CatalogError {
-    #[error("the catalogue {} cannot be read", path.display())]
+    #[error("cannot read the catalog {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("the catalogue {}:{line} is wrong: {message}", path.display())]
+    #[error("invalid catalog {}:{line}: {message}", path.display())]
     Wrong { path: PathBuf, line: usize, message: String },
 }
 
@@ -64,7 +64,7 @@ impl CatalogError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Read { .. } => "make it readable, or remove it",
-            Self::Wrong { .. } => "correct or remove that entry; docs/configuration.md has the form",
+            Self::Wrong { .. } => "fix or remove that entry; see docs/configuration.md for the format",
         }
     }
 }

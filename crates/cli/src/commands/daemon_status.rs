@@ -26,7 +26,7 @@ impl Args {
         }
         let Some(status) = status else {
             if !self.json {
-                printer::line("not running; the next command that needs it starts it")?;
+                printer::line("not running; the next command that needs the daemon starts it")?;
             }
             return Ok(FAILED);
         };

@@ -13,26 +13,24 @@ pub(crate) struct Args {}
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         if places::find().map_err(ConnectError::Places)?.is_installed {
-            return Err(Failure::message(
-                "the daemon was not stopped: it is the installed one, which is systemd's",
-            )
-            .with_hint(format!("`{}` starts it anew; running VMs stay", banger_system::RESTART)));
+            return Err(Failure::message("the daemon was not stopped: it is a systemd service")
+                .with_hint(format!("`{}` restarts it; VMs keep running", banger_system::RESTART)));
         }
         match Daemon::connect_if_running() {
-            Ok(None) => printer::talk("the daemon does not run"),
+            Ok(None) => printer::talk("the daemon is not running"),
             Ok(Some(mut daemon)) => {
                 let left = daemon.call(&Shutdown {})?.vms_running;
                 daemon.wait_for_end().map_err(|error| Failure::of(&error))?;
                 printer::talk(match left {
                     0 => "stopped".to_owned(),
-                    1 => "stopped; 1 VM goes on running".to_owned(),
-                    many => format!("stopped; {many} VMs go on running"),
+                    1 => "stopped; 1 VM keeps running".to_owned(),
+                    many => format!("stopped; {many} VMs keep running"),
                 });
             }
             // Its requests are not understood, so it is asked the way every process is.
             Err(ConnectError::OtherVersion { .. }) => {
                 stop_other_version()?;
-                printer::talk("stopped a daemon of another version; its VMs go on running");
+                printer::talk("stopped a daemon of another version; its VMs keep running");
             }
             Err(error) => return Err(error.into()),
         }

@@ -18,7 +18,7 @@ use std::path::Path;
 ///     banger image pull alpine:3.20               from a registry: Docker Hub, or HOST/NAME:TAG
 ///     banger image pull oci:DIR[:TAG]             from an OCI image layout
 ///     banger image pull oci-archive:FILE[:TAG]    from a tar archive of an OCI image layout
-///     banger image pull docker-archive:FILE       from a file written by `docker save`
+///     banger image pull docker-archive:FILE       from a file written by docker save
 ///
 /// Registry credentials are those saved by `docker login`. Layers are cached:
 /// images share them, and an interrupted download resumes. `banger image cache
@@ -87,7 +87,7 @@ impl Args {
         if let Origin::Published(published) = &origin
             && let Some(platform) = published.foreign_platform()
         {
-            printer::warning(format_args!("its programs are for {platform} and do not run on this machine"));
+            printer::warning(format_args!("this image is for {platform} and does not run on this host"));
         }
         printer::line(image.name)?;
         Ok(0)
@@ -130,10 +130,10 @@ impl Args {
                 None => {
                     let names: Vec<_> =
                         entries().map(|entry| format!("{} ({})", entry.name, entry.description)).collect();
-                    format!("it has {}; `{word}:latest` is one of Docker Hub", names.join(", "))
+                    format!("the catalog has {}; for Docker Hub, write `{word}:latest`", names.join(", "))
                 }
             };
-            return Err(Failure::message(format!("`{word}` is not in the catalogue")).with_hint(hint));
+            return Err(Failure::message(format!("`{word}` is not in the catalog")).with_hint(hint));
         }
         Ok(Wanted::Published(reference))
     }
@@ -142,8 +142,9 @@ impl Args {
 /// Before minutes are spent on it; the daemon refuses again when it would publish it.
 fn refuse_existing(daemon: &mut Daemon, name: &ImageName) -> Result<(), Failure> {
     match daemon.call(&Show { image: name.clone() }) {
-        Ok(_) => Err(Failure::message(format!("there is an image `{name}` already"))
-            .with_hint(format!("`banger image delete {name}` removes it; `--name` gives another name"))),
+        Ok(_) => Err(Failure::message(format!("image `{name}` already exists")).with_hint(format!(
+            "delete it with `banger image delete {name}`, or choose another name with `--name`"
+        ))),
         Err(ConnectionError::Refused(refusal)) if refusal.kind == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.into()),
     }

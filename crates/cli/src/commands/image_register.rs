@@ -97,7 +97,9 @@ impl Args {
 fn existing(flag: &str, path: &Path, is_it: fn(&Path) -> bool) -> Result<String, Failure> {
     let failed = |what: String| Failure::usage(format!("{flag} {}: {what}", path.display()));
     let about = std::fs::metadata(path).map_err(|error| failed(error.to_string()));
-    about.and_then(|_| if is_it(path) { Ok(()) } else { Err(failed("it is of another kind".to_owned())) })?;
+    about.and_then(|_| {
+        if is_it(path) { Ok(()) } else { Err(failed("it is not the right type of file".to_owned())) }
+    })?;
     let whole = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
-    whole.into_os_string().into_string().map_err(|_| failed("its path is no text".to_owned()))
+    whole.into_os_string().into_string().map_err(|_| failed("its path is not UTF-8".to_owned()))
 }

@@ -46,12 +46,12 @@ impl Args {
                     Hope::ComesUp => {}
                     Hope::IsUp => {
                         return Err(failure.with_hint(format!(
-                            "its start-up is done: `banger vm ports {vm}` shows what listens in it"
+                            "it has finished booting: `banger vm ports {vm}` lists its listening ports"
                         )));
                     }
                     Hope::TakesTooLong => {
                         return Err(failure.with_hint(format!(
-                            "it has been starting up for {} min: `banger vm logs {vm}` shows its console",
+                            "it has been booting for {} min: `banger vm logs {vm}` shows its console",
                             LONGEST.as_secs() / 60
                         )));
                     }
@@ -130,7 +130,7 @@ impl<'a> Outlook<'a> {
         self.looked = Some(Instant::now());
         if hope == Hope::ComesUp && !self.told {
             self.told = true;
-            printer::remark(format_args!("waiting for VM `{}` to come up", self.vm));
+            printer::remark(format_args!("waiting for VM `{}` to boot", self.vm));
         }
         Ok(hope)
     }

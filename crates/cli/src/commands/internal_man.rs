@@ -16,7 +16,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         write(&self.folder).map_err(|error| {
-            Failure::of(&error).reason_for(format!("the manual was not written to {}", self.folder.display()))
+            Failure::of(&error)
+                .reason_for(format!("the man pages were not written to {}", self.folder.display()))
         })?;
         Ok(0)
     }

@@ -35,7 +35,7 @@ impl Args {
     pub(crate) fn run(self) -> Outcome {
         let folder = &self.from;
         if !folder.is_dir() {
-            let failure = Failure::message(format!("--from {}: there is no such folder", folder.display()));
+            let failure = Failure::message(format!("--from {}: no such directory", folder.display()));
             return Err(Failure { code: USAGE, ..failure });
         }
         let files = KernelFiles::in_folder(folder).map_err(Failure::from);

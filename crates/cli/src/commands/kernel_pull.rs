@@ -31,12 +31,12 @@ impl Args {
         let name = self.name.as_deref().unwrap_or(config.default_kernel.value.as_str());
         let Some(entry) = catalog.kernel(name) else {
             let meant = probably_meant(name, catalog.kernels.iter().map(|entry| entry.name.as_str()));
-            let hint = "`banger kernel list --available` shows what is";
+            let hint = "`banger kernel list --available` lists the catalog";
             let hint = match meant {
                 Some(meant) => format!("did you mean `{meant}`? {hint}"),
                 None => hint.to_owned(),
             };
-            return Err(Failure::message(format!("`{name}` is not in the catalogue")).with_hint(hint));
+            return Err(Failure::message(format!("`{name}` is not in the catalog")).with_hint(hint));
         };
         let mut daemon = Daemon::connect()?;
         if !self.force {
@@ -55,8 +55,8 @@ impl Args {
 /// Before time is spent on it; the daemon refuses again when it would publish it.
 fn refuse_existing(daemon: &mut Daemon, name: &KernelName) -> Result<(), Failure> {
     match daemon.call(&Show { kernel: name.clone() }) {
-        Ok(_) => Err(Failure::message(format!("there is a kernel `{name}` already"))
-            .with_hint("`--force` replaces it")),
+        Ok(_) => Err(Failure::message(format!("kernel `{name}` already exists"))
+            .with_hint("use `--force` to replace it")),
         Err(ConnectionError::Refused(refusal)) if refusal.kind == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -16,9 +16,9 @@ use banger_protocol::wire::Method;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SelectError {
-    #[error("there is no VM `{given}`")]
+    #[error("VM `{given}` not found")]
     None { given: String, meant: Option<String> },
-    #[error("`{given}` is the beginning of several ids: {}", ids.join(", "))]
+    #[error("`{given}` matches several VM IDs: {}", ids.join(", "))]
     Several { given: String, ids: Vec<String> },
 }
 
@@ -26,10 +26,10 @@ impl From<SelectError> for Failure {
     fn from(error: SelectError) -> Self {
         let hint = match &error {
             SelectError::None { meant: Some(name), .. } => {
-                format!("did you mean `{name}`? `banger vm list` shows all there are")
+                format!("did you mean `{name}`? `banger vm list` lists all VMs")
             }
-            SelectError::None { meant: None, .. } => "`banger vm list` shows the VMs there are".to_owned(),
-            SelectError::Several { .. } => "give more digits of the id, or the name".to_owned(),
+            SelectError::None { meant: None, .. } => "`banger vm list` lists all VMs".to_owned(),
+            SelectError::Several { .. } => "use a longer prefix, or the VM name".to_owned(),
         };
         Self::of(&error).with_hint(hint)
     }

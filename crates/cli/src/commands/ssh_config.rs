@@ -52,10 +52,11 @@ impl From<SshConfigError> for Failure {
     fn from(error: SshConfigError) -> Self {
         let failure = Self::of(&error);
         match &error {
-            SshConfigError::UsersFile(MarkedBlockError::Write { .. }) => failure
-                .with_hint("what manages this file can be given the lines: `banger ssh-config` prints them"),
+            SshConfigError::UsersFile(MarkedBlockError::Write { .. }) => failure.with_hint(
+                "if another tool manages this file, add the lines there: `banger ssh-config` prints them",
+            ),
             SshConfigError::UsersFile(MarkedBlockError::Unended(_)) => {
-                failure.with_hint("remove what is banger's from it, then try again")
+                failure.with_hint("remove banger's lines from it, then try again")
             }
             _ => failure,
         }
@@ -111,7 +112,7 @@ fn uninstall(ours: &Path, users: &Path) -> Result<bool, SshConfigError> {
 
 fn render(program: &str, key: &str) -> String {
     format!(
-        "{OURS}, which writes it anew.
+        "{OURS}, which overwrites it.
 Host *.vm
     User root
     ProxyCommand {} internal connect %h %p

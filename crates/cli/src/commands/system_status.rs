@@ -47,7 +47,7 @@ impl Args {
             if self.json {
                 printer::json(&None::<Report>)?;
             } else {
-                printer::line("not installed; `sudo banger system install` installs it")?;
+                printer::line("not installed; install it with `sudo banger system install`")?;
             }
             return Ok(FAILED);
         };

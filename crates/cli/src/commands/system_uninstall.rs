@@ -28,9 +28,9 @@ impl Args {
         };
         uninstall(&install, self.purge, self.force).map_err(Failure::from)?;
         printer::talk(match self.purge {
-            true => "uninstalled, with everything it had".to_owned(),
+            true => "uninstalled; images, kernels, and VMs were deleted".to_owned(),
             false => format!(
-                "uninstalled; images, kernels and VMs stay in {}: `--purge` would have removed them",
+                "uninstalled; images, kernels, and VMs are kept in {}; `--purge` deletes them",
                 banger_system::STATE
             ),
         });

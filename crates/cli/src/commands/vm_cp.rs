@@ -72,8 +72,8 @@ impl End {
 }
 
 fn unnameable(name: &OsStr) -> Failure {
-    Failure::usage(format!("{name:?} is no UTF-8 and cannot be named in the VM"))
-        .with_hint("copy the folder it is in")
+    Failure::usage(format!("{name:?} is not UTF-8 and cannot be used as a name in the VM"))
+        .with_hint("copy the directory that contains it")
 }
 
 impl Args {
@@ -93,7 +93,7 @@ impl Args {
         let copied = match ends {
             (End::There { vm, path }, End::Here(to)) => {
                 let name = name_of(Path::new(&path)).map(Into::into);
-                let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what is there");
+                let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what the VM has");
                 let agent = connect(vm)?;
                 let asked = |agent: &mut UnixStream| copy_out(agent, path, Destination { path: to, name });
                 with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))
@@ -102,18 +102,20 @@ impl Args {
                 let name = name_of(&from);
                 let name = name.map(|name| name.to_str().ok_or_else(|| unnameable(name))).transpose()?;
                 let name = name.map(str::to_owned);
-                let hint =
-                    format!("`{}` has to be readable here, and {vm}:{path} writable there", from.display());
+                let hint = format!(
+                    "`{}` must be readable on this host, and {vm}:{path} writable in the VM",
+                    from.display()
+                );
                 let agent = connect(vm)?;
                 let asked = |agent: &mut UnixStream| copy_in(agent, &from, path, name);
                 with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))
             }
             (End::Here(_), End::Here(_)) => {
                 return Err(Failure::usage("neither path is in a VM")
-                    .with_hint("one of them is written VM:PATH: `banger vm cp ./file dev:/root/`"));
+                    .with_hint("write one of them as VM:PATH: `banger vm cp ./file dev:/root/`"));
             }
             (End::There { vm, path }, End::Stream) => {
-                let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what is there");
+                let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what the VM has");
                 let between = Between::new()?;
                 let agent = connect(vm)?;
                 let to = Destination { path: between.file(), name: None };
@@ -124,7 +126,7 @@ impl Args {
                 Ok(copied)
             }
             (End::Stream, End::There { vm, path }) => {
-                let hint = format!("a file has to be writable there: `banger vm cp - {vm}:/root/name`");
+                let hint = format!("the destination must be a file: `banger vm cp - {vm}:/root/name`");
                 let between = Between::new()?;
                 between.fill()?;
                 let agent = connect(vm)?;
@@ -133,17 +135,17 @@ impl Args {
             }
             (End::Stream, _) | (_, End::Stream) => {
                 return Err(Failure::usage("neither path is in a VM")
-                    .with_hint("one of them is written VM:PATH: `banger vm cp - dev:/root/name`"));
+                    .with_hint("write one of them as VM:PATH: `banger vm cp - dev:/root/name`"));
             }
             (End::There { .. }, End::There { .. }) => {
                 return Err(Failure::usage("both paths are in VMs")
-                    .with_hint("copy it here first, then from here into the other one"));
+                    .with_hint("copy it to this host first, then into the other VM"));
             }
         }?;
         if let Some(first) = copied.first_skipped {
             let count = copied.skipped;
             printer::warning(format_args!(
-                "{count} not copied, being neither file, folder nor link; the first is {}",
+                "{count} not copied: not a file, directory, or symlink; the first is {}",
                 said(&first)
             ));
         }
@@ -181,7 +183,7 @@ impl Between {
     fn pour_out(&self) -> Result<(), Failure> {
         if !self.file().symlink_metadata().is_ok_and(|it| it.is_file()) {
             return Err(Failure::message("only a file can be written to standard output")
-                .with_hint("a folder goes through tar: `banger vm exec VM -- tar c FOLDER`"));
+                .with_hint("use tar for a directory: `banger vm exec VM -- tar c DIR`"));
         }
         let written = File::open(self.file()).and_then(|mut file| {
             let mut piece = vec![0; PIECE];

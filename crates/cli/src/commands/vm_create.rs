@@ -59,7 +59,7 @@ pub(super) struct Machine {
 
 /// A number of processors, as far as it can be told without looking at the host.
 pub(super) fn count(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a number of processors: write it as 2"))
+    text.parse().map_err(|_| format!("`{text}` is not a number of CPUs: write a number such as 2"))
 }
 
 /// How long a VM is to live, and whether it is to run.
@@ -97,8 +97,8 @@ impl Machine {
     ) -> Result<(VmView, ImageView), Failure> {
         let &Self { vcpu, memory, disk_size, nat, install_init, early, .. } = &self;
         if install_init && !nat {
-            let message = "an init and an ssh server cannot be installed without a network";
-            return Err(Failure::usage(message).with_hint("`--nat` lets the VM reach it"));
+            let message = "an init and an ssh server cannot be installed without network access";
+            return Err(Failure::usage(message).with_hint("use `--nat` to give the VM internet access"));
         }
         // Before minutes are spent on an image for a VM that cannot be.
         daemon.call(&Check { name: self.name.clone(), vcpu, memory, disk_size, nat: Some(nat) })?;
@@ -153,7 +153,7 @@ impl Machine {
                     return failure;
                 }
                 failure.with_hint(format!(
-                    "`banger vm logs {name}` shows its console, `banger vm delete {name}` removes it"
+                    "`banger vm logs {name}` shows its console, `banger vm delete {name}` deletes it"
                 ))
             }
             FollowError::Cancelled { .. } | FollowError::Lost(_) | FollowError::UnexpectedResult(_) => {

@@ -132,8 +132,8 @@ fn bring_up_to_date(daemon: &mut Daemon, vm: &VmRef, signals: &Signals) -> Resul
     let before = |error| Failure::from(error).before_the_command();
     let status = daemon.call(&Status { vm: vm.clone() }).map_err(before)?;
     let workspace = status.workspace.ok_or_else(|| {
-        Failure::message(format!("nothing was brought into VM `{}` yet", status.name))
-            .with_hint(format!("`banger vm workspace prepare {} PATH` does that", status.name))
+        Failure::message(format!("VM `{}` has no workspace yet", status.name))
+            .with_hint(format!("`banger vm workspace prepare {} PATH` copies a repository in", status.name))
             .before_the_command()
     })?;
     let options =
@@ -182,7 +182,7 @@ pub(super) fn run_in(
             if has_moved_on(&workspace) {
                 let path = &workspace.host_path;
                 printer::warning(format_args!(
-                    "{path} moved on since it was brought in: `banger vm workspace prepare {name}` follows"
+                    "{path} has changed since it was copied in: `banger vm workspace prepare {name}` updates the copy"
                 ));
             }
         }));
@@ -221,9 +221,9 @@ fn how_it_ended(vm: &VmRef) -> Option<String> {
 fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, value.to_owned()),
-        None => (text, std::env::var(text).map_err(|_| format!("`{text}` is not set here"))?),
+        None => (text, std::env::var(text).map_err(|_| format!("`{text}` is not set in this environment"))?),
     };
-    if name.is_empty() { Err("a variable needs a name".to_owned()) } else { Ok((name.to_owned(), value)) }
+    if name.is_empty() { Err("the variable has no name".to_owned()) } else { Ok((name.to_owned(), value)) }
 }
 
 #[cfg(test)]

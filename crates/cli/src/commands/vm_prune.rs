@@ -22,7 +22,7 @@ impl Args {
         let all = Daemon::connect()?.call(&List {})?;
         let doomed: Vec<&VmView> = all.iter().filter(|vm| is_down(vm.state)).collect();
         if doomed.is_empty() {
-            printer::remark("every VM is running: there is nothing to remove");
+            printer::remark("all VMs are running: there is nothing to delete");
             return Ok(0);
         }
         for vm in &doomed {
@@ -30,7 +30,7 @@ impl Args {
             printer::talk(format_args!("{} ({}) is {}{reason}", vm.name, vm.id, vm.state));
         }
         if !self.force && !agreed(doomed.len())? {
-            printer::talk("nothing was removed");
+            printer::talk("nothing was deleted");
             return Ok(1);
         }
         act_on(doomed.into_iter().map(Ok).collect(), |daemon, vm| {
@@ -58,13 +58,13 @@ fn is_down(state: State) -> bool {
 /// Asks whoever sits there; nobody may be taken for having agreed.
 fn agreed(count: usize) -> Result<bool, Failure> {
     if !guest::stdin_is_terminal() {
-        return Err(Failure::usage("nothing was removed: there is nobody to ask")
-            .with_hint("`banger vm prune -f` does not ask"));
+        return Err(Failure::usage("nothing was deleted: cannot ask for confirmation without a terminal")
+            .with_hint("use `banger vm prune -f` to delete without asking"));
     }
     let them = if count == 1 {
         "this VM with its disks".to_owned()
     } else {
         format!("these {count} VMs with their disks")
     };
-    Ok(printer::ask(format_args!("remove {them}? [y/N] ")))
+    Ok(printer::ask(format_args!("delete {them}? [y/N] ")))
 }

@@ -78,8 +78,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         if self.path.is_none() && self.travel.is_said() {
-            return Err(Failure::usage("no folder is named that could be brought along")
-                .with_hint("it goes before the options: `banger vm run ./repo --branch fix`"));
+            return Err(Failure::usage("these options need a PATH to copy into the VM")
+                .with_hint("put it before the options: `banger vm run ./repo --branch fix`"));
         }
         let ssh_agent = find_ssh_agent(self.ssh_agent)?;
         let (force, bootstrap) = (self.force, !self.no_bootstrap);
@@ -99,9 +99,9 @@ impl Args {
             && !self.machine.reaches_the_world()
         {
             return Err(Failure::message(format!(
-                "the tools that {names} names cannot be installed without a network"
+                "the tools listed in {names} cannot be installed without network access"
             ))
-            .with_hint("`--nat` lets the VM reach it; `--no-bootstrap` does without the tools")
+            .with_hint("use `--nat` to give the VM internet access, or `--no-bootstrap` to skip the tools")
             .before_the_command());
         }
         if self.detach {
@@ -140,7 +140,7 @@ impl Args {
         } else if interactive {
             let name = &vm.name;
             printer::remark(format_args!(
-                "{name} goes on running: `banger vm ssh {name}` enters it, `banger vm delete {name}` removes it"
+                "{name} keeps running: `banger vm ssh {name}` connects to it, `banger vm delete {name}` deletes it"
             ));
         }
         outcome
@@ -155,16 +155,15 @@ fn looked_at(error: PrepareError, path: &Path) -> Failure {
     }
     let text = path.display().to_string();
     let hint = if text.contains("://") || text.starts_with("git@") {
-        format!("folders of this machine go in: `git clone {text}` first, then `banger vm run ./FOLDER`")
+        format!("clone it on this host first: `git clone {text}`, then `banger vm run ./DIR`")
     } else if path.is_file() {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         format!(
-            "its folder can go in: `banger vm run {}`; `banger vm cp` copies a single file",
+            "to copy its directory: `banger vm run {}`; to copy a single file into a running VM: `banger vm cp`",
             folder.display()
         )
     } else {
-        "a folder of this machine goes here, and a command behind `--`: `banger vm run --rm -- CMD`"
-            .to_owned()
+        "PATH is a directory on this host; a command goes after `--`: `banger vm run --rm -- CMD`".to_owned()
     };
     failure.with_hint(hint)
 }
@@ -192,7 +191,7 @@ fn kept(failure: Failure, vm: &VmView, is_leased: bool) -> Failure {
     if is_leased {
         return failure;
     }
-    failure.with_hint(format!("VM `{name}` goes on running: `banger vm delete {name}` removes it"))
+    failure.with_hint(format!("VM `{name}` keeps running: `banger vm delete {name}` deletes it"))
 }
 
 /// What an image runs by itself. The init of one that boots is none: it runs already.
@@ -218,7 +217,7 @@ fn bring_up(machine: Machine, source: Option<&Source>, options: &Options) -> Out
 fn remark_ready(vm: &VmView, begun: Instant) {
     printer::remark(format_args!("{} ready in {:.1} s", vm.name, begun.elapsed().as_secs_f32()));
     if vm.running.as_ref().is_some_and(|running| running.acceleration == Acceleration::Tcg) {
-        printer::remark("it is emulated in software and slow: `banger doctor` says why");
+        printer::remark("the VM is emulated in software, which is slow: `banger doctor` shows why");
     }
 }
 
@@ -229,7 +228,7 @@ fn remove_leased(vm: &VmRef) {
         Ok(()) => {}
         Err(failure) if failure.kind == Some(ErrorKind::NotFound) => {}
         Err(failure) => {
-            printer::warning("the VM was not removed");
+            printer::warning("the VM was not deleted");
             printer::failure(&Failure { code: NO_COMMAND, ..failure });
         }
     }

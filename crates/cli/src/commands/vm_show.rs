@@ -47,7 +47,7 @@ fn describe(vm: &VmView) -> String {
         ("created", format!("{} ({})", vm.created, printer::age(&vm.created))),
     ]);
     if vm.lease {
-        lines.push(("kept", "until the command that made it ends".to_owned()));
+        lines.push(("kept", "until the command that created it ends".to_owned()));
     }
     if let Some(workspace) = &vm.workspace {
         let Workspace { host_path, guest_path, head, branch, prepared, .. } = workspace;

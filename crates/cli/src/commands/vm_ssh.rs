@@ -47,7 +47,7 @@ impl Args {
             }
             _ => {
                 if has_sshd {
-                    printer::remark("`ssh` is not installed here: using banger's own agent");
+                    printer::remark("`ssh` is not installed on this host: connecting through the guest agent");
                 }
                 through_agent(&mut daemon, &vm, &self.arguments)
             }
@@ -64,7 +64,7 @@ fn listens(daemon: &mut Daemon, vm: &VmRef) -> bool {
 /// The agent's terminal in place of ssh: a shell, or the command as ssh would run it.
 fn through_agent(daemon: &mut Daemon, vm: &VmRef, arguments: &[String]) -> Outcome {
     if let Some(option) = arguments.first().filter(|argument| argument.starts_with('-')) {
-        return Err(Failure::usage(format!("`{option}` is for ssh, and VM `{vm}` has no ssh server")));
+        return Err(Failure::usage(format!("option `{option}` needs ssh, and VM `{vm}` has no ssh server")));
     }
     let is_shell = arguments.is_empty();
     let argv =

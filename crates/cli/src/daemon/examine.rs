@@ -10,19 +10,19 @@ use std::process::{ExitStatus, Stdio};
 /// Why nobody has looked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExamineError {
-    #[error("the doctor could not be asked: there is no `bangerd`")]
+    #[error("the checks could not be run: `bangerd` is missing")]
     NoProgram,
-    #[error("the doctor could not be asked")]
+    #[error("the checks could not be run")]
     Run(#[source] io::Error),
-    #[error("the doctor ended with {status}: {said}")]
+    #[error("the checks ended with {status}: {said}")]
     Ended { status: ExitStatus, said: String },
-    #[error("what the doctor said is not understood")]
+    #[error("the output of the checks is invalid")]
     Answer(#[source] serde_json::Error),
 }
 
 impl From<ExamineError> for Failure {
     fn from(error: ExamineError) -> Self {
-        Self::of(&error).with_hint("install all of banger's programs, of one version, into one folder")
+        Self::of(&error).with_hint("install all banger programs in the same version and the same directory")
     }
 }
 

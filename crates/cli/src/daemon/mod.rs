@@ -44,9 +44,9 @@ pub(crate) struct Daemon {
 /// Why there is no daemon to talk to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    #[error("there is no place for banger's files")]
+    #[error("there is no directory for banger's files")]
     Places(#[source] PlacesError),
-    #[error("the installed banger does not answer: nobody listens on {}", .0.display())]
+    #[error("the installed banger does not answer: nothing listens on {}", .0.display())]
     Down(PathBuf),
     #[error("the daemon's socket {} cannot be used", path.display())]
     Socket {
@@ -58,10 +58,10 @@ pub(crate) enum ConnectError {
     Stranger { path: PathBuf, theirs: u32, ours: u32 },
     #[error("the daemon was not started")]
     Start(#[source] start::StartError),
-    #[error("the daemon did not say which version it is")]
+    #[error("the daemon did not report its version")]
     Handshake(#[source] ConnectionError),
     #[error(
-        "the running daemon is version {theirs} and this is {VERSION}: they do not understand each other"
+        "the running daemon is version {theirs}, which is incompatible with this banger, version {VERSION}"
     )]
     OtherVersion { theirs: String, is_installed: bool },
 }
@@ -70,18 +70,18 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let hint = match &error {
             ConnectError::OtherVersion { is_installed: true, .. } => {
-                Some("upgrade both together: `sudo banger system install`; running VMs stay".to_owned())
+                Some("upgrade both together: `sudo banger system install`; VMs keep running".to_owned())
             }
             ConnectError::OtherVersion { is_installed: false, .. } => {
-                Some("`banger daemon stop`, then try again; running VMs stay".to_owned())
+                Some("`banger daemon stop`, then try again; VMs keep running".to_owned())
             }
             ConnectError::Down(_) => {
-                Some(format!("`{}`; `banger system status` says what is wrong", banger_system::RESTART))
+                Some(format!("`{}`; `banger system status` shows what is wrong", banger_system::RESTART))
             }
             ConnectError::Places(PlacesError::Install(error)) => Some(error.hint().to_owned()),
             ConnectError::Start(error) => error.hint(),
             ConnectError::Stranger { path, .. } => Some(format!(
-                "nothing was sent to it; remove {}, or set XDG_RUNTIME_DIR to a folder of your own",
+                "nothing was sent to it; remove {}, or set XDG_RUNTIME_DIR to a directory that only you can use",
                 path.parent().unwrap_or(path).display()
             )),
             ConnectError::Places(_) | ConnectError::Socket { .. } | ConnectError::Handshake(_) => None,

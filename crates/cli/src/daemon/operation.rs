@@ -20,9 +20,9 @@ pub(crate) enum FollowError {
     #[error("it was cancelled")]
     Cancelled { signal: Option<i32> },
     /// The user asked to end, but it was done already.
-    #[error("it was done before it could be cancelled")]
+    #[error("it finished before it could be cancelled")]
     TooLate { signal: i32 },
-    #[error("the daemon went away before it was done")]
+    #[error("the daemon exited before the operation was done")]
     Lost(#[source] ConnectionError),
     #[error("the operation's result has an unexpected form")]
     UnexpectedResult(#[source] serde_json::Error),
@@ -35,7 +35,9 @@ impl From<FollowError> for Failure {
             FollowError::Cancelled { signal: Some(signal) } | FollowError::TooLate { signal } => {
                 Self::quiet(exit_code(signal))
             }
-            FollowError::Cancelled { signal: None } => Self::message("somebody cancelled the operation"),
+            FollowError::Cancelled { signal: None } => {
+                Self::message("the operation was cancelled by another client")
+            }
             FollowError::Lost(_) | FollowError::UnexpectedResult(_) => Self::of(&error),
         }
     }
@@ -112,13 +114,13 @@ fn show(event: &str, stage: &mut String, progress: &Progress) {
 /// What a stage means to somebody who waits for it; one that this version does not know goes by its name.
 fn in_words(stage: &str) -> String {
     match stage {
-        "stop" => "stopping it".to_owned(),
-        "preflight" => "looking whether everything is there".to_owned(),
-        "disks" => "making its disks".to_owned(),
-        "network" => "connecting its network".to_owned(),
-        "vmm" => "switching it on".to_owned(),
-        "agent" => "waiting for its kernel".to_owned(),
-        "usable" => "waiting for its services".to_owned(),
+        "stop" => "stopping".to_owned(),
+        "preflight" => "checking requirements".to_owned(),
+        "disks" => "creating disks".to_owned(),
+        "network" => "setting up the network".to_owned(),
+        "vmm" => "starting the VMM".to_owned(),
+        "agent" => "waiting for the guest to boot".to_owned(),
+        "usable" => "waiting for the guest to be ready".to_owned(),
         other => other.replace('_', " "),
     }
 }

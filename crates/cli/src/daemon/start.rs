@@ -51,7 +51,7 @@ pub(crate) enum StartError {
         #[source]
         source: io::Error,
     },
-    #[error("the program `{PROGRAM}` is neither beside `banger` nor in PATH")]
+    #[error("the program `{PROGRAM}` is neither next to `banger` nor in PATH")]
     NoProgram,
     #[error("{} cannot be run", program.display())]
     Spawn {
@@ -59,9 +59,9 @@ pub(crate) enum StartError {
         #[source]
         source: io::Error,
     },
-    #[error("it ended at once with {status}, saying\n{}", log.end)]
+    #[error("it exited immediately with {status}; its log:\n{}", log.end)]
     Ended { status: ExitStatus, log: LogEnd },
-    #[error("it did not answer within {} seconds, saying\n{}", DEADLINE.as_secs(), log.end)]
+    #[error("it did not answer within {} seconds; its log:\n{}", DEADLINE.as_secs(), log.end)]
     Silent { log: LogEnd },
     #[error("its process cannot be waited for")]
     Wait(#[source] io::Error),
@@ -78,15 +78,15 @@ impl StartError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Ended { log, .. } | Self::Silent { log } if is_full(&log.path) => {
-                Some(format!("there is no space left on the disk of {}: free some", log.path.display()))
+                Some(format!("no space left on the disk of {}: free some space", log.path.display()))
             }
             Self::Ended { log, .. } | Self::Silent { log } => {
-                Some(format!("the whole log is {}", log.path.display()))
+                Some(format!("the full log is {}", log.path.display()))
             }
             Self::Config(error) => Some(error.hint()),
-            Self::NoProgram => Some("install all of banger's programs into one folder".to_owned()),
+            Self::NoProgram => Some("install all banger programs in the same directory".to_owned()),
             Self::Folder(PrivateFolderError::Make { .. }) | Self::Open { .. } => Some(
-                "banger needs to write there; XDG_STATE_HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR name other places"
+                "banger must be able to write there; set XDG_STATE_HOME, XDG_CACHE_HOME, or XDG_RUNTIME_DIR to use other directories"
                     .to_owned(),
             ),
             Self::Folder(_) | Self::Lock { .. } | Self::Spawn { .. } | Self::Wait(_) => None,

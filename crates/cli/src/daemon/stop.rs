@@ -16,9 +16,9 @@ const DEADLINE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 pub(crate) enum StopError {
     #[error("the daemon's process cannot be found")]
     Find(#[source] io::Error),
-    #[error("the daemon was not told to end")]
+    #[error("the daemon was not told to stop")]
     Tell(#[source] io::Error),
-    #[error("the daemon did not end within {} seconds", DEADLINE.tv_sec)]
+    #[error("the daemon did not stop within {} seconds", DEADLINE.tv_sec)]
     Late,
 }
 

@@ -77,20 +77,20 @@ pub(crate) enum Answer {
 pub(crate) enum AskError {
     #[error(transparent)]
     Collect(CollectError<TakeError>),
-    #[error("git could not pack the work in the guest: {0}")]
+    #[error("git in the guest could not pack the changes: {0}")]
     Failed(String),
-    #[error("the answer of the guest makes no sense")]
+    #[error("the guest sent an invalid answer")]
     Nonsense,
 }
 
 /// Why the bytes of a guest were taken no further.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TakeError {
-    #[error("the guest sends more than {0} bytes")]
+    #[error("the guest sent more than {0} bytes")]
     TooMuch(u64),
-    #[error("the answer of the guest makes no sense")]
+    #[error("the guest sent an invalid answer")]
     Nonsense,
-    #[error("what the guest sends could not be kept")]
+    #[error("the data from the guest could not be stored")]
     Write(#[source] io::Error),
 }
 

@@ -23,7 +23,7 @@ pub(crate) enum CopiedError {
     Copy(#[source] CopyError),
     #[error(transparent)]
     Judged(VerifyError),
-    #[error("there is no place for it")]
+    #[error("there is no temporary directory for it")]
     Place(#[source] io::Error),
     #[error("git could not take it up")]
     Run(#[source] RunError),

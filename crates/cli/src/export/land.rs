@@ -39,7 +39,7 @@ pub(crate) struct Author {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LandError {
-    #[error("the commits could not be made")]
+    #[error("the commits could not be created")]
     Commit(#[source] RunError),
     #[error("git made no commit")]
     Nameless,
@@ -47,7 +47,7 @@ pub(crate) enum LandError {
     Pack(#[source] RunError),
     #[error("the new objects could not be put into {}", .folder.display())]
     Place { folder: PathBuf, source: io::Error },
-    #[error("the branch was not made")]
+    #[error("the branch was not created")]
     Branch(#[source] GitError),
 }
 
@@ -83,12 +83,12 @@ pub(crate) fn commit(
         tip = Some(commit(
             &base.tree,
             tip.as_ref(),
-            format!("Uncommitted work when it was brought into VM {vm}\n"),
+            format!("Uncommitted changes when copied into VM {vm}\n"),
         )?);
         tip_tree = base.tree.clone();
     }
     if tip_tree != claim.tree {
-        tip = Some(commit(&claim.tree, tip.as_ref(), format!("Uncommitted work in VM {vm}\n"))?);
+        tip = Some(commit(&claim.tree, tip.as_ref(), format!("Uncommitted changes in VM {vm}\n"))?);
     }
     Ok(tip)
 }

@@ -63,7 +63,7 @@ pub(crate) enum FetchError {
     Host(#[source] GitError),
     #[error("the repository on the host has no commit {0} any more")]
     BaseGone(String),
-    #[error("there is no place where it can be looked at")]
+    #[error("there is no temporary directory to verify it in")]
     Quarantine(#[source] QuarantineError),
     #[error("the guest was not asked")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),

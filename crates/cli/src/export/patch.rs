@@ -17,7 +17,7 @@ pub(crate) enum PatchError {
     #[error("the patch could not be kept")]
     Keep(#[source] io::Error),
     /// Whatever the tree has that the patch does not say, git would not have written.
-    #[error("git makes another tree of what is in the guest's")]
+    #[error("git computes a different tree than the guest's")]
     Wrong,
 }
 

@@ -41,7 +41,7 @@ pub(crate) enum Refused {
     Path { path: String, reason: String },
     #[error("some of it is missing: {0}")]
     Incomplete(String),
-    #[error("more than {0} new files, folders and commits")]
+    #[error("more than {0} new files, directories, and commits")]
     TooMany(u64),
     #[error("\"{path}\" has {size} bytes, more than {most}")]
     TooLarge { path: String, size: u64, most: u64 },

@@ -39,17 +39,17 @@ const HAS_INIT: &str = "for init in /sbin/init /usr/lib/systemd/systemd /lib/sys
 enum InstallError {
     #[error("the image has no shell, and so no package manager")]
     NoShell,
-    #[error("the image does not say of which distribution it is")]
+    #[error("the image does not name its distribution")]
     NoRelease,
     #[error(transparent)]
     Unknown(UnknownDistribution),
     #[error("the guest cannot be reached")]
     Daemon(#[source] ConnectionError),
-    #[error("the guest did not go along")]
+    #[error("the guest refused")]
     Guest(#[source] ExecError),
     #[error("`{command}` {end}{}", told(said))]
     Failed { command: String, end: String, said: Vec<String> },
-    #[error("everything was installed, and there is no init all the same")]
+    #[error("everything was installed, but there is still no init")]
     NoInit,
     /// By a signal; the code says which.
     #[error("interrupted")]
@@ -77,10 +77,10 @@ pub(crate) fn install(
                 .reason_for(format!("an init and an ssh server were not installed in VM `{name}`"));
             let failure = match error {
                 InstallError::Failed { .. } if is_kept => failure
-                    .with_hint(format!("`banger vm exec --user root {name} -- cat {LOG}` shows all of it")),
+                    .with_hint(format!("`banger vm exec --user root {name} -- cat {LOG}` shows the full log")),
                 _ => failure,
             };
-            if is_kept { failure.with_hint(format!("`banger vm delete {name}` removes it")) } else { failure }
+            if is_kept { failure.with_hint(format!("`banger vm delete {name}` deletes it")) } else { failure }
         }
     };
     let interrupt = Interrupt::default();
@@ -90,7 +90,7 @@ pub(crate) fn install(
         guest.install(&progress)
     };
     installed.map_err(failed)?;
-    progress.stage("starting it again");
+    progress.stage("restarting");
     let started = daemon.call(&Restart { vm: reference, early })?;
     follow(daemon, started, Some(signals), &progress).map_err(|error: FollowError| {
         Failure::from(error).with_hint(format!("`banger vm logs {name}` shows its console"))
@@ -106,7 +106,7 @@ struct Guest<'a> {
 
 impl Guest<'_> {
     fn install(&mut self, progress: &Progress) -> Result<(), InstallError> {
-        progress.stage("looking what it is");
+        progress.stage("detecting the distribution");
         let release = self.run(&["/bin/sh", "-c", OS_RELEASE])?;
         match release.exit {
             Exit::Code(0) => {}
@@ -120,7 +120,7 @@ impl Guest<'_> {
             let done = self.run(&[&["/bin/sh", "-c", LOGGED, LOG][..], &command].concat())?;
             let end = match done.exit {
                 Exit::Code(0) => continue,
-                Exit::Code(127) => "is not there".to_owned(),
+                Exit::Code(127) => "does not exist".to_owned(),
                 Exit::Code(code) => format!("ended with {code}"),
                 Exit::Signal(signal) => format!("was ended by signal {signal}"),
                 Exit::NotStarted { .. } => return Err(InstallError::NoShell),

@@ -8,7 +8,7 @@ pub(super) type Plan = Vec<Vec<&'static str>>;
 /// Nobody knows what to do with this one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its distribution, {0}, has none of the package managers that are known: apt, apk, dnf, pacman, zypper"
+    "its distribution, {0}, has no supported package manager: apt, apk, dnf, pacman, zypper"
 )]
 pub(super) struct UnknownDistribution(String);
 
@@ -21,7 +21,7 @@ pub(super) fn plan(os_release: &str) -> Result<Plan, UnknownDistribution> {
     let own = value("ID").filter(|id| !id.is_empty());
     let like = value("ID_LIKE").unwrap_or_default().split_ascii_whitespace();
     let family = own.into_iter().chain(like).find_map(of_family);
-    let shown = || own.map_or_else(|| "which it does not name".to_owned(), |id| format!("`{}`", said(id)));
+    let shown = || own.map_or_else(|| "unnamed".to_owned(), |id| format!("`{}`", said(id)));
     family.ok_or_else(|| UnknownDistribution(shown()))
 }
 
@@ -166,7 +166,7 @@ mod tests {
     fn a_distribution_that_nobody_knows_is_told_by_its_name() {
         let said = |os_release: &str| plan(os_release).unwrap_err().to_string();
         assert!(said("ID=void\n").starts_with("its distribution, `void`, has none of"));
-        assert!(said("").starts_with("its distribution, which it does not name, has none of"));
+        assert!(said("").starts_with("its distribution, unnamed, has none of"));
         assert!(said("ID=\x1b[2Jx").contains("\u{fffd}[2Jx"));
     }
 

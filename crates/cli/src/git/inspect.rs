@@ -93,21 +93,21 @@ pub(crate) struct History {
 /// Why a folder cannot be brought into a VM.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InspectError {
-    #[error("{} cannot be entered", path.display())]
+    #[error("cannot open {}", path.display())]
     Folder { path: PathBuf, source: io::Error },
-    #[error("{} is no folder", .0.display())]
+    #[error("{} is not a directory", .0.display())]
     NoFolder(PathBuf),
-    #[error("the path of {} is no UTF-8 and cannot be remembered", .0.display())]
+    #[error("the path {} is not UTF-8", .0.display())]
     Unnameable(PathBuf),
-    #[error("{} is a bare repository and has no files to bring along", .0.display())]
+    #[error("{} is a bare repository without files to copy", .0.display())]
     Bare(PathBuf),
-    #[error("{} lies inside a repository's own folder", .0.display())]
+    #[error("{} is inside a .git directory", .0.display())]
     InsideGitFolder(PathBuf),
-    #[error("{} is no repository that git can use", path.display())]
+    #[error("{} is not a repository that git can use", path.display())]
     Broken { path: PathBuf, source: Box<GitError> },
-    #[error("the repository at {} says that its files are in {}", path.display(), elsewhere.display())]
+    #[error("the repository at {} has its working tree in {}", path.display(), elsewhere.display())]
     Elsewhere { path: PathBuf, elsewhere: PathBuf },
-    #[error("the repository at {} could not be looked at", path.display())]
+    #[error("the repository at {} could not be read", path.display())]
     Git { path: PathBuf, source: Box<GitError> },
 }
 
@@ -115,13 +115,13 @@ impl InspectError {
     /// What the user can do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Bare(_) => {
-                Some("make a working tree of it: `git worktree add ../tree` there, and point at that")
+            Self::Bare(_) => Some("create a working tree with `git worktree add ../tree`, and use that"),
+            Self::InsideGitFolder(_) => Some("use the path of the repository itself"),
+            Self::Elsewhere { .. } => {
+                Some("if that is not intended, run `git config --unset core.worktree` there")
             }
-            Self::InsideGitFolder(_) => Some("point at the repository itself"),
-            Self::Elsewhere { .. } => Some("`git config --unset core.worktree` there, if that is not meant"),
-            Self::Broken { .. } => Some("`git status` there says what git makes of it"),
-            Self::Unnameable(_) => Some("give the folder another name"),
+            Self::Broken { .. } => Some("run `git status` there for the reason"),
+            Self::Unnameable(_) => Some("rename the directory"),
             Self::Folder { .. } | Self::NoFolder(_) | Self::Git { .. } => None,
         }
     }

@@ -38,13 +38,13 @@ pub(crate) struct Git {
 /// Why git did not do it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GitError {
-    #[error("git is needed on this host")]
+    #[error("git is not installed on this host")]
     NotInstalled(#[source] NotInstalled),
     #[error("`git {command}` was not run in {}", folder.display())]
     Start { command: String, folder: PathBuf, source: io::Error },
     #[error("`git {command}` failed in {}: {said}", folder.display())]
     Failed { command: String, folder: PathBuf, said: String },
-    #[error("what `git {command}` printed cannot be understood")]
+    #[error("`git {command}` printed something unexpected")]
     Output { command: &'static str, source: MalformedOutput },
 }
 

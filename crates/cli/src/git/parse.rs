@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 /// Output that no git prints.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MalformedOutput {
-    #[error("\"{0}\" is no object's name")]
+    #[error("\"{0}\" is not an object name")]
     Oid(String),
-    #[error("\"{0}\" is no line of an index")]
+    #[error("\"{0}\" is not an index line")]
     IndexEntry(String),
-    #[error("\"{0}\" is no change of a file")]
+    #[error("\"{0}\" is not a file change")]
     Change(String),
-    #[error("\"{0}\" is no commit with its parents")]
+    #[error("\"{0}\" is not a commit with its parents")]
     Commit(String),
 }
 

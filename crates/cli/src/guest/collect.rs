@@ -15,11 +15,11 @@ const MOST_TALK: usize = 64 << 10;
 pub(crate) enum CollectError<E: std::error::Error + 'static> {
     #[error("the command could not be sent to the guest")]
     Send(#[source] io::Error),
-    #[error("the guest's agent refused: {}", said(&.0.message))]
+    #[error("the guest agent refused: {}", said(&.0.message))]
     Refused(AgentFailure),
-    #[error("the connection to the guest broke off, or nothing came for too long")]
+    #[error("the connection to the guest was lost, or nothing came for too long")]
     Lost(#[source] Option<ReadFrameError>),
-    #[error("the guest's agent broke the protocol")]
+    #[error("the guest agent violated the protocol")]
     Protocol,
     /// Whoever takes the output does not want this.
     #[error(transparent)]

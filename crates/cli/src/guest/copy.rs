@@ -15,19 +15,19 @@ use std::path::Path;
 /// Why not all of it was copied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
-    #[error("the guest's agent refused: {}", said(&.0.message))]
+    #[error("the guest agent refused: {}", said(&.0.message))]
     Refused(AgentFailure),
-    #[error("the connection to the guest broke off in the middle of the copy")]
+    #[error("the connection to the guest was lost in the middle of the copy")]
     Lost(#[source] Option<ReadFrameError>),
-    #[error("the copy could not be asked for")]
+    #[error("the copy could not be requested")]
     Ask(#[source] io::Error),
     #[error(transparent)]
     Send(SendError),
-    #[error("what the guest sent was not laid down")]
+    #[error("the files from the guest could not be written")]
     Receive(#[source] ReceiveError),
-    #[error("the guest sends more than {0} bytes")]
+    #[error("the guest sent more than {0} bytes")]
     TooMuch(u64),
-    #[error("the guest's agent broke the protocol")]
+    #[error("the guest agent violated the protocol")]
     Protocol,
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct DetachKeys {
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no key: write `ctrl-p,ctrl-q`, single characters, or `none`")]
+#[error("`{0}` is not a valid key sequence: write for example `ctrl-p,ctrl-q`, single characters, or `none`")]
 pub(crate) struct ParseKeysError(String);
 
 impl FromStr for DetachKeys {

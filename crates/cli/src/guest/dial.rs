@@ -11,23 +11,23 @@ use std::os::unix::net::UnixStream;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    #[error("port {port} of the guest could not be asked for")]
+    #[error("the connection to guest port {port} could not be requested")]
     Send {
         port: u16,
         #[source]
         source: io::Error,
     },
-    #[error("port {port} of the guest cannot be reached: {}", said(&failure.message))]
+    #[error("cannot connect to guest port {port}: {}", said(&failure.message))]
     Refused { port: u16, failure: AgentFailure },
-    #[error("the guest's agent gave no answer about port {port}")]
+    #[error("the guest agent did not answer about port {port}")]
     NoAnswer {
         port: u16,
         #[source]
         source: Option<ReadFrameError>,
     },
-    #[error("the guest's agent broke the protocol")]
+    #[error("the guest agent violated the protocol")]
     Protocol,
-    #[error("the connection broke off")]
+    #[error("the connection was lost")]
     Broken(#[source] io::Error),
 }
 

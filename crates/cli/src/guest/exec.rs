@@ -25,13 +25,13 @@ const PATIENCE: u32 = 3;
 pub(crate) enum ExecError {
     #[error("the command could not be sent to the guest")]
     Send(#[source] io::Error),
-    #[error("the guest's agent refused: {}", said(&.0.message))]
+    #[error("the guest agent refused: {}", said(&.0.message))]
     Refused(AgentFailure),
-    #[error("the connection to the guest broke off while the command ran")]
+    #[error("the connection to the guest was lost while the command ran")]
     Lost(#[source] Option<ReadFrameError>),
-    #[error("the guest's agent broke the protocol with a frame {0:?}")]
+    #[error("the guest agent violated the protocol with a frame {0:?}")]
     Protocol(Kind),
-    #[error("the guest's agent broke the protocol with a malformed answer")]
+    #[error("the guest agent violated the protocol with a malformed answer")]
     Malformed(#[source] serde_json::Error),
     #[error("the command's output could not be written")]
     Output(#[source] io::Error),
@@ -157,8 +157,10 @@ fn receive(agent: UnixStream, window: &Window) -> Result<u8, ExecError> {
 fn told(exit: Exit) -> u8 {
     if let Exit::NotStarted { code, reason } = &exit {
         let hint = match code {
-            127 => "programs are looked for in the guest, not here; `banger vm cp` brings a file in",
-            _ => "user, folder and program have to be there in the guest, and the program executable",
+            127 => "programs are looked up in the guest, not on this host; `banger vm cp` copies files in",
+            _ => {
+                "the user, the directory, and the program must exist in the guest, and the program must be executable"
+            }
         };
         let failure = Failure::message(said(reason)).reason_for("the command was not run in the guest");
         printer::failure(&failure.with_hint(hint));

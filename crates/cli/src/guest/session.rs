@@ -22,20 +22,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Why something about a session did not happen.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
-    #[error("the guest's agent could not be asked")]
+    #[error("the guest agent could not be asked")]
     Ask(#[source] io::Error),
     /// The agent's own reason, which the command tells.
-    #[error("the guest's agent refused")]
+    #[error("the guest agent refused")]
     Refused(Refusal),
-    #[error("the guest's agent refused: {}", said(&.0.message))]
+    #[error("the guest agent refused: {}", said(&.0.message))]
     Failed(AgentFailure),
-    #[error("the guest's agent is older than this banger and knows no sessions")]
+    #[error("the guest agent is older than this banger and does not support sessions")]
     TooOld,
-    #[error("the connection to the guest broke off")]
+    #[error("the connection to the guest was lost")]
     Lost(#[source] Option<ReadFrameError>),
-    #[error("the guest's agent broke the protocol with a frame {0:?}")]
+    #[error("the guest agent violated the protocol with a frame {0:?}")]
     Protocol(Kind),
-    #[error("the guest's agent broke the protocol with a malformed answer")]
+    #[error("the guest agent violated the protocol with a malformed answer")]
     Malformed(#[source] serde_json::Error),
     #[error("the session's output could not be written")]
     Output(#[source] io::Error),

@@ -27,17 +27,17 @@ const LONGEST_PATH: usize = 107;
 /// Why the user's ssh agent is not there for a guest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForwardError {
-    #[error("no ssh agent runs here: {SSH_AUTH_SOCK} is not set")]
+    #[error("no ssh agent is running: {SSH_AUTH_SOCK} is not set")]
     None,
     #[error("the ssh agent at {} does not answer", path.display())]
     Silent { path: PathBuf, source: io::Error },
-    #[error("the ssh agent was not offered to the guest")]
+    #[error("the ssh agent was not forwarded to the guest")]
     Ask(#[source] io::Error),
-    #[error("the guest's agent refused: {}", said(&.0.message))]
+    #[error("the guest agent refused: {}", said(&.0.message))]
     Refused(AgentFailure),
-    #[error("the connection to the guest broke off")]
+    #[error("the connection to the guest was lost")]
     Lost(#[source] Option<ReadFrameError>),
-    #[error("the guest's agent broke the protocol")]
+    #[error("the guest agent violated the protocol")]
     Protocol,
 }
 
@@ -46,9 +46,9 @@ impl ForwardError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::None | Self::Silent { .. } => {
-                Some("`eval \"$(ssh-agent)\"` starts one, and `ssh-add` gives it a key")
+                Some("start one with `eval \"$(ssh-agent)\"` and add a key with `ssh-add`")
             }
-            Self::Refused(_) => Some("an image with an agent of this version can: `banger image list`"),
+            Self::Refused(_) => Some("the image needs a guest agent of this version: `banger image list`"),
             Self::Ask(_) | Self::Lost(_) | Self::Protocol => None,
         }
     }

@@ -11,15 +11,15 @@ const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OwnerError {
-    #[error("it is not known whose banger shall be: there is no --owner, and root did not come by sudo")]
+    #[error("the owner is unknown: pass --owner, or run it with sudo")]
     Unnamed,
     #[error(transparent)]
     NoGetent(NotInstalled),
     #[error("the user `{0}` was not looked up")]
     Look(String, #[source] std::io::Error),
-    #[error("there is no user `{0}`")]
+    #[error("user `{0}` not found")]
     Nobody(String),
-    #[error("banger cannot be root's: guests are run for an ordinary user")]
+    #[error("root cannot be the owner: guests run for an ordinary user")]
     Root,
 }
 

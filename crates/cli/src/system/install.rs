@@ -48,25 +48,25 @@ pub(crate) enum SetUpError {
     Owner(OwnerError),
     #[error(transparent)]
     Install(InstallError),
-    #[error("nothing was changed: the installed banger is {0}'s")]
+    #[error("nothing was changed: the installed banger belongs to {0}")]
     SomebodyElses(String),
     #[error("this program's own file was not found")]
     Own(#[source] io::Error),
-    #[error("nothing was changed: there is no {name} in {}", folder.display())]
+    #[error("nothing was changed: {name} is missing in {}", folder.display())]
     Incomplete { name: &'static str, folder: PathBuf },
-    #[error("nothing was changed: {name} is not root's alone")]
+    #[error("nothing was changed: users other than root can write to {name}")]
     Untrusted {
         name: &'static str,
         #[source]
         source: banger_system::trust::Untrusted,
     },
-    #[error("nothing was changed: there is no {0}, which keeps guests from the host and from each other")]
+    #[error("nothing was changed: {0} is missing, which isolates guests from the host and from each other")]
     NoNft(&'static str),
     #[error("nothing was changed")]
     Range(#[source] NoRange),
     #[error("nothing was changed")]
     VmUids(#[source] Taken),
-    #[error("nothing was changed: there is no jailer on this host for Firecracker to run under")]
+    #[error("nothing was changed: the jailer is not installed")]
     NoJailer,
     #[error("nothing was changed: the install file cannot be written")]
     Render(#[source] FileError),
@@ -78,22 +78,22 @@ pub(crate) enum SetUpError {
     },
     #[error(transparent)]
     Systemd(#[from] SystemdError),
-    #[error("the firewall was not told about the bridge")]
+    #[error("the bridge was not added to the firewall")]
     Foreign(#[source] ForeignError),
-    #[error("everything is installed, and the services do not answer")]
+    #[error("everything is installed, but the services do not answer")]
     Silent(#[source] Unanswered),
 }
 
 /// How the services do not answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unanswered {
-    #[error("nobody listens")]
+    #[error("nothing listens")]
     Nobody,
     #[error("the daemon was not reached")]
     Connect(#[source] ConnectError),
-    #[error("the daemon did not say how it is")]
+    #[error("the daemon did not report its status")]
     Ask(#[source] ConnectionError),
-    #[error("the daemon answers, and bangerd-root does not answer it")]
+    #[error("the daemon answers, but bangerd-root does not")]
     NoHelper,
 }
 
@@ -103,19 +103,21 @@ impl From<SetUpError> for Failure {
             SetUpError::Owner(OwnerError::Unnamed | OwnerError::Root) => {
                 Some("sudo banger system install --owner YOUR-NAME".to_owned())
             }
-            SetUpError::Install(_) => Some(format!("look at it; `rm {INSTALL}` has it written anew")),
-            SetUpError::SomebodyElses(_) => {
-                Some("a host has one installed banger: `sudo banger system uninstall` makes way".to_owned())
+            SetUpError::Install(_) => Some(format!("check it; to have it recreated, `rm {INSTALL}`")),
+            SetUpError::SomebodyElses(_) => Some(
+                "a host can have one installed banger: run `sudo banger system uninstall` first".to_owned(),
+            ),
+            SetUpError::Incomplete { .. } => {
+                Some("all banger programs must be in the same directory".to_owned())
             }
-            SetUpError::Incomplete { .. } => Some("banger's programs belong in one folder".to_owned()),
             SetUpError::Untrusted { .. } => {
-                Some("root would run it: give it and the folders above it to root, mode 0755".to_owned())
+                Some("root runs it: give it and its parent directories to root, with mode 0755".to_owned())
             }
             SetUpError::VmUids(_) => Some(
-                "give VMs ids that nobody has: `sudo banger system install --vm-uids FIRST-LAST`".to_owned(),
+                "use uids that nobody has: `sudo banger system install --vm-uids FIRST-LAST`".to_owned(),
             ),
             SetUpError::NoJailer => {
-                Some("put the release's `jailer` beside firecracker, into /usr/local/bin".to_owned())
+                Some("put `jailer` from the Firecracker release into /usr/local/bin, next to firecracker".to_owned())
             }
             SetUpError::NoNft(_) => Some("Debian: sudo apt install nftables".to_owned()),
             SetUpError::Systemd(_) | SetUpError::Silent(_) => {
@@ -303,10 +305,10 @@ pub(crate) fn tell(install: &Install, status: &DaemonStatus) {
         status.version, install.owner.name, install.settings.bridge
     ));
     if install.settings.firecracker.is_none() {
-        printer::talk("there is no firecracker in /usr/local/bin or /usr/bin, so guests run under QEMU");
+        printer::talk("no firecracker in /usr/local/bin or /usr/bin, so guests run under QEMU");
     }
     printer::talk(format_args!(
-        "as {}: `banger vm run --rm`; `banger system status` says how it is",
+        "as {}: `banger vm run --rm`; `banger system status` shows the status",
         install.owner.name
     ));
 }

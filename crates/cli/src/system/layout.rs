@@ -92,8 +92,8 @@ impl Drift {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "is missing",
-            Self::Changed => "is not as this banger writes it",
-            Self::Open => "can be changed by others than root",
+            Self::Changed => "differs from what this banger installs",
+            Self::Open => "can be changed by users other than root",
         }
     }
 }

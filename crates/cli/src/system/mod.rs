@@ -22,6 +22,6 @@ pub(crate) fn expect_root(command: &str) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::message("nothing was changed: this takes root")
+    Err(Failure::message("nothing was changed: this needs root")
         .with_hint(format!("sudo banger system {command}")))
 }

@@ -30,7 +30,7 @@ pub(crate) enum TakeDownError {
     Systemd(#[from] SystemdError),
     #[error("the services are stopped, and the network of the guests was not removed: {0}")]
     Network(String),
-    #[error("the firewall still knows the bridge")]
+    #[error("the bridge was not removed from the firewall")]
     Foreign(#[source] ForeignError),
     #[error("{} was not removed", path.display())]
     Remove {
@@ -52,9 +52,9 @@ impl From<TakeDownError> for Failure {
     fn from(error: TakeDownError) -> Self {
         let hint = match &error {
             TakeDownError::Connect(_) | TakeDownError::List(_) | TakeDownError::Stop { .. } => {
-                "`banger system uninstall --force` ends what does not stop"
+                "`banger system uninstall --force` kills VMs that do not stop"
             }
-            _ => "what was done stays done: run it again",
+            _ => "run the command again to continue",
         };
         Self::of(&error).with_hint(hint)
     }

@@ -20,35 +20,35 @@ pub(crate) enum PrepareError {
     Git(#[source] GitError),
     #[error("{} could not be read", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{0}` names no commit of the repository")]
+    #[error("the repository has no commit `{0}`")]
     NoCommit(String),
-    #[error("`{0}` cannot be the name of a branch")]
+    #[error("`{0}` is not a valid branch name")]
     BranchName(String),
-    #[error("{} is in no repository and can have no branch", .0.display())]
+    #[error("{} is not in a git repository, so `--branch` cannot be used", .0.display())]
     NoRepository(PathBuf),
-    #[error("the path of the submodule {} is no UTF-8", shown(.0))]
+    #[error("the path of the submodule {} is not UTF-8", shown(.0))]
     SubmodulePath(Vec<u8>),
-    #[error("the daemon did not go along")]
+    #[error("the daemon refused")]
     Daemon(#[source] ConnectionError),
-    #[error("the guest did not go along")]
+    #[error("the guest refused")]
     Guest(#[source] ExecError),
     #[error("`{command}` failed in the guest: {said}")]
     GuestGit { command: String, said: String },
-    #[error("what `git {command}` printed in the guest cannot be understood")]
+    #[error("`git {command}` in the guest printed something unexpected")]
     GuestOutput { command: &'static str },
-    #[error("the list of what was laid, {at} in the guest, is none")]
+    #[error("the record of copied files, {at} in the guest, is damaged")]
     GuestList { at: String },
     #[error("files were not copied into the guest")]
     Copy(#[source] CopyError),
-    #[error("there is something in {place} already that was not laid by banger")]
+    #[error("{place} already contains files that banger did not copy there")]
     Occupied { place: String },
     #[error("{} files were changed on both sides: {}", paths.len(), listed(paths))]
     Edited { paths: Vec<Vec<u8>> },
-    #[error("the repository moved on, and there are commits in {place} that it does not have")]
+    #[error("the repository has new commits, and {place} has commits that are not in the repository")]
     Committed { place: String },
-    #[error("the repository has no commit any more, and the guest has one")]
+    #[error("the repository has no commits any more, but the guest has some")]
     Unborn,
-    #[error("a branch is made when a workspace is first prepared, and this one was")]
+    #[error("`--branch` works only when a workspace is first prepared, and this one already was")]
     BranchTooLate,
     /// By a signal; the code says which.
     #[error("interrupted")]
@@ -72,17 +72,17 @@ impl PrepareError {
         let fixed = match self {
             Self::Inspect(error) => error.hint()?,
             Self::Git(GitError::NotInstalled(_)) => "install git",
-            Self::GuestList { .. } => "remove it there; then `--force` lays everything again",
+            Self::GuestList { .. } => "delete it in the guest, then copy everything again with `--force`",
             Self::NoRepository(_) => {
-                "`git init` and a commit there make it one; without `--branch` it goes in as it is"
+                "run `git init` there and commit, or leave out `--branch` to copy the directory as it is"
             }
-            Self::Occupied { .. } => "`--force` lays over it; `--guest-path` names another place",
-            Self::Edited { .. } => "`--force` overwrites what the guest has in these",
+            Self::Occupied { .. } => "use `--force` to overwrite, or `--guest-path` for another destination",
+            Self::Edited { .. } => "use `--force` to overwrite the guest's version of these files",
             Self::Committed { .. } => {
-                "get them out first; with `--force` they stay below refs/banger/replaced"
+                "export them first; with `--force` they are kept under refs/banger/replaced"
             }
             Self::Unborn | Self::BranchTooLate => {
-                "git in the guest can do that: `banger vm exec VM -- git switch`"
+                "create the branch in the guest instead: `banger vm exec VM -- git switch -c NAME`"
             }
             Self::Git(_)
             | Self::Read { .. }

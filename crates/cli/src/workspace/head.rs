@@ -66,7 +66,7 @@ pub(super) fn keep(inside: &mut Inside<'_>, name: &str, known: &[Option<&str>]) 
     }
     let kept = format!("{REPLACED}/{own}");
     inside.git(&["update-ref", &kept, &own], Input::None)?;
-    printer::talk(format_args!("commits of the guest's own that were in the way are kept there as {kept}"));
+    printer::talk(format_args!("commits made in the guest were replaced; they are kept there as {kept}"));
     Ok(())
 }
 

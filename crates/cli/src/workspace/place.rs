@@ -17,7 +17,7 @@ pub(crate) fn guest_path(text: &str) -> Result<String, String> {
     if text.starts_with('/') && plain && !trimmed.is_empty() {
         Ok(trimmed.to_owned())
     } else {
-        Err("a place in a guest is an absolute path such as /root/work".to_owned())
+        Err("a path in the guest must be absolute, such as /root/work".to_owned())
     }
 }
 

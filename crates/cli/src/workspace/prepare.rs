@@ -109,10 +109,12 @@ fn with_git(
     unless_occupied(inside, options)?;
     if snapshot.empty_submodules > 0 {
         let count = snapshot.empty_submodules;
-        printer::talk(format_args!("{count} submodules stay empty: `--mode full_copy` brings their files"));
+        printer::talk(format_args!(
+            "{count} submodules stay empty: use `--mode full_copy` to copy their files"
+        ));
     }
     if options.from.is_some() {
-        printer::remark("changes of the working tree stay here: `--from` names a commit");
+        printer::remark("uncommitted changes are not copied, because `--from` names a commit");
     }
     let tree = lay::lay(inside, repository, snapshot, options)?;
     workspace.base_tree = Some(believed(sent, &tree));
@@ -123,7 +125,7 @@ fn with_git(
 fn believed(sent: SentTree, told: &str) -> String {
     if sent.oid != told {
         printer::warning(
-            "what lies in the guest is not what was sent: files changed meanwhile, or the guest does not tell the \
+            "the files in the guest differ from what was sent: they changed meanwhile, or the guest did not tell the \
              truth. `banger vm workspace diff` shows that as its work",
         );
     }

@@ -27,14 +27,14 @@ pub(super) fn install(inside: &mut Inside<'_>, names: &str) -> Result<Option<Str
     let env = [(TRUSTED, place.as_str()), ("MISE_YES", "1")];
     let done = inside.run(&["mise", "-C", &place, "install"], &env, Input::None)?;
     if let Exit::NotStarted { .. } = done.exit {
-        return Ok(Some(format!("the guest has no mise: the tools that {names} names were not installed")));
+        return Ok(Some(format!("the guest has no mise: the tools listed in {names} were not installed")));
     }
     if inside.find(&["rev-parse", "--git-dir"])?.is_some() {
         inside.write_file(LOG, &[done.stdout, done.stderr].concat())?;
     }
     let name = &inside.vm;
     let failed = format!(
-        "the tools that {names} names were not all installed: `banger vm exec {name} -- cat {place}/{LOG}` says why"
+        "some tools listed in {names} were not installed: `banger vm exec {name} -- cat {place}/{LOG}` shows why"
     );
     Ok((done.exit != Exit::Code(0)).then_some(failed))
 }

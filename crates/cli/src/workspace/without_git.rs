@@ -62,8 +62,8 @@ pub(super) fn bring(
         )),
         None => {
             printer::talk(match source.repository {
-                Some(_) => "the guest has no git: the files go in without history".to_owned(),
-                None => format!("{} is in no repository: all of it is copied", source.root.display()),
+                Some(_) => "the guest has no git: copying the files without history".to_owned(),
+                None => format!("{} is not in a git repository: copying all of it", source.root.display()),
             });
             if !options.force && (!steps.conflicts.is_empty() || holds_others(inside, &host)?) {
                 return Err(PrepareError::Occupied { place: inside.place.clone() });

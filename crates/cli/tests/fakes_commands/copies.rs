@@ -46,8 +46,8 @@ fn a_copy_that_makes_no_sense_or_cannot_be_says_why() {
         (&absent, &format!("dev:{here}/x"), 1, "could not be read"),
         (&format!("dev:{absent}"), &here, 1, "could not be read"),
         (&here, &format!("dev:{absent}/x/y"), 1, "could not be used"),
-        (&format!("dev:{here}"), &format!("{absent}/x/y"), 1, "was not laid down"),
-        ("nosuch:a", "b", 1, "there is no VM `nosuch`"),
+        (&format!("dev:{here}"), &format!("{absent}/x/y"), 1, "could not be written"),
+        ("nosuch:a", "b", 1, "VM `nosuch` not found"),
     ] {
         let refused = world.run(&["vm", "cp", from, to]);
         assert_eq!(refused.code, Some(code), "{from} {to}: {}", refused.err);

@@ -86,7 +86,7 @@ fn an_unknown_image_is_answered_with_what_there_is() {
     let finished = world.run(&["vm", "run", "--image", "nonesuch", "--", "true"]);
     assert_eq!(finished.code, Some(125));
     assert!(
-        finished.err.contains("no image `nonesuch`") && finished.err.contains("debian-bookworm"),
+        finished.err.contains("image `nonesuch` not found") && finished.err.contains("debian-bookworm"),
         "{}",
         finished.err
     );

@@ -183,13 +183,13 @@ fn a_branch_has_the_guests_commits_and_one_for_the_rest_and_nothing_else_is_touc
     assert!(now == here, "more than a branch was made");
     assert_eq!(git_in(&both.here, &["rev-parse", "fix/it^{tree}"]), tree);
     let log = git_in(&both.here, &["log", "--format=%s", "main..fix/it"]);
-    assert_eq!(log, "Uncommitted work in VM dev\nin the guest");
+    assert_eq!(log, "Uncommitted changes in VM dev\nin the guest");
     git_in(&both.here, &["fsck", "--strict"]);
 
     let again = both.banger(&["export", "dev", "--branch", "fix/it"]);
     assert_eq!(again.code, Some(1));
     assert!(
-        again.err.contains("is there already") && again.err.contains("git branch -D fix/it"),
+        again.err.contains("already exists") && again.err.contains("git branch -D fix/it"),
         "{}",
         again.err
     );
@@ -241,7 +241,7 @@ fn what_was_uncommitted_here_is_not_the_guests_work() {
     let landed = both.banger(&["export", "dev", "--branch", "x"]);
     assert_eq!(landed.code, Some(0), "{}", said(&landed));
     let log = git_in(&both.here, &["log", "--format=%s", "main..x"]);
-    assert_eq!(log, "Uncommitted work in VM dev\nUncommitted work when it was brought into VM dev");
+    assert_eq!(log, "Uncommitted changes in VM dev\nUncommitted changes when copied into VM dev");
 }
 
 #[test]

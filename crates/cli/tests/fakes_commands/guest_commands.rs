@@ -108,7 +108,7 @@ fn a_guest_that_dies_under_its_command_is_told_with_its_reason() {
     let finished = world.run(&["vm", "run", "--rm", "--name", "dev", "--", "vanish"]);
     assert_eq!((finished.code, finished.out.as_slice()), (Some(125), &b"half"[..]));
     assert!(
-        finished.err.contains("broke off") && finished.err.contains("the guest powered off"),
+        finished.err.contains("was lost") && finished.err.contains("the guest powered off"),
         "{}",
         finished.err
     );

@@ -11,7 +11,7 @@ fn a_session_is_left_by_its_keys_with_the_terminal_as_it_was() {
     world.daemon().has_vm(ONE, "dev");
     let cooked = fake::Terminal::open().settings();
     let (terminal, child) = world.in_session("tty", &[]);
-    terminal.wait_for("in session tty: Ctrl-P Ctrl-Q leaves it");
+    terminal.wait_for("attached to session tty: Ctrl-P Ctrl-Q detaches");
     terminal.wait_for("ready <33x99>");
     terminal.wait_until_raw();
     // The first key alone is held back, and goes on with the next one.
@@ -21,7 +21,7 @@ fn a_session_is_left_by_its_keys_with_the_terminal_as_it_was() {
     terminal.wait_for(r#""\u{10}b""#);
     terminal.type_in("\x10\x11");
     assert_eq!(Finished::from(child).code, Some(0));
-    terminal.wait_for("detached; `banger vm session attach dev tty` comes back");
+    terminal.wait_for("detached; `banger vm session attach dev tty` attaches again");
     assert_eq!(terminal.settings(), cooked);
 
     let (terminal, child) = world.in_session("tty", &["--detach-keys", "ctrl-a,d"]);
@@ -69,7 +69,7 @@ fn a_session_without_a_terminal_gets_input_as_it_is_and_leaves_the_users_alone()
     assert_eq!(terminal.settings(), fake::Terminal::open().settings());
     signal(&child, Signal::INT);
     assert_eq!(Finished::from(child).code, Some(130));
-    terminal.wait_for("detached; `banger vm session attach dev job` comes back");
+    terminal.wait_for("detached; `banger vm session attach dev job` attaches again");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn an_agent_of_former_times_is_told_from_a_broken_one_and_how_to_replace_it() {
     world.daemon().has_vm(ONE, "dev");
     let finished = world.run(&["vm", "session", "list", "dev"]);
     assert_eq!(finished.code, Some(1));
-    for words in ["knows no sessions", "banger vm restart dev"] {
+    for words in ["does not support sessions", "banger vm restart dev"] {
         assert!(finished.err.contains(words), "{}", finished.err);
     }
 }

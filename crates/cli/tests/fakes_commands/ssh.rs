@@ -11,7 +11,7 @@ fn ssh_reaches_a_guests_port_and_learns_its_key() {
     assert_eq!(echoed, Finished { code: Some(0), out: b"SSH-2.0-x\r\n\0".to_vec(), err: String::new() });
     let refused = world.run(&["internal", "connect", "dev.vm", "23"]);
     assert!(
-        refused.err.contains("port 23 of the guest cannot be reached: connection refused")
+        refused.err.contains("cannot connect to guest port 23: connection refused")
             && refused.err.contains("banger vm ports dev"),
         "{}",
         refused.err

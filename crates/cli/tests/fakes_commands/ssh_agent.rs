@@ -118,7 +118,7 @@ fn without_being_asked_for_no_agent_is_there_and_without_an_agent_it_is_said() {
     scene.agent.kill().unwrap();
     scene.agent.wait().unwrap();
     let silent = scene.there("true");
-    assert!(silent.code == Some(125) && silent.err.contains("hint: `eval"), "{}", silent.err);
+    assert!(silent.code == Some(125) && silent.err.contains("hint: start one with `eval"), "{}", silent.err);
 }
 
 #[test]

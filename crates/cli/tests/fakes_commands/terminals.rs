@@ -33,6 +33,6 @@ fn a_shell_asks_for_a_terminal_of_the_right_size_and_says_that_the_vm_stays() {
     terminal.wait_until_raw();
     terminal.type_in("exit 3\n");
     assert_eq!(Finished::from(child).code, Some(3));
-    terminal.wait_for("dev goes on running");
+    terminal.wait_for("dev keeps running");
     assert_eq!(daemon.terminals(), ["vt220 33x99"]);
 }

@@ -52,7 +52,7 @@ fn a_daemon_of_another_protocol_is_refused_with_a_way_out() {
     let finished = world.run(&["ps"]);
     assert_eq!(finished.code, Some(1));
     assert!(
-        finished.err.contains("banger daemon stop") && finished.err.contains("running VMs stay"),
+        finished.err.contains("banger daemon stop") && finished.err.contains("VMs keep running"),
         "{}",
         finished.err
     );

@@ -11,7 +11,7 @@ fn several_vms_are_deleted_in_order_and_an_unknown_one_does_not_hold_up_the_othe
     daemon.has_vm(TWO, "two");
     let finished = world.run(&["vm", "delete", "two", "nonesuch", "one", "abb"]);
     assert_eq!((finished.code, finished.out.as_slice()), (Some(1), &b"two\none\n"[..]));
-    assert!(finished.err.starts_with("banger: there is no VM `nonesuch`\n"), "{}", finished.err);
+    assert!(finished.err.starts_with("banger: VM `nonesuch` not found\n"), "{}", finished.err);
     assert_eq!(daemon.vm_names(), [""; 0]);
 }
 

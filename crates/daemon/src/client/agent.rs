@@ -24,15 +24,15 @@ const HTTP: [u8; 5] = *b"HTTP/";
 /// Why the guest's agent gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentError {
-    #[error("the VM's vsock could not be reached")]
+    #[error("cannot connect to the vsock of the VM")]
     Connect(#[source] io::Error),
-    #[error("the guest does not accept connections to its agent")]
+    #[error("the guest refuses connections to its agent")]
     NotAccepted,
-    #[error("the connection to the guest's agent broke off")]
+    #[error("the connection to the guest agent was lost")]
     Send(#[source] io::Error),
-    #[error("the guest's agent gave no proper answer")]
+    #[error("the guest agent sent an invalid answer")]
     Receive(#[source] ReadFrameError),
-    #[error("the guest's agent answered with something else")]
+    #[error("the guest agent sent an unexpected answer")]
     Unexpected,
 }
 
@@ -107,7 +107,7 @@ fn connect_to_socket(folder: &OwnedFd, limit: Duration) -> io::Result<UnixStream
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(folder, VSOCK_SOCKET, flags, Mode::empty())?;
     if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) != FileType::Socket {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{VSOCK_SOCKET} is no socket")));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{VSOCK_SOCKET} is not a socket")));
     }
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;

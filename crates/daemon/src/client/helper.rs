@@ -36,9 +36,9 @@ pub(crate) enum HelperError {
     Start(#[from] StartHelperError),
     #[error("the helper could not be reached at {socket}")]
     Connect { socket: String, source: io::Error },
-    #[error("the helper is not there: nobody listens on {0}")]
+    #[error("the helper is not running: nothing listens on {0}")]
     Down(String),
-    #[error("the helper goes by other settings than this daemon: one of them was not restarted")]
+    #[error("the helper has different settings than this daemon: one of them was not restarted")]
     OtherSettings,
     #[error("the installed helper does not answer")]
     Stuck,
@@ -61,15 +61,15 @@ impl HelperError {
             Self::Start(error) => error.hint(),
             // Never with a number made up: 0 would be everything in the user's terminal.
             Self::Silent { pid } => Some(match pid {
-                Some(pid) => format!("end it: `kill -9 {pid}`; running VMs stay"),
-                None => "end the process `bangerd-root`; running VMs stay".to_owned(),
+                Some(pid) => format!("end it: `kill -9 {pid}`; VMs keep running"),
+                None => "end the process `bangerd-root`; VMs keep running".to_owned(),
             }),
             Self::OtherVersion { is_installed: true, .. } => Some(
-                "`sudo banger system restart` has both be what was installed last; running VMs stay"
+                "`sudo banger system restart` has both be what was installed last; VMs keep running"
                     .to_owned(),
             ),
             Self::OtherVersion { is_installed: false, .. } => {
-                Some("`banger daemon stop`, then try again; running VMs stay".to_owned())
+                Some("`banger daemon stop`, then try again; VMs keep running".to_owned())
             }
             Self::Down(_) | Self::OtherSettings | Self::Stuck => Some(banger_system::RESTART.to_owned()),
             Self::Connect { .. } | Self::NoAnswer { .. } => None,
@@ -251,7 +251,7 @@ impl Helper {
                     tracing::warn!(%error, "the helper did not acknowledge its end");
                 }
             }
-            Err(error) => tracing::warn!(?error, "the helper was not told to end"),
+            Err(error) => tracing::warn!(?error, "the helper was not told to exit"),
         }
     }
 

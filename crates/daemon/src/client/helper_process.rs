@@ -17,7 +17,7 @@ const PROGRAM: &str = "bangerd-root";
 /// Why there is no helper.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartHelperError {
-    #[error("the program {PROGRAM} is not beside {beside}")]
+    #[error("the program {PROGRAM} is not next to {beside}")]
     Missing { beside: String },
     #[error("{program} could not be started")]
     Spawn { program: String, source: io::Error },
@@ -31,8 +31,10 @@ impl StartHelperError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Ended { hint, .. } => hint.clone(),
-            Self::Missing { .. } => Some("reinstall banger: its programs belong in one folder".to_owned()),
-            Self::Silent { log } => Some(format!("`tail {log}` shows how far it came")),
+            Self::Missing { .. } => {
+                Some("reinstall banger: its programs must be in the same directory".to_owned())
+            }
+            Self::Silent { log } => Some(format!("`tail {log}` shows its log")),
             Self::Spawn { .. } => None,
         }
     }

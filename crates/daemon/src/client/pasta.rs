@@ -28,7 +28,7 @@ pub(crate) enum PastaError {
     Silent,
     #[error("pasta ended as soon as it had begun")]
     Gone,
-    #[error("pasta, process {0}, did not end after SIGKILL")]
+    #[error("pasta, process {0}, did not exit after SIGKILL")]
     Unkillable(u32),
 }
 

@@ -39,10 +39,10 @@ fn vmm(config: &Config, chosen: &Result<Vmm, NoVmm>) -> DoctorRow {
         Ok(vmm) => {
             let how = match vmm.acceleration() {
                 Acceleration::Kvm => "with KVM",
-                Acceleration::Tcg => "emulated, because KVM cannot be used",
+                Acceleration::Tcg => "emulated, because KVM is not usable",
             };
             let why = match config.vmm.value {
-                banger_config::VmmChoice::Auto => "the best that works here".to_owned(),
+                banger_config::VmmChoice::Auto => "the best one that works on this host".to_owned(),
                 choice => format!("chosen by `vmm = \"{}\"`", choice.as_str()),
             };
             pass("VMM", format!("{}, {how}; {why}", vmm.name().as_str()))
@@ -76,8 +76,7 @@ fn of_qemu(subject: &str, program: &Program, is_needed: bool, absent: &NoVmm) ->
 }
 
 /// What to do where `/dev/net/tun` does not open.
-pub(crate) const TUN_HINT: &str =
-    "guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, the mode every desktop has";
+pub(crate) const TUN_HINT: &str = "guests need it: `sudo modprobe tun && sudo chmod 0666 /dev/net/tun`";
 
 fn open_tun() -> std::io::Result<File> {
     File::options().read(true).write(true).open("/dev/net/tun")

@@ -14,7 +14,7 @@ pub(super) fn rows(begun_with: &Install) -> Vec<DoctorRow> {
     let now = match Install::read() {
         Ok(Some(now)) => now,
         Ok(None) => {
-            return vec![row(Verdict::Fail, "installation", format!("there is no {INSTALL}"), Some(AGAIN))];
+            return vec![row(Verdict::Fail, "installation", format!("{INSTALL} does not exist"), Some(AGAIN))];
         }
         Err(error) => {
             return vec![row(Verdict::Fail, "installation", error.to_string(), Some(error.hint()))];
@@ -22,7 +22,7 @@ pub(super) fn rows(begun_with: &Install) -> Vec<DoctorRow> {
     };
     let mut rows = of(&now);
     if now != *begun_with {
-        let finding = format!("{INSTALL} was changed, and this daemon goes by what it said before");
+        let finding = format!("{INSTALL} has changed since this daemon started");
         rows.push(row(Verdict::Warn, "installation in force", finding, Some(RESTART)));
     }
     rows
@@ -58,9 +58,9 @@ fn programs(install: &Install) -> DoctorRow {
     let open: BTreeSet<String> =
         paths.filter_map(|path| trust::check(&path).err()).map(|error| error.to_string()).collect();
     if open.is_empty() {
-        return pass(subject, "root's alone to change");
+        return pass(subject, "writable by root only");
     }
-    let hint = "give them and the folders above them to root, mode 0755, then `sudo banger system install`";
+    let hint = "give them and their parent directories to root, with mode 0755, then `sudo banger system install`";
     row(Verdict::Fail, subject, open.into_iter().collect::<Vec<_>>().join("; "), Some(hint))
 }
 
@@ -68,7 +68,7 @@ fn jailer(install: &Install) -> DoctorRow {
     let subject = "jailer";
     match (&install.jailer, &install.settings.firecracker) {
         (Some(path), _) if install.jailed => pass(subject, format!("{path}; Firecracker runs under it")),
-        (_, None) => pass(subject, "there is no Firecracker to be jailed"),
+        (_, None) => pass(subject, "no Firecracker is installed"),
         (Some(_), _) => row(
             Verdict::Warn,
             subject,
@@ -76,8 +76,8 @@ fn jailer(install: &Install) -> DoctorRow {
             Some("sudo banger system install --jailer"),
         ),
         (None, _) => {
-            let hint = "put the release's `jailer` beside firecracker, then `sudo banger system install`";
-            row(Verdict::Warn, subject, "there is none: Firecracker runs without it", Some(hint))
+            let hint = "put `jailer` from the Firecracker release next to firecracker, then `sudo banger system install`";
+            row(Verdict::Warn, subject, "not installed: Firecracker runs without it", Some(hint))
         }
     }
 }
@@ -86,7 +86,7 @@ fn jailer(install: &Install) -> DoctorRow {
 fn vm_uids(install: &Install) -> DoctorRow {
     let subject = "users of VMs";
     match install.vm_uids.are_nobodys() {
-        Ok(()) => pass(subject, format!("{}, which nobody else has", install.vm_uids)),
+        Ok(()) => pass(subject, format!("{}, not used by anyone else", install.vm_uids)),
         Err(error) => row(
             Verdict::Fail,
             subject,
@@ -100,12 +100,12 @@ fn vm_uids(install: &Install) -> DoctorRow {
 fn socket(subject: &str, path: impl AsRef<Path>, found: Option<(u32, u32)>, owner: u32) -> DoctorRow {
     let path = path.as_ref().display();
     match found {
-        Some((uid, 0o600)) if uid == owner => pass(subject, format!("{path}, the owner's alone")),
+        Some((uid, 0o600)) if uid == owner => pass(subject, format!("{path}, accessible to the owner only")),
         Some((uid, mode)) => {
-            let finding = format!("{path} is of uid {uid} with mode {mode:o}, and not the owner's alone");
+            let finding = format!("{path} belongs to uid {uid} with mode {mode:o}; only the owner should have access");
             row(Verdict::Fail, subject, finding, Some(AGAIN))
         }
-        None => row(Verdict::Fail, subject, format!("{path} is not there"), Some(RESTART)),
+        None => row(Verdict::Fail, subject, format!("{path} does not exist"), Some(RESTART)),
     }
 }
 

@@ -54,7 +54,7 @@ impl Seen {
         let devices = self.held.snapshots.iter().filter(is_down);
         let loops = self.held.loops.iter().filter(|found| found.vm.as_ref().is_some_and(|vm| is_down(&vm)));
         folders
-            .map(|name| format!("folder vms/{name}"))
+            .map(|name| format!("directory vms/{name}"))
             .chain(processes.map(|(vm, pid)| format!("process {pid} of VM {vm}")))
             .chain(taps.map(|vm| format!("tap {}", vm.tap_name())))
             .chain(devices.map(|vm| format!("block device {}", vm.device_name())))
@@ -90,7 +90,7 @@ mod tests {
         let found = seen.unowned(std::slice::from_ref(&vm), &[unreadable.to_string()]);
         let tap = format!("tap {}", unknown.tap_name());
         let device = format!("block device {}", unknown.device_name());
-        let (folder, process) = (format!("folder vms/{unknown}"), format!("process 7 of VM {down}"));
+        let (folder, process) = (format!("directory vms/{unknown}"), format!("process 7 of VM {down}"));
         assert_eq!(found, [folder, process, tap, device, "/dev/loop3".to_owned()]);
         let up = VmRecord { state: VmState::Starting, ..vm };
         assert_eq!(Seen { held: Inventory::default(), ..seen }.unowned(&[up], &[]).len(), 3);

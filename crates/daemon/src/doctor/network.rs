@@ -41,7 +41,7 @@ fn names(daemon: &Services) -> DoctorRow {
     if !daemon.dns.is_served() {
         return pass(
             subject,
-            "no guest was up yet, and the first one makes the bridge that answers for them",
+            "no VM has run yet; the first one creates the bridge",
         );
     }
     let (vm, address) = (VmId::random(), daemon.range.bridge);
@@ -72,11 +72,11 @@ fn answered(found: &Result<Vec<IpAddr>, String>, address: Ipv4Addr) -> DoctorRow
         Ok(all) if all.contains(&IpAddr::V4(address)) => {
             return pass(subject, "the host's resolver asks banger about `.vm`");
         }
-        Ok(all) => format!("the host's resolver finds a guest at {all:?} and not where it is"),
+        Ok(all) => format!("the host's resolver resolves a guest to {all:?}, which is wrong"),
         Err(error) => format!("the host's resolver does not ask banger about `.vm`: {error}"),
     };
     let hint = format!(
-        "sudo systemctl restart systemd-resolved, then {RESTART}; without systemd-resolved guests have their names in `banger ssh-config` alone"
+        "sudo systemctl restart systemd-resolved, then {RESTART}; without systemd-resolved names of guests work only through `banger ssh-config`"
     );
     row(Verdict::Warn, subject, finding, Some(&hint))
 }

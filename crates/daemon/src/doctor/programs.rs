@@ -8,12 +8,16 @@ use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
 
 /// A tool, what it is when it is missing, and what does not work then.
 const TOOLS: [(&str, Verdict, &str); 6] = [
-    ("nft", Verdict::Fail, "nothing would keep guests from the host and from each other, so none is started"),
-    ("pasta", Verdict::Warn, "no VM can have `--nat`"),
-    ("mmdebstrap", Verdict::Warn, "no image or kernel can be built"),
-    ("ssh", Verdict::Warn, "`banger vm ssh` falls back to the agent's terminal, and editors cannot connect"),
-    ("git", Verdict::Warn, "no repository can be read"),
-    ("resize2fs", Verdict::Warn, "every VM's own disk has the size that its image gives it"),
+    (
+        "nft",
+        Verdict::Fail,
+        "nothing would isolate guests from the host and from each other, so no VM can start",
+    ),
+    ("pasta", Verdict::Warn, "`--nat` is not available"),
+    ("mmdebstrap", Verdict::Warn, "images and kernels cannot be built"),
+    ("ssh", Verdict::Warn, "`banger vm ssh` falls back to the guest agent, and editors cannot connect"),
+    ("git", Verdict::Warn, "repositories cannot be copied into VMs"),
+    ("resize2fs", Verdict::Warn, "work disks have the image's size; `--disk-size` is not available"),
 ];
 
 pub(super) fn rows(station: &Station) -> Vec<DoctorRow> {
@@ -34,7 +38,7 @@ fn agent() -> DoctorRow {
             Verdict::Fail,
             "guest agent",
             error.to_string(),
-            Some("reinstall banger: its programs belong in one folder"),
+            Some("reinstall banger: its programs must be in the same directory"),
         ),
     }
 }
@@ -63,7 +67,7 @@ fn sub_ids() -> Option<DoctorRow> {
         return Some(row(
             Verdict::Warn,
             subject,
-            "there is no newuidmap: no image can be built",
+            "newuidmap is not installed: images cannot be built",
             Some(&hint),
         ));
     }
@@ -73,13 +77,14 @@ fn sub_ids() -> Option<DoctorRow> {
         .into_iter()
         .find(|file| !has_range(&read(file), uid.as_raw(), name.as_deref()));
     Some(match missing {
-        None => pass(subject, "there is a range"),
+        None => pass(subject, "your user has a range"),
         Some(file) => {
-            let hint = "give your user one: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER`";
+            let hint =
+                "add one: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER`";
             row(
                 Verdict::Warn,
                 subject,
-                format!("{file} has no range for you: no image can be built"),
+                format!("{file} has no range for your user: images cannot be built"),
                 Some(hint),
             )
         }

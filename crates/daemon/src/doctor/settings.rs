@@ -12,7 +12,7 @@ pub(super) fn file(paths: &LocalPaths, read: &Result<Config, ConfigError>) -> Do
     let subject = "settings";
     match read {
         Ok(_) if paths.config.exists() => pass(subject, paths.config.display().to_string()),
-        Ok(_) => pass(subject, format!("there is no {}: everything is as built in", paths.config.display())),
+        Ok(_) => pass(subject, format!("no {}: all settings have their defaults", paths.config.display())),
         Err(error) => row(Verdict::Fail, subject, error.to_string(), Some(&error.hint())),
     }
 }
@@ -20,7 +20,7 @@ pub(super) fn file(paths: &LocalPaths, read: &Result<Config, ConfigError>) -> Do
 /// Programs that the file names and that cannot be run.
 pub(super) fn programs(host: &Host) -> Vec<DoctorRow> {
     let named = [&host.firecracker, &host.qemu, &host.vsock_backend];
-    let hint = "correct that line; without it, banger looks for the program by itself";
+    let hint = "fix that line, or remove it to let banger find the program";
     let wrong = named.into_iter().filter_map(Program::wrong);
     wrong.map(|wrong| row(Verdict::Fail, "settings", wrong.to_string(), Some(hint))).collect()
 }

@@ -28,12 +28,12 @@ pub(super) fn daemon(services: &Services, read: &Result<Config, ConfigError>, ho
             Verdict::Fail,
             subject,
             finding,
-            Some("`banger daemon stop`; the next command makes it anew"),
+            Some("run `banger daemon stop`; the next command recreates it"),
         );
     }
     let changed = match read {
         Ok(config) if *config != services.config => Some("the settings"),
-        Ok(_) if *host != services.host => Some("what there is on this machine"),
+        Ok(_) if *host != services.host => Some("this host"),
         Ok(_) | Err(_) => None,
     };
     let finding = format!("process {}, listening at {}", std::process::id(), services.socket.display());
@@ -42,9 +42,9 @@ pub(super) fn daemon(services: &Services, read: &Result<Config, ConfigError>, ho
         Some(what) => {
             let hint = match services.station {
                 Station::Local => {
-                    "`banger daemon stop` has the next command start one that knows; running VMs stay"
+                    "run `banger daemon stop`; the next command starts a new daemon, and VMs keep running"
                 }
-                Station::System(_) => "`sudo banger system restart` starts one that knows; running VMs stay",
+                Station::System(_) => "run `sudo banger system restart`; VMs keep running",
             };
             row(
                 Verdict::Warn,
@@ -60,13 +60,13 @@ pub(super) fn daemon(services: &Services, read: &Result<Config, ConfigError>, ho
 pub(super) fn no_daemon(station: &Station, paths: &LocalPaths) -> DoctorRow {
     let subject = "daemon";
     if let Some(finding) = exposed(station, paths) {
-        return row(Verdict::Fail, subject, finding, Some("close it with `chmod 700`, or remove it"));
+        return row(Verdict::Fail, subject, finding, Some("run `chmod 700` on it, or remove it"));
     }
     if UnixStream::connect(&paths.socket).is_ok() {
-        let hint = "`banger daemon stop`, then try again; running VMs stay";
-        return row(Verdict::Warn, subject, "one listens and could not be asked", Some(hint));
+        let hint = "`banger daemon stop`, then try again; VMs keep running";
+        return row(Verdict::Warn, subject, "a daemon is listening but does not answer", Some(hint));
     }
-    pass(subject, "not running; the next command that needs it starts it")
+    pass(subject, "not running; the next command that needs the daemon starts it")
 }
 
 /// What is open to others of what only its owner may reach. There need be nothing yet.
@@ -83,7 +83,7 @@ fn exposed(station: &Station, paths: &LocalPaths) -> Option<String> {
         if found.uid() != uid {
             return Some(format!("{} belongs to uid {}", path.display(), found.uid()));
         }
-        (mode & 0o077 != 0).then(|| format!("{} is open to others: its mode is {mode:03o}", path.display()))
+        (mode & 0o077 != 0).then(|| format!("{} is accessible to other users: its mode is {mode:03o}", path.display()))
     })
 }
 
@@ -128,7 +128,7 @@ fn space(state: &Path) -> DoctorRow {
             let free = found.f_bavail * found.f_frsize;
             let finding = format!("{} free at {}", ByteSize::bytes(free), there.display());
             if free < LEAST_SPACE {
-                row(Verdict::Warn, subject, finding, Some("an image takes about 1 GiB: free some space"))
+                row(Verdict::Warn, subject, finding, Some("an image needs about 1 GiB: free some space"))
             } else {
                 pass(subject, finding)
             }
@@ -140,14 +140,14 @@ fn space(state: &Path) -> DoctorRow {
 fn root_disk(way: RootDiskWay) -> DoctorRow {
     let subject = "root disks";
     match way {
-        RootDiskWay::DmSnapshot => pass(subject, "hold what changed; joined with the image by this host"),
-        RootDiskWay::Reflink => pass(subject, "share the image's blocks"),
+        RootDiskWay::DmSnapshot => pass(subject, "dm-snapshot: changes are stored separately and combined with the image by this host"),
+        RootDiskWay::Reflink => pass(subject, "reflink: share blocks with the image"),
         RootDiskWay::GuestSnapshot => {
-            pass(subject, "hold what changed; joined with the image inside the guest")
+            pass(subject, "guest-snapshot: changes are stored separately and combined with the image inside the guest")
         }
         RootDiskWay::Copy => {
-            let hint = "put the state folder on a file system that shares blocks, such as btrfs or XFS";
-            row(Verdict::Warn, subject, "are whole copies of the image", Some(hint))
+            let hint = "put the state directory on a file system with reflinks, such as btrfs or XFS";
+            row(Verdict::Warn, subject, "copy: full copies of the image", Some(hint))
         }
     }
 }
@@ -182,46 +182,46 @@ fn database(records: &Result<Option<Records>, String>) -> DoctorRow {
             Verdict::Fail,
             subject,
             format!("records that cannot be read: {}", unreadable.join(", ")),
-            Some("`banger vm delete ID` removes one with everything it owns; the rest works"),
+            Some("`banger vm delete ID` deletes such a VM; all others work"),
         ),
         Err(error) => row(
             Verdict::Fail,
             subject,
             error.as_str(),
             Some(
-                "the next command sets a damaged one aside and takes over what can be read; running VMs stay",
+                "the next command sets the damaged database aside and recovers what is readable; VMs keep running",
             ),
         ),
     }
 }
 
 fn database_set_aside(path: &Path) -> DoctorRow {
-    let hint = "what could be read of it was taken over: remove the file when you miss nothing";
+    let hint = "what was readable was recovered: delete the file if nothing is missing";
     row(Verdict::Warn, "set aside", path.display().to_string(), Some(hint))
 }
 
 fn manifest_damaged(path: &Path) -> DoctorRow {
-    row(Verdict::Fail, "set aside", path.display().to_string(), Some("delete the folder, then pull again"))
+    row(Verdict::Fail, "set aside", path.display().to_string(), Some("delete the directory, then pull again"))
 }
 
 fn artefacts(config: &Config, images: &[ImageRecord], kernels: &[KernelRecord]) -> [DoctorRow; 2] {
     let (image, kernel) = (&config.default_image.value, &config.default_kernel.value);
     let present = |subject: &str, name: String, is_there: bool, hint: &str| match is_there {
         true => pass(subject, name),
-        false => row(Verdict::Warn, subject, format!("`{name}` is not here yet"), Some(hint)),
+        false => row(Verdict::Warn, subject, format!("`{name}` is not on this host yet"), Some(hint)),
     };
     [
         present(
             "default image",
             image.to_string(),
             images.iter().any(|found| found.name == *image),
-            "the first `banger vm run` makes it",
+            "the first `banger vm run` pulls it",
         ),
         present(
             "default kernel",
             kernel.to_string(),
             kernels.iter().any(|found| found.name == *kernel),
-            "the first `banger vm run` makes it, and so does `banger kernel pull`",
+            "`banger kernel pull` or the first `banger vm run` pulls it",
         ),
     ]
 }
@@ -232,8 +232,8 @@ fn leftovers(unowned: &[String], served_by: Option<&Station>) -> DoctorRow {
         return pass(subject, "none");
     }
     let hint = match served_by {
-        Some(Station::Local) => "`banger daemon stop`; the next command removes them",
-        Some(Station::System(_)) => "`sudo banger system restart` removes them; running VMs stay",
+        Some(Station::Local) => "run `banger daemon stop`; the next command removes them",
+        Some(Station::System(_)) => "`sudo banger system restart` removes them; VMs keep running",
         None => "the next command that starts the daemon removes them",
     };
     row(Verdict::Warn, subject, unowned.join(", "), Some(hint))

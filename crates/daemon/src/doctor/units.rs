@@ -39,7 +39,7 @@ fn judge(unit: &str, told: Result<String, String>) -> DoctorRow {
     let told = match told {
         Ok(told) => told,
         Err(error) => {
-            let finding = format!("systemd did not tell what it is held to: {error}");
+            let finding = format!("systemd did not report its restrictions: {error}");
             return row(Verdict::Warn, unit, finding, None);
         }
     };
@@ -56,7 +56,7 @@ fn judge(unit: &str, told: Result<String, String>) -> DoctorRow {
         return row(
             Verdict::Fail,
             unit,
-            "its files were changed, and systemd goes by the old ones",
+            "its files have changed, but systemd uses the old ones",
             Some(&hint),
         );
     }
@@ -66,7 +66,7 @@ fn judge(unit: &str, told: Result<String, String>) -> DoctorRow {
     };
     let wrong: Vec<String> = confinement(unit).into_iter().filter_map(differs).collect();
     if wrong.is_empty() {
-        return pass(unit, "is held to everything its unit says");
+        return pass(unit, "all restrictions of its unit are in force");
     }
     let drop_ins = value("DropInPaths").unwrap_or_default().split(' ');
     let others: Vec<&str> = drop_ins.filter(|path| !path.is_empty() && !path.ends_with(DROP_IN)).collect();
@@ -74,7 +74,7 @@ fn judge(unit: &str, told: Result<String, String>) -> DoctorRow {
         true => "sudo banger system install".to_owned(),
         false => format!("sudo rm {} && sudo banger system install", others.join(" ")),
     };
-    row(Verdict::Fail, unit, format!("is not held to what its unit says: {}", wrong.join(", ")), Some(&hint))
+    row(Verdict::Fail, unit, format!("restrictions of its unit are not in force: {}", wrong.join(", ")), Some(&hint))
 }
 
 /// What systemd knows nothing of is not told; what it tells has the same words in some order.

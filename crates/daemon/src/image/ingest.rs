@@ -20,10 +20,10 @@ pub(crate) fn check(request: &Ingest, layers: &[File]) -> Result<(), RpcError> {
     let bad = |message: String| Err(RpcError::new(ErrorKind::BadRequest, message));
     let (told, came) = (request.layers.len(), layers.len());
     if told != came {
-        return bad(format!("the request tells of {told} layers and carries {came} descriptors"));
+        return bad(format!("the request announces {told} layers and carries {came} descriptors"));
     }
     if told == 0 || told > MAX_LAYERS {
-        return bad(format!("an image has 1 to {MAX_LAYERS} layers, and this one {told}"));
+        return bad(format!("an image has 1 to {MAX_LAYERS} layers, and this one has {told}"));
     }
     request.config.check().or_else(|error| bad(error.to_string()))
 }

@@ -131,7 +131,7 @@ struct Making<'a> {
 }
 
 fn not_made(name: &ImageName, error: &(dyn std::error::Error + 'static)) -> RpcError {
-    explain(format!("the image `{name}` was not made"), error)
+    explain(format!("the image `{name}` was not created"), error)
 }
 
 /// At once, before any work; the name is looked at again when it is published.
@@ -144,6 +144,6 @@ fn refuse_taken(services: &Services, name: &ImageName) -> Result<(), RpcError> {
 }
 
 fn taken(name: &ImageName) -> RpcError {
-    RpcError::new(ErrorKind::AlreadyExists, format!("there is already an image `{name}`"))
-        .with_hint(format!("`banger image delete {name}` removes it"))
+    RpcError::new(ErrorKind::AlreadyExists, format!("image `{name}` already exists"))
+        .with_hint(format!("delete it with `banger image delete {name}`"))
 }

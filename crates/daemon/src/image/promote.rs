@@ -33,8 +33,9 @@ pub(crate) async fn promote(
     let found = services.store.find::<ImageRecord>(name.as_str()).map_err(RpcError::from)?;
     let image = found.ok_or_else(|| absent::<ImageRecord>(&services.state.images(), name.as_str()))?;
     if image.registered.is_none() {
-        let error = RpcError::new(ErrorKind::Refused, format!("the image `{name}` is banger's own already"));
-        return Err(error.with_hint(format!("`banger image show {name}` tells where its files are")).into());
+        let error =
+            RpcError::new(ErrorKind::Refused, format!("the image `{name}` is already in banger's storage"));
+        return Err(error.with_hint(format!("`banger image show {name}` shows where its files are")).into());
     }
     handle.stage("copy the files");
     let (builder, handle_for_build) = (services.clone(), handle.clone());

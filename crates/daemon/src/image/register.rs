@@ -36,7 +36,7 @@ pub(crate) fn check(request: Register, files: Vec<File>) -> Result<Checked, RpcE
     };
     let (kernel, own) = match kernel_ref {
         Some(_) if own_initrd || !files.is_empty() => {
-            let message = "an image has either a kernel that is here or one that comes with it";
+            let message = "an image has either a kernel reference or a kernel file, not both";
             return Err(RpcError::new(ErrorKind::BadRequest, message));
         }
         Some(kernel) => (kernel, None),
@@ -49,11 +49,11 @@ fn existing(flag: &str, path: String) -> Result<PathBuf, RpcError> {
     let bad = |what: &str| Err(RpcError::new(ErrorKind::BadRequest, format!("{flag}: {path} {what}")));
     let file = Path::new(&path);
     if !file.is_absolute() {
-        return bad("is no absolute path");
+        return bad("is not an absolute path");
     }
     match std::fs::metadata(file) {
         Ok(about) if about.is_file() => Ok(file.to_owned()),
-        Ok(_) => bad("is no regular file"),
+        Ok(_) => bad("is not a regular file"),
         Err(error) => bad(&format!("cannot be used: {error}")),
     }
 }
@@ -92,7 +92,7 @@ fn refuse_what_is_there(services: &Services, wanted: &Checked) -> Result<(), Rpc
                     user.name,
                     present.rootfs.display()
                 );
-                let hint = format!("delete it first: `banger vm delete {}`", user.name);
+                let hint = format!("delete the VM first: `banger vm delete {}`", user.name);
                 return Err(RpcError::new(ErrorKind::Refused, message).with_hint(hint));
             }
         }
@@ -106,18 +106,18 @@ fn refuse_what_is_there(services: &Services, wanted: &Checked) -> Result<(), Rpc
         && let Some(kernel) = services.store.find::<KernelRecord>(wanted.kernel.as_str())?
         && kernel.of_image.as_ref() != Some(name)
     {
-        let message = format!("the image `{name}` cannot bring a kernel: there is one of that name already");
-        let hint =
-            format!("`--kernel-ref {}` uses it; another `--name` gives the new one another", kernel.name);
+        let message =
+            format!("the image `{name}` cannot bring its own kernel: a kernel of that name already exists");
+        let hint = format!("use it with `--kernel-ref {}`, or choose another `--name`", kernel.name);
         return Err(RpcError::new(ErrorKind::AlreadyExists, message).with_hint(hint));
     }
     Ok(())
 }
 
 fn is_managed(name: &ImageName) -> RpcError {
-    let message = format!("the image `{name}` is banger's own and is not registered over");
+    let message = format!("the image `{name}` is in banger's storage and cannot be replaced by registering");
     RpcError::new(ErrorKind::AlreadyExists, message)
-        .with_hint(format!("choose another `--name`, or remove it: `banger image delete {name}`"))
+        .with_hint(format!("choose another `--name`, or delete it: `banger image delete {name}`"))
 }
 
 fn make(services: &Services, wanted: &Checked, handle: &Handle, watch: Watch<'_>) -> Result<(), RpcError> {
@@ -208,7 +208,7 @@ fn not_published(message: String, error: &PublishError) -> RpcError {
 /// Why an image cannot start with a kernel that brings an initrd of its own.
 pub(crate) fn no_agent_inside(message: String) -> RpcError {
     let reason =
-        format!("its kernel brings an initrd of its own, and there is no agent in it at /{AGENT_IN_GUEST}");
+        format!("its kernel has its own initrd, and the image has no guest agent at /{AGENT_IN_GUEST}");
     RpcError { causes: vec![reason], ..RpcError::new(ErrorKind::Refused, message) }
-        .with_hint("images that banger builds carry one; `--no-agent` takes one that nobody can reach")
+        .with_hint("images built by banger contain the agent; `--no-agent` allows an image without it, in which banger cannot run commands")
 }

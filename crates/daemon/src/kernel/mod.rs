@@ -31,7 +31,7 @@ pub(crate) enum AgentError {
     #[error("the guest agent {path} cannot be read")]
     Read { path: String, source: io::Error },
     #[error(
-        "the guest agent {path} needs a dynamic loader, which no initrd has: `cargo xtask build` makes one that does not"
+        "the guest agent {path} is dynamically linked, which does not work in an initrd: build it with `cargo xtask build`"
     )]
     NotStatic { path: String },
 }
@@ -103,7 +103,7 @@ impl Parts {
     pub(crate) fn of_request(own_initrd: bool, mut files: Vec<File>) -> Result<Self, RpcError> {
         let wanted = 1 + usize::from(own_initrd);
         if files.len() != wanted {
-            let message = format!("the request tells of {wanted} descriptors and carries {}", files.len());
+            let message = format!("the request announces {wanted} descriptors and carries {}", files.len());
             return Err(RpcError::new(ErrorKind::BadRequest, message));
         }
         let initrd = if own_initrd { files.pop() } else { None };
@@ -129,8 +129,8 @@ pub(crate) async fn ingest(
 ) -> Result<KernelView, Ended> {
     let Ingest { name, source, distro, force, own_initrd: _ } = request;
     if !force && show(services, &name).is_ok() {
-        let error = RpcError::new(ErrorKind::AlreadyExists, format!("there is already a kernel `{name}`"))
-            .with_hint("`--force` replaces it");
+        let error = RpcError::new(ErrorKind::AlreadyExists, format!("kernel `{name}` already exists"))
+            .with_hint("use `--force` to replace it");
         return Err(error.into());
     }
     handle.stage("unpack the kernel");
@@ -147,7 +147,7 @@ pub(crate) async fn ingest(
 }
 
 fn not_made(name: &KernelName) -> String {
-    format!("the kernel `{name}` was not made")
+    format!("the kernel `{name}` was not created")
 }
 
 /// Makes everything of a kernel entry but its name.
@@ -166,7 +166,7 @@ pub(crate) fn make(
         kernel::import_tar(&parts.archive, draft.path(), watch).map_err(|e| explain(message(), &e))?;
     if parts.initrd.is_none() {
         for missing in &facts.missing {
-            handle.warn(format!("the kernel has no {missing}: guests may not come up"));
+            handle.warn(format!("the kernel has no {missing}: guests may not boot"));
         }
     }
     let initrd = match &parts.initrd {
@@ -243,8 +243,7 @@ pub(crate) fn refresh_initrds(services: &Services) {
 pub(crate) fn delete(services: &Services, name: KernelName) -> Result<Deleted, RpcError> {
     let images: Vec<ImageRecord> = services.store.all()?;
     if let Some(image) = images.iter().find(|image| image.kernel == name) {
-        let message =
-            format!("the kernel `{name}` was not removed: it is needed by the image `{}`", image.name);
+        let message = format!("the kernel `{name}` was not deleted: it is in use by image `{}`", image.name);
         return Err(RpcError::new(ErrorKind::Refused, message)
             .with_hint(format!("delete the image first: `banger image delete {}`", image.name)));
     }

@@ -43,8 +43,8 @@ pub(crate) async fn unbundle(
 ) -> Result<KernelView, Ended> {
     let name = request.name.clone();
     if !request.force && show(services, &name).is_ok() {
-        let error = RpcError::new(ErrorKind::AlreadyExists, format!("there is already a kernel `{name}`"));
-        return Err(error.with_hint("`--force` replaces it").into());
+        let error = RpcError::new(ErrorKind::AlreadyExists, format!("kernel `{name}` already exists"));
+        return Err(error.with_hint("use `--force` to replace it").into());
     }
     handle.stage("unpack the bundle");
     let (builder, handle_for_build) = (services.clone(), handle.clone());

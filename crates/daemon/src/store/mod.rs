@@ -41,7 +41,7 @@ pub(crate) enum OpenStoreError {
     Damaged { path: String, found: String },
     #[error("the state database {path} was made by a newer banger")]
     Newer { path: String },
-    #[error("the state database {path} could not be brought up to date")]
+    #[error("the state database {path} could not be migrated")]
     Migrate { path: String, source: rusqlite_migration::Error },
     #[error("the damaged state database {path} could not be set aside")]
     SetAside { path: String, source: io::Error },

@@ -35,11 +35,11 @@ pub(crate) struct NewVm {
 /// Why there is no new VM.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReserveError {
-    #[error("there is already a VM named `{0}`")]
+    #[error("a VM named `{0}` already exists")]
     NameTaken(VmName),
-    #[error("every guest address of the network is taken")]
+    #[error("no free guest address is left")]
     NoAddressLeft,
-    #[error("its image or its kernel was deleted meanwhile")]
+    #[error("its image or kernel was deleted in the meantime")]
     ArtefactGone,
     #[error(transparent)]
     Store(#[from] StoreError),

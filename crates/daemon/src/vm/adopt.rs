@@ -46,7 +46,7 @@ pub(crate) async fn adopt(services: &Arc<Services>) {
     let known: BTreeSet<VmId> =
         vms.iter().map(|vm| vm.id.clone()).chain(damaged.iter().filter_map(|id| id.parse().ok())).collect();
     for id in strays(services, &known).await {
-        tracing::warn!(vm = %id, "removing what nobody knows of");
+        tracing::warn!(vm = %id, "removing leftovers without a record");
         if let Err(error) = release(services, &id, Depth::Everything).await {
             tracing::error!(vm = %id, ?error, "a stray was not removed");
         }
@@ -119,7 +119,7 @@ async fn adopt_one(services: &Arc<Services>, vm: &VmRecord) {
                 watch::spawn(services, vm.id.clone(), running.clone());
                 if let VmState::Paused(_) = vm.state {
                     if let Err(error) = pause::pause_again(services, &vm.id, running).await {
-                        tracing::error!(vm = %vm.id, ?error, "a paused VM may have gone on");
+                        tracing::error!(vm = %vm.id, ?error, "a paused VM may have resumed");
                     }
                 } else {
                     check_agent(services, vm.id.clone(), running.boot_id.clone());

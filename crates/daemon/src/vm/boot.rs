@@ -98,7 +98,7 @@ impl Notices {
                 Ok(_) if !line.is_empty() => match serde_json::from_slice(&line) {
                     Ok(notice) => return Ok(notice),
                     Err(error) => {
-                        tracing::warn!(%error, "a guest sent something that is no notice");
+                        tracing::warn!(%error, "a guest sent an invalid notice");
                         self.connection = None;
                     }
                 },

@@ -49,6 +49,6 @@ pub(super) async fn ask<R: Send + 'static>(
             told.causes.insert(0, why);
             Err(told.with_hint(format!("`banger vm logs {}` shows its console", vm.name)))
         }
-        Err(_) => Err(RpcError::new(ErrorKind::OperationFailed, "the connection broke off")),
+        Err(_) => Err(RpcError::new(ErrorKind::OperationFailed, "the connection was lost")),
     }
 }

@@ -78,16 +78,16 @@ pub(super) fn check_tools(services: &Services, nat: bool) -> Result<(), RpcError
 fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmRecord, RpcError> {
     let image_name = request.image.clone().unwrap_or_else(|| services.config.default_image.value.clone());
     let image: ImageRecord = services.store.find(image_name.as_str())?.ok_or_else(|| {
-        RpcError::new(ErrorKind::NotFound, format!("there is no image `{image_name}`"))
-            .with_hint(format!("`banger image list` shows the images there are; `banger image pull {image_name}` gets one of the catalogue"))
+        RpcError::new(ErrorKind::NotFound, format!("image `{image_name}` not found"))
+            .with_hint(format!("`banger image list` lists the images on this host; `banger image pull {image_name}` pulls one from the catalog"))
     })?;
     let kernel_name = request.kernel.clone().unwrap_or(image.kernel);
     let kernel: KernelRecord = services.store.find(kernel_name.as_str())?.ok_or_else(|| {
-        RpcError::new(ErrorKind::NotFound, format!("there is no kernel `{kernel_name}`"))
-            .with_hint(format!("`banger kernel list` shows the kernels there are; `banger kernel pull {kernel_name}` gets one of the catalogue"))
+        RpcError::new(ErrorKind::NotFound, format!("kernel `{kernel_name}` not found"))
+            .with_hint(format!("`banger kernel list` lists the kernels on this host; `banger kernel pull {kernel_name}` pulls one from the catalog"))
     })?;
     if kernel.own_initrd && !image.has_agent && !image.no_agent {
-        return Err(no_agent_inside(format!("no VM was made of the image `{image_name}`")));
+        return Err(no_agent_inside(format!("no VM was created from the image `{image_name}`")));
     }
     let &Create { vcpu, memory, disk_size, nat, .. } = request;
     let wanted = Check { name: None, vcpu, memory, disk_size, nat: Some(nat) };
@@ -96,7 +96,7 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
     let lease = match (request.lease, client.process) {
         (false, _) => None,
         (true, Some(process)) => Some(LeaseHolder { process }),
-        (true, None) => return Err(RpcError::new(ErrorKind::Refused, "the caller has already gone")),
+        (true, None) => return Err(RpcError::new(ErrorKind::Refused, "the client has disconnected")),
     };
     let host_key = keys::generate().map_err(|e| RpcError::from_error(ErrorKind::OperationFailed, &e))?;
     let (mut attempt, range) = (0, services.range);
@@ -124,11 +124,11 @@ fn reserve(services: &Services, client: &Client, request: &Create) -> Result<VmR
 fn refusal(error: ReserveError) -> RpcError {
     match &error {
         ReserveError::NameTaken(name) => RpcError::from_error(ErrorKind::AlreadyExists, &error)
-            .with_hint(format!("choose another name, or `banger vm delete {name}`")),
+            .with_hint(format!("choose another name, or run `banger vm delete {name}`")),
         ReserveError::NoAddressLeft => RpcError::from_error(ErrorKind::Refused, &error)
-            .with_hint("`banger vm list` shows VMs that can go"),
+            .with_hint("`banger vm list` lists VMs that can be deleted"),
         ReserveError::ArtefactGone => RpcError::from_error(ErrorKind::NotFound, &error)
-            .with_hint("`banger image list` and `banger kernel list` show what there is"),
+            .with_hint("`banger image list` and `banger kernel list` list what is on this host"),
         ReserveError::Store(store) => {
             RpcError { hint: store.hint(), ..RpcError::from_error(ErrorKind::OperationFailed, &error) }
         }
@@ -147,21 +147,23 @@ pub(super) fn decide_spec(request: &Check, defaults: VmSpec, host: &Machine) -> 
     };
     if spec.vcpu == 0 || spec.vcpu > host.cpus {
         return refused(
-            format!("a VM with {} virtual processors cannot be made", spec.vcpu),
-            format!("--vcpu takes 1 to {}, what this host has", host.cpus),
+            format!("cannot create a VM with {} virtual CPUs", spec.vcpu),
+            format!("--vcpu takes 1 to {}, the number of CPUs of this host", host.cpus),
         );
     }
     if spec.memory < LEAST_MEMORY || spec.memory > host.memory {
         return refused(
-            format!("a VM with {} of memory cannot be made", spec.memory),
-            format!("--memory takes {LEAST_MEMORY} to {}; a bare number is MiB", host.memory),
+            format!("cannot create a VM with {} of memory", spec.memory),
+            format!("--memory takes {LEAST_MEMORY} to {}; a number without a unit is in MiB", host.memory),
         );
     }
     let whole = spec.disk_size.as_bytes().is_multiple_of(1 << 20);
     if !whole || spec.disk_size < LEAST_DISK || spec.disk_size > MOST_DISK {
         return refused(
-            format!("a VM with a work disk of {} cannot be made", spec.disk_size),
-            format!("--disk-size takes {LEAST_DISK} to {MOST_DISK} in whole MiB; a bare number is MiB"),
+            format!("cannot create a VM with a work disk of {}", spec.disk_size),
+            format!(
+                "--disk-size takes {LEAST_DISK} to {MOST_DISK} in whole MiB; a number without a unit is in MiB"
+            ),
         );
     }
     Ok(spec)

@@ -100,28 +100,30 @@ impl Effect {
     /// What did not happen, when it did not.
     fn label(&self) -> &'static str {
         match self {
-            Self::MakeFolder => "make the VM's folder",
+            Self::MakeFolder => "create the VM's directory",
             Self::WriteConfigDrive(_) => "write the config drive",
-            Self::MakeWorkDisk { .. } => "make the work disk",
-            Self::CloneDisk { .. } | Self::MakeCow { .. } | Self::CreateDevice { .. } => "make the root disk",
-            Self::EnsureNetwork => "make the network",
-            Self::ServeDns => "answer questions about names",
-            Self::CreateTap { .. } => "make the tap",
-            Self::OpenEgress => "open a way out",
-            Self::CloseEgress => "close the way out",
+            Self::MakeWorkDisk { .. } => "create the work disk",
+            Self::CloneDisk { .. } | Self::MakeCow { .. } | Self::CreateDevice { .. } => {
+                "create the root disk"
+            }
+            Self::EnsureNetwork => "set up the network",
+            Self::ServeDns => "start the DNS server",
+            Self::CreateTap { .. } => "create the tap device",
+            Self::OpenEgress => "set up NAT",
+            Self::CloseEgress => "remove NAT",
             Self::StartProcess { program: Program::VsockBackend, .. } => "start the vsock backend",
             Self::StartProcess { program: Program::Qemu(_) | Program::Firecracker(_), .. } => "start the VMM",
             Self::BootMachine { .. } => "boot the machine",
             Self::Signal { signal: ProcessSignalKind::Stop, .. } => "pause the VM",
             Self::Signal { signal: ProcessSignalKind::Continue, .. } => "resume the VM",
             Self::Signal { signal: ProcessSignalKind::Terminate | ProcessSignalKind::Kill, .. } => {
-                "tell the VMM to end"
+                "tell the VMM to exit"
             }
             Self::KillProcesses => "end the VM's processes",
             Self::DeleteDevice => "remove the root disk's device",
-            Self::DeleteTap => "remove the tap",
+            Self::DeleteTap => "remove the tap device",
             Self::RemoveSockets => "remove the VM's sockets",
-            Self::RemoveFolder => "remove the VM's folder",
+            Self::RemoveFolder => "remove the VM's directory",
         }
     }
 }
@@ -163,11 +165,11 @@ enum Cause {
     Firecracker(FirecrackerError),
     #[error(transparent)]
     Planted(Planted),
-    #[error("the task broke off")]
+    #[error("the task panicked")]
     BrokeOff(#[source] tokio::task::JoinError),
     #[error("waiting for a process to end failed")]
     Wait(#[source] io::Error),
-    #[error("process {0} did not end after SIGKILL")]
+    #[error("process {0} did not exit after SIGKILL")]
     Unkillable(u32),
 }
 

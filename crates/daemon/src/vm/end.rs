@@ -73,11 +73,11 @@ impl End {
             Self::SwitchedOff => "the guest shut down".to_owned(),
             Self::Rebooted => "the guest rebooted".to_owned(),
             Self::Panicked(said) => format!("the guest's kernel panicked: {said}"),
-            Self::Signalled => "its VMM was told to end by a signal".to_owned(),
+            Self::Signalled => "its VMM was terminated by a signal".to_owned(),
             Self::Failed => "its VMM ended with an error".to_owned(),
             Self::Killed => "its VMM was killed".to_owned(),
             Self::BackendGone => "its vsock backend ended".to_owned(),
-            Self::Unseen => "it ended while no daemon was there".to_owned(),
+            Self::Unseen => "it ended while the daemon was not running".to_owned(),
         }
     }
 }

@@ -31,7 +31,10 @@ fn open_with(options: &mut OpenOptions, folder: &Path, name: &str) -> io::Result
     if file.metadata()?.is_file() {
         return Ok(file);
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} in the VM's folder is no ordinary file")))
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{name} in the VM's directory is not a regular file"),
+    ))
 }
 
 /// How long a file is; one that is not there yet is empty.

@@ -41,8 +41,8 @@ fn look(folder: &Path) -> Result<(Health, Option<String>), AgentError> {
 /// What is wrong with a guest whose agent answers. Pure.
 fn judge(agent: &Health, expected: Option<&str>) -> Option<&'static str> {
     match expected {
-        Some(boot) if boot != agent.boot_id => Some("it is in another boot than the one on record"),
-        _ if !agent.usable => Some("its own start-up is not done yet"),
+        Some(boot) if boot != agent.boot_id => Some("it has rebooted since the last start on record"),
+        _ if !agent.usable => Some("it has not finished booting"),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
-    #[error("an ssh key could not be made")]
+    #[error("an ssh key could not be created")]
     Generate(#[source] ssh_key::Error),
     #[error("the ssh key {path} cannot be read")]
     Damaged { path: String, source: ssh_key::Error },

@@ -74,7 +74,7 @@ async fn stop_unused(services: &Arc<Services>, id: &VmId) -> Result<VmView, Ende
     };
     let vm = view::must_find(services, id)?;
     if let Some(running) = stopping {
-        tracing::info!(vm = %id, name = %vm.name, pid = running.vmm.pid, "nobody uses it: stopping");
+        tracing::info!(vm = %id, name = %vm.name, pid = running.vmm.pid, "unused: stopping");
         stop::bring_down(services, &vm, &reason(services)).await?;
     }
     Ok(view::of(&view::must_find(services, id)?))
@@ -97,5 +97,5 @@ fn begin_to_stop(services: &Services, id: &VmId) -> Result<Option<Running>, Ende
 fn reason(services: &Services) -> String {
     let setting = &services.config.auto_stop_stale_after;
     let after = setting.value.map_or_else(String::new, |after| format!(" for {after}"));
-    format!("nobody used it{after}: `auto_stop_stale_after` in {}", services.config.place(setting.source))
+    format!("unused{after}: `auto_stop_stale_after` in {}", services.config.place(setting.source))
 }

@@ -23,9 +23,9 @@ enum WayOut {
 /// One that was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MissingTool {
-    #[error("there is no nft on this host, which keeps guests from the host and from each other")]
+    #[error("nft is not installed, which isolates guests from the host and from each other")]
     Nft,
-    #[error("there is no pasta on this host, through which guests with NAT reach the world")]
+    #[error("pasta is not installed, which gives guests with `--nat` internet access")]
     Pasta,
 }
 

@@ -90,7 +90,7 @@ async fn freeze(services: &Arc<Services>, id: &VmId, running: &Running) -> Resul
         }
     };
     if tokio::time::timeout(STANDS, stands).await.is_err() {
-        tracing::warn!(vm = %id, "the VMM was told to stand still and has not yet done so");
+        tracing::warn!(vm = %id, "the VMM was told to pause and has not done so yet");
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ pub(super) async fn thaw_or_tell(services: &Arc<Services>, id: &VmId, running: &
     match thaw(services, id, running).await {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(vm = %id, ?error, "a paused guest is ended without having gone on");
+            tracing::warn!(vm = %id, ?error, "a paused guest is stopped without having resumed");
             false
         }
     }

@@ -66,9 +66,9 @@ impl Program {
 fn cannot_be_run(path: &Path) -> Option<&'static str> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("does not exist"),
-        Err(_) => Some("cannot be looked at"),
+        Err(_) => Some("cannot be read"),
         Ok(found) if !found.is_file() => Some("is not a file"),
-        Ok(_) => access(path, Access::EXEC_OK).is_err().then_some("may not be run"),
+        Ok(_) => access(path, Access::EXEC_OK).is_err().then_some("is not executable"),
     }
 }
 
@@ -97,11 +97,11 @@ mod tests {
         let file = folder.path().join("qemu");
         assert_eq!(cannot_be_run(&file), Some("does not exist"));
         assert_eq!(cannot_be_run(folder.path()), Some("is not a file"));
-        for (mode, verdict) in [(0o600, Some("may not be run")), (0o700, None)] {
+        for (mode, verdict) in [(0o600, Some("is not executable")), (0o700, None)] {
             std::fs::write(&file, "").unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(cannot_be_run(&file), verdict);
         }
-        assert_eq!(cannot_be_run(&file.join("below")), Some("cannot be looked at"));
+        assert_eq!(cannot_be_run(&file.join("below")), Some("cannot be read"));
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn begin(services: &Arc<Services>, id: &VmId, running: &Running) {
     let vm = match view::must_find(services, id) {
         Ok(vm) => vm,
         Err(error) => {
-            tracing::error!(vm = %id, %error, "a guest that rebooted was not brought back");
+            tracing::error!(vm = %id, %error, "a guest that rebooted was not restarted");
             return;
         }
     };

@@ -10,10 +10,10 @@ pub(crate) fn resolve(vms: Vec<VmRecord>, reference: &VmRef) -> Result<VmRecord,
     let wanted = reference.0.as_str();
     let meant = probably_meant(wanted, vms.iter().map(|vm| vm.name.as_str())).map(str::to_owned);
     let not_found = || {
-        RpcError::new(ErrorKind::NotFound, format!("there is no VM `{}`", wanted.escape_debug())).with_hint(
+        RpcError::new(ErrorKind::NotFound, format!("VM `{}` not found", wanted.escape_debug())).with_hint(
             match meant {
-                Some(name) => format!("did you mean `{name}`? `banger vm list` shows all there are"),
-                None => "`banger vm list` shows the VMs there are".to_owned(),
+                Some(name) => format!("did you mean `{name}`? `banger vm list` lists all VMs"),
+                None => "`banger vm list` lists all VMs".to_owned(),
             },
         )
     };
@@ -29,8 +29,7 @@ pub(crate) fn resolve(vms: Vec<VmRecord>, reference: &VmRef) -> Result<VmRecord,
                 "`{wanted}` could be {} ({}) or {} ({})",
                 first.name, first.id, second.name, second.id
             );
-            Err(RpcError::new(ErrorKind::NotFound, message)
-                .with_hint("give more digits of the id, or the name"))
+            Err(RpcError::new(ErrorKind::NotFound, message).with_hint("use a longer prefix, or the VM name"))
         }
         (None, _) => Err(not_found()),
     }

@@ -18,7 +18,7 @@ pub(crate) async fn set(services: &Arc<Services>, request: &Set) -> Result<VmVie
     let action = match (machine, request.nat) {
         (true, _) => Action::Set,
         (false, Some(_)) => Action::SetNat,
-        (false, None) => return Err(RpcError::new(ErrorKind::BadRequest, "there is nothing to change")),
+        (false, None) => return Err(RpcError::new(ErrorKind::BadRequest, "nothing to change")),
     };
     let id = view::find(services, &request.vm)?.id;
     // Before the lock, too: a start holds it for as long as a guest takes to come up.
@@ -50,9 +50,9 @@ pub(crate) async fn set(services: &Arc<Services>, request: &Set) -> Result<VmVie
 /// A disk that a guest has written to is never made smaller; its next start makes it as large as wanted. Pure.
 fn check_growth(now: ByteSize, wanted: ByteSize, has_disk: bool) -> Result<(), RpcError> {
     if has_disk && wanted < now {
-        let message = format!("a work disk of {now} that is in use cannot be made one of {wanted}");
+        let message = format!("a work disk of {now} cannot be shrunk to {wanted}");
         return Err(RpcError::new(ErrorKind::BadRequest, message)
-            .with_hint(format!("--disk-size takes {now} or more; a new VM can have less")));
+            .with_hint(format!("--disk-size must be {now} or more; for a smaller disk, create a new VM")));
     }
     Ok(())
 }

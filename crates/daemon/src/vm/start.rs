@@ -33,21 +33,21 @@ use std::time::{Instant, SystemTime};
 /// Why a VM did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("no VMM can run it")]
+    #[error("no usable VMM")]
     NoVmm(#[source] NoVmm),
-    #[error("it would have no network")]
+    #[error("the network is not available")]
     MissingTool(#[source] MissingTool),
     #[error(transparent)]
     SharedFile(SharedFileError),
-    #[error("its keys could not be made")]
+    #[error("its keys could not be created")]
     Keys(#[source] KeyError),
-    #[error("its folder could not be used")]
+    #[error("its directory could not be used")]
     Folder(#[source] io::Error),
     #[error(transparent)]
     Effect(#[from] EffectError),
     #[error(transparent)]
     Driver(#[from] DriverError),
-    #[error("it did not come up")]
+    #[error("it did not boot")]
     Boot(#[source] BootError),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -277,11 +277,11 @@ fn explain(
         StartError::Effect(error) => error.hint.clone(),
         StartError::Driver(DriverError::Effect(error)) if error.hint.is_some() => error.hint.clone(),
         StartError::SharedFile(_) => Some(format!(
-            "make it again: `banger image delete {}` and `banger kernel rm {}`, then pull them",
+            "recreate it: `banger image delete {}` and `banger kernel rm {}`, then pull them again",
             vm.image, vm.kernel
         )),
         StartError::Boot(_) | StartError::Driver(_) => Some(format!(
-            "`banger vm logs {0}` shows its console; `banger vm delete {0}` removes it",
+            "`banger vm logs {0}` shows its console; `banger vm delete {0}` deletes it",
             vm.name
         )),
         StartError::Store(error) => error.hint(),

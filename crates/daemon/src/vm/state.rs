@@ -211,12 +211,12 @@ impl VmState {
     /// The command that gets a VM called `name` out of a state in which `action` was refused.
     pub(crate) fn way_out(&self, action: Action, name: &VmName) -> String {
         match (self, action) {
-            (Self::Damaged, _) => format!("`banger vm delete {name}` takes it down"),
+            (Self::Damaged, _) => format!("delete it: `banger vm delete {name}`"),
             (Self::Paused(_), Action::Set) | (Self::Running(_), _) => {
                 format!("stop it first: `banger vm stop {name}`")
             }
             (Self::Paused(_), _) => format!("resume it: `banger vm resume {name}`"),
-            (Self::Starting, _) => format!("`banger vm stop {name}` takes it down"),
+            (Self::Starting, _) => format!("stop it: `banger vm stop {name}`"),
             (Self::Stopping(_), _) => {
                 format!("`banger vm stop {name}` waits until it is down; then `banger vm start {name}`")
             }

@@ -49,11 +49,11 @@ impl Kvm {
     pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::Usable => "usable",
-            Self::NoDevice => "there is no /dev/kvm",
-            Self::NotPermitted => "/dev/kvm may not be opened by this user",
-            Self::RootOnly => "/dev/kvm is root's alone, and VMs run as users of their own",
+            Self::NoDevice => "/dev/kvm does not exist",
+            Self::NotPermitted => "this user may not open /dev/kvm",
+            Self::RootOnly => "only root may open /dev/kvm, and VMs run as other users",
             Self::NoHardware => {
-                "/dev/kvm opens, but the processor has no hardware virtualisation for ordinary guests"
+                "/dev/kvm exists, but the CPU does not support hardware virtualization of ordinary guests"
             }
         }
     }
@@ -61,15 +61,13 @@ impl Kvm {
     pub(crate) fn hint(self) -> Option<&'static str> {
         match self {
             Self::Usable => None,
-            Self::NoDevice => Some("turn on virtualisation in the firmware, or load kvm_intel or kvm_amd"),
+            Self::NoDevice => Some("enable virtualization in the firmware, or load kvm_intel or kvm_amd"),
             Self::NotPermitted => {
-                Some("add yourself to the group of /dev/kvm: `sudo usermod -aG kvm $USER`, then log in again")
+                Some("add your user to the kvm group: `sudo usermod -aG kvm $USER`, then log in again")
             }
-            Self::RootOnly => {
-                Some("give it to a group, as distributions do: `chgrp kvm /dev/kvm && chmod 0660 /dev/kvm`")
-            }
+            Self::RootOnly => Some("give it to the kvm group: `chgrp kvm /dev/kvm && chmod 0660 /dev/kvm`"),
             Self::NoHardware => {
-                Some("this host is probably a VM itself: guests are emulated, slowly but correctly")
+                Some("this host is probably a VM: guests are emulated, which is slow but works")
             }
         }
     }
@@ -121,17 +119,17 @@ impl VmmName {
 /// Why no guest can be run here.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum NoVmm {
-    #[error("there is no qemu-system-x86_64 on this host")]
+    #[error("qemu-system-x86_64 is not installed")]
     NoQemu,
-    #[error("there is no vhost-device-vsock on this host, which QEMU needs to reach its guests")]
+    #[error("vhost-device-vsock is not installed, which QEMU needs to reach its guests")]
     NoVsockBackend,
-    #[error("there is no firecracker on this host")]
+    #[error("firecracker is not installed")]
     NoFirecracker,
-    #[error("Firecracker's machines have at most {MOST_VCPUS_OF_FIRECRACKER} virtual processors, not {0}")]
+    #[error("Firecracker supports at most {MOST_VCPUS_OF_FIRECRACKER} virtual CPUs, not {0}")]
     TooManyVcpus(u32),
     #[error("{path} is Firecracker {found}: too old for this kernel's devices")]
     OldFirecracker { path: String, found: Version },
-    #[error("{path} does not say which version of Firecracker it is")]
+    #[error("{path} does not report its Firecracker version")]
     StrangeFirecracker { path: String },
     #[error(transparent)]
     WrongProgram(#[from] WrongProgram),
@@ -144,10 +142,8 @@ impl NoVmm {
             Self::NoVsockBackend => {
                 "install it: `cargo install vhost-device-vsock --version 0.3.0`".to_owned()
             }
-            Self::WrongProgram(_) => {
-                "correct that line; without it, banger looks for the program by itself".to_owned()
-            }
-            Self::TooManyVcpus(_) => "let QEMU run it: `vmm = \"auto\"` in config.toml".to_owned(),
+            Self::WrongProgram(_) => "fix that line, or remove it to let banger find the program".to_owned(),
+            Self::TooManyVcpus(_) => "use QEMU instead: `vmm = \"auto\"` in config.toml".to_owned(),
             Self::NoFirecracker | Self::OldFirecracker { .. } | Self::StrangeFirecracker { .. } => format!(
                 "put Firecracker {} or newer into the PATH or name it in config.toml as `firecracker_bin`, or use QEMU: `vmm = \"qemu\"`",
                 banger_firecracker::LEAST

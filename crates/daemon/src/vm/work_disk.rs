@@ -28,11 +28,11 @@ const RESIZER: &str = "resize2fs";
 pub(crate) enum WorkDiskError {
     #[error(transparent)]
     Clone(CloneError),
-    #[error("there is no {RESIZER} on this host, which makes disks of other sizes than the image's")]
+    #[error("{RESIZER} is not installed, which is needed for `--disk-size`")]
     NoResizer,
     #[error("{RESIZER} could not be run")]
     Run(#[source] io::Error),
-    #[error("what the image has in /root cannot be put on a disk of {size}: {said}")]
+    #[error("the image's /root does not fit on a disk of {size}: {said}")]
     Resize { size: ByteSize, said: String },
     #[error("{path}")]
     File { path: String, source: io::Error },
@@ -42,7 +42,7 @@ impl WorkDiskError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Clone(error) => error.hint(),
-            Self::NoResizer => Some("install e2fsprogs, or leave --disk-size out".to_owned()),
+            Self::NoResizer => Some("install e2fsprogs, or leave out --disk-size".to_owned()),
             Self::Resize { said, .. } if said.contains("No space left") => {
                 Some("free some space on the disk that holds banger's state".to_owned())
             }

@@ -29,7 +29,7 @@ pub(super) enum RootDisk {
 pub(super) enum LayoutError {
     #[error("the kernel command line has no {PARAMETER}…")]
     Missing,
-    #[error("{0:?} is no disk role")]
+    #[error("{0:?} is not a disk role")]
     UnknownRole(String),
     #[error("two disks are the {}", .0.as_str())]
     Twice(DiskRole),

@@ -20,13 +20,13 @@ const LIST_MODE: u32 = 0o600;
 pub(super) enum ConfigError {
     #[error("the config drive {} cannot be read", .0.display())]
     Open(PathBuf, #[source] io::Error),
-    #[error("the config drive is no archive")]
+    #[error("the config drive is not an archive")]
     Archive(#[source] io::Error),
     #[error("the config drive does not begin with {CONFIG_ENTRY}")]
     NoConfig,
     #[error("{CONFIG_ENTRY} is not understood")]
     BadConfig(#[source] serde_json::Error),
-    #[error("{0} on the config drive is no regular file")]
+    #[error("{0} on the config drive is not a regular file")]
     NotAFile(String),
     #[error("a name on the config drive is not UTF-8")]
     Name(#[source] std::str::Utf8Error),

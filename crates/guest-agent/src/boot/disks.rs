@@ -28,7 +28,7 @@ pub(super) enum DiskError {
     Size(PathBuf, #[source] io::Error),
     #[error("{base} and {cow} cannot be joined", base = base.display(), cow = cow.display())]
     Join { base: PathBuf, cow: PathBuf, source: io::Error },
-    #[error("the folder {} cannot be made", .0.display())]
+    #[error("the directory {} cannot be created", .0.display())]
     Folder(PathBuf, #[source] Errno),
     #[error("{disk} cannot be mounted on {place}", disk = disk.display(), place = place.display())]
     Mount { disk: PathBuf, place: PathBuf, source: Errno },

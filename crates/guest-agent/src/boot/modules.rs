@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub(super) enum LoadError {
     #[error("the module list {path} cannot be read", path = path.display())]
     ReadList { path: PathBuf, source: io::Error },
-    #[error("{0:?} in the module list is no plain file name")]
+    #[error("{0:?} in the module list is not a plain file name")]
     BadName(String),
     #[error("the module {0} is not in the initrd")]
     NotThere(String, #[source] io::Error),

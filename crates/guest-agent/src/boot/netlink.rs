@@ -37,7 +37,7 @@ const RTN_UNICAST: u8 = 1;
 pub(super) enum AddressError {
     #[error("the kernel's routing socket cannot be opened")]
     Socket(#[source] Errno),
-    #[error("there is no interface {0}")]
+    #[error("no network interface {0}")]
     NoInterface(&'static str, #[source] io::Error),
     #[error("the interface {0} cannot be set up")]
     Up(&'static str, #[source] io::Error),
@@ -133,7 +133,7 @@ fn verdict(answer: &[u8]) -> io::Result<()> {
     match (kind, code) {
         (Some(NLMSG_ERROR), Some(0)) => Ok(()),
         (Some(NLMSG_ERROR), Some(code)) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is no acknowledgement")),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is not an acknowledgement")),
     }
 }
 

@@ -39,7 +39,7 @@ pub enum SeedError {
     Inspect(InspectError),
     #[error("{path} of the root file system cannot be read")]
     Read { path: String, source: Ext4Error },
-    #[error("{path} of the root file system has a name that is no text")]
+    #[error("{path} of the root file system has a name that is not UTF-8")]
     Name { path: String },
     #[error("it has more than {} MiB below /root", MOST_SEED >> 20)]
     TooLarge,

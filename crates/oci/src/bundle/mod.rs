@@ -101,7 +101,7 @@ pub enum BundleError {
     Absent(Location),
     #[error("no download can be started")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("{0} has no signature beside it")]
+    #[error("{0} has no signature file next to it")]
     NoSignature(Location),
     #[error("the signature {0} cannot be understood")]
     BadSignature(Location, #[source] minisign_verify::Error),
@@ -136,9 +136,9 @@ impl BundleError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoSignature(_) => Some("whoever made the bundle made a file ending in `.minisig` with it"),
+            Self::NoSignature(_) => Some("the publisher must provide a `.minisig` file next to the bundle"),
             Self::OtherKey(_) | Self::WrongSignature { .. } | Self::Swapped { .. } | Self::Damaged { .. } => {
-                Some("somebody changed it, or the catalogue's entry is of another: ask whoever published it")
+                Some("it was modified, or the catalog entry is for another bundle: ask the publisher")
             }
             Self::BrokeOff(..) => Some("what came is kept: the same command continues it"),
             _ => None,

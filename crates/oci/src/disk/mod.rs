@@ -23,13 +23,13 @@ use std::path::Path;
 pub enum OpenError {
     #[error("{path} cannot be read")]
     Read { path: String, source: io::Error },
-    #[error("{path} is no image layout: it has no `oci-layout`")]
+    #[error("{path} is not an OCI image layout: it has no `oci-layout`")]
     NotALayout { path: String },
-    #[error("{path} is no archive of images: it has neither `manifest.json` nor `oci-layout`")]
+    #[error("{path} is not an image archive: it has neither `manifest.json` nor `oci-layout`")]
     NotAnArchive { path: String },
-    #[error("{path} is compressed, and an archive of images is read in place")]
+    #[error("{path} is compressed; image archives must not be compressed")]
     Compressed { path: String },
-    #[error("{path} is no tar archive")]
+    #[error("{path} is not a tar archive")]
     BadArchive { path: String, source: io::Error },
     #[error("{path} has more than {} entries", parts::MAX_PARTS)]
     TooManyParts { path: String },
@@ -39,9 +39,9 @@ pub enum OpenError {
     Missing { part: String },
     #[error("{part} should have {expected} bytes and has {found}")]
     Length { part: String, expected: u64, found: u64 },
-    #[error("there is no image called `{wanted}` in it; there are {there}")]
+    #[error("it has no image named `{wanted}`; it has {there}")]
     NoName { wanted: String, there: String },
-    #[error("there are {count} images in it, and no name says which; there are {there}")]
+    #[error("it has {count} images, and the reference does not say which; it has {there}")]
     Ambiguous { count: usize, there: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
@@ -58,12 +58,12 @@ impl OpenError {
         match self {
             Self::Compressed { path } => Some(format!("unpack it first: `gunzip {path}` or `unzstd {path}`")),
             Self::Ambiguous { .. } | Self::Manifest(ManifestError::Ambiguous { .. }) => {
-                Some("`:TAG` behind the path chooses one".to_owned())
+                Some("add `:TAG` to the path to choose one".to_owned())
             }
             Self::Manifest(ManifestError::NoPlatform { .. })
-            | Self::Config(ConfigError::OtherPlatform { .. }) => {
-                Some("`--platform` asks for another; only this machine's own can run here".to_owned())
-            }
+            | Self::Config(ConfigError::OtherPlatform { .. }) => Some(
+                "use `--platform` for another one; only images for this host's platform can run".to_owned(),
+            ),
             _ => None,
         }
     }
@@ -127,7 +127,9 @@ impl Blobs<'_> {
                 let failed = |source| OpenError::Read { path: path.display().to_string(), source };
                 match std::fs::metadata(&path) {
                     // Opening a pipe would wait for somebody to write to it.
-                    Ok(about) if !about.is_file() => Err(failed(io::Error::other("it is no regular file"))),
+                    Ok(about) if !about.is_file() => {
+                        Err(failed(io::Error::other("it is not a regular file")))
+                    }
                     Ok(about) => {
                         let file = File::open(&path).map_err(failed)?;
                         Ok(Some(Region { file, offset: 0, length: about.len() }))

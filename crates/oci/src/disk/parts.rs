@@ -34,7 +34,7 @@ impl Parts {
         let read_error = |source| OpenError::Read { path: shown(), source };
         let about = std::fs::metadata(path).map_err(read_error)?;
         if !about.is_file() {
-            return Err(read_error(io::Error::other("it is no regular file")));
+            return Err(read_error(io::Error::other("it is not a regular file")));
         }
         let file = File::open(path).map_err(read_error)?;
         if is_compressed(&file).map_err(read_error)? {

@@ -18,7 +18,7 @@ const END: &str = "-----END CERTIFICATE-----";
 pub enum CertificatesError {
     #[error("{} cannot be read", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("there is no certificate in {}", .0.display())]
+    #[error("no certificate found in {}", .0.display())]
     Empty(PathBuf),
     #[error("the certificate in {} cannot be used", path.display())]
     Unusable { path: PathBuf, source: reqwest::Error },

@@ -45,9 +45,9 @@ pub enum NotGiven {
     Request(#[from] reqwest::Error),
     #[error("it answered {status}{said}")]
     Status { status: u16, said: String },
-    #[error("it wants to know who we are, and there are no credentials for it")]
+    #[error("it requires authentication, and there are no credentials for it")]
     NoCredentials,
-    #[error("its tokens are to be had at {0}, which is no place to bring credentials to")]
+    #[error("its token server {0} is not one that credentials may be sent to")]
     Realm(String),
     #[error("the token it was to give cannot be understood")]
     Token(#[source] serde_json::Error),

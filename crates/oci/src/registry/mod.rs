@@ -111,11 +111,11 @@ impl PullError {
                 Some(format!("`docker login {registry}` or `skopeo login` leaves credentials that are used"))
             }
             Self::BrokeOff { .. } => Some("what came is kept: the same command continues it".to_owned()),
-            Self::Damaged { .. } => Some("the registry's copy is broken, or somebody changed it".to_owned()),
+            Self::Damaged { .. } => Some("the registry's copy is damaged or was modified".to_owned()),
             Self::Manifest(ManifestError::NoPlatform { .. })
-            | Self::Config(ConfigError::OtherPlatform { .. }) => {
-                Some("`--platform` asks for another; only this machine's own can run here".to_owned())
-            }
+            | Self::Config(ConfigError::OtherPlatform { .. }) => Some(
+                "use `--platform` for another one; only images for this host's platform can run".to_owned(),
+            ),
             _ => None,
         }
     }

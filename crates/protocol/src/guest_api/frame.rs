@@ -99,7 +99,7 @@ pub struct Frame {
 /// Why no frame could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadFrameError {
-    #[error("the connection broke off")]
+    #[error("the connection was lost")]
     Io(#[source] io::Error),
     #[error("a frame of unknown kind {0}")]
     UnknownKind(u8),

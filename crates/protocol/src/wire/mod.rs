@@ -64,7 +64,7 @@ macro_rules! requests {
                     }),)+
                     _ => Err($crate::wire::RpcError::new(
                         $crate::wire::ErrorKind::UnknownMethod,
-                        format!("there is no method `{}`", method.escape_default()),
+                        format!("unknown method `{}`", method.escape_default()),
                     )),
                 }
             }

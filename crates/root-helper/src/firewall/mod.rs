@@ -33,7 +33,7 @@ use std::net::Ipv4Addr;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FirewallError {
-    #[error("the firewall was not set up: there is no nft on this host")]
+    #[error("the firewall was not set up: nft is not installed")]
     NoNft,
     #[error("the firewall was not set up: {what}")]
     Step {

@@ -21,18 +21,18 @@ const OPENED: [&str; 5] = [CONSOLE_LOG, FIRECRACKER_LOG, FIRECRACKER_METRICS, VM
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    #[error("the first descriptor is no folder of the owner's or of the VM's own")]
+    #[error("the first descriptor is not a directory of the owner's or of the VM's own")]
     NotAFolder,
-    #[error("{name} in the VM's folder is not an ordinary file with one name")]
+    #[error("{name} in the VM's directory is not a regular file with one name")]
     NotOrdinary { name: &'static str },
-    #[error("{name} in the VM's folder was not {what}")]
+    #[error("{name} in the VM's directory was not {what}")]
     File {
         name: &'static str,
         what: &'static str,
         #[source]
         source: io::Error,
     },
-    #[error("the VM's folder was not given to the user id {uid}")]
+    #[error("the VM's directory was not given to uid {uid}")]
     Own {
         uid: u32,
         #[source]

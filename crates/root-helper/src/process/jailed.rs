@@ -50,7 +50,7 @@ pub(super) fn plan(
 
     let mut jail = Jail { folders: folders.map_err(prepare("its jail was not planned"))?, ..Jail::default() };
     let own = bind(folder.descriptor(), inside(FirecrackerFiles::FOLDER), true, false);
-    jail.binds.push(own.map_err(prepare("its folder was not found"))?);
+    jail.binds.push(own.map_err(prepare("its directory was not found"))?);
     for (number, file) in (FirecrackerFiles::KERNEL..).zip(given) {
         let proven = owned_file::prove("one of its files", file.as_fd(), owner, Use::Reading);
         let proven = proven.map_err(StartError::Given)?;

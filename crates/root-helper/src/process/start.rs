@@ -33,7 +33,7 @@ use std::path::Path;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("{program} was not started: there is none on this host")]
+    #[error("{program} was not started: it is not installed")]
     NotInstalled { program: &'static str, hint: &'static str },
     #[error("{program} was not started: {expected} descriptors belong to it and {got} came")]
     Descriptors { program: &'static str, expected: usize, got: usize },
@@ -73,7 +73,7 @@ pub(crate) enum StartError {
     },
     #[error("{program} was not started: a process that is no longer found still has the VM's {VMM_LOG} open")]
     Claimed { program: &'static str },
-    #[error("{program} was not started: its confinement was not made")]
+    #[error("{program} was not started: its confinement was not created")]
     Confine {
         program: &'static str,
         #[source]
@@ -116,9 +116,9 @@ impl StartError {
             Self::Claimed { .. } => answer.with_hint(
                 "it may be ending: try again; else `fuser -v` on that file names it, and it has to end first",
             ),
-            Self::ClosedDisk => answer.with_hint("give the image's files the mode 0644"),
+            Self::ClosedDisk => answer.with_hint("run `chmod 0644` on the image files"),
             Self::Launch { path, source } if source.is_forbidden() => {
-                answer.with_hint(format!("a VM may run as a user of its own: chmod a+rx {path}"))
+                answer.with_hint(format!("VMs run as separate users: `chmod a+rx {path}`"))
             }
             _ => answer,
         }
@@ -392,7 +392,7 @@ fn find<'a>(helper: &'a Helper, program: &Program) -> Result<(&'static str, &'a 
         Program::Firecracker(_) => (
             "Firecracker",
             &helper.settings.firecracker,
-            "put the release's `firecracker` into the PATH, or use QEMU: `vmm = \"qemu\"` in config.toml",
+            "put `firecracker` into the PATH, or use QEMU: `vmm = \"qemu\"` in config.toml",
         ),
         Program::Qemu(_) => (
             "QEMU",

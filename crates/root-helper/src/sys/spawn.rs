@@ -97,8 +97,8 @@ pub(super) enum Step {
 const STEPS: [&str; 12] = [
     "it got no session of its own",
     "it got no mounts and no IPC of its own",
-    "its root directory was not made",
-    "its folder was not found where it was, among the mounts of the helper",
+    "its root directory was not created",
+    "its directory was not found where it was, among the mounts of the helper",
     "its root directory was not entered",
     "its descriptors were not put in place",
     "its core dumps were not turned off",

@@ -37,7 +37,7 @@ impl Args {
         let agent = agent_of(&vm).map_err(Failure::before_the_command)?;
         let at_keys = session.terminal && guest::stdin_is_terminal();
         if let (true, Some(keys)) = (at_keys, self.detach_keys.shown()) {
-            printer::remark(format_args!("in session {}: {keys} leaves it", session.name));
+            printer::remark(format_args!("attached to session {}: {keys} detaches", session.name));
         }
         let left = guest::attach(agent, &session, &self.detach_keys, &signals)
             .map_err(|error| told(error, &vm).before_the_command())?;
@@ -49,7 +49,7 @@ impl Args {
                 // The cursor is wherever the session left it.
                 let fresh_line = if at_keys { "\n" } else { "" };
                 printer::talk(format_args!(
-                    "{fresh_line}detached; `banger vm session attach {vm} {name}` comes back"
+                    "{fresh_line}detached; `banger vm session attach {vm} {name}` attaches again"
                 ));
                 Ok(match left {
                     Left::Signalled(signal) => exit_code(signal),

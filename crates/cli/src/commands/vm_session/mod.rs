@@ -28,7 +28,7 @@ use told::told;
 
 /// Run commands in the background of a VM: servers, builds, shells
 ///
-///     banger vm session start dev web -- npm start    start a command as the session `web`
+///     banger vm session start dev web -- npm start    start a session named web
 ///     banger vm session logs -f dev web               follow its output
 ///     banger vm session start -t dev work             start a shell to come back to
 ///     banger vm session attach dev work               attach to it; Ctrl-P Ctrl-Q detaches

@@ -39,7 +39,7 @@ fn signal(text: &str) -> Result<u8, String> {
     let by_number = wanted.parse().ok().filter(|number| (1..=HIGHEST).contains(number));
     by_number
         .or_else(|| (1..=HIGHEST).find(|&number| is_called(number)))
-        .ok_or_else(|| format!("`{text}` is no signal; `INT`, `HUP` and `USR1` are"))
+        .ok_or_else(|| format!("`{text}` is not a signal: write a signal such as `INT`, `HUP`, or `USR1`"))
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(in crate::commands) fn start(vm: &VmRef, name: Option<SessionName>, command:
     printer::line(&name)?;
     let look = if session.terminal { "attach" } else { "logs -f" };
     printer::remark(format_args!(
-        "`banger vm session {look} {vm} {name}` shows it, `banger vm session stop {vm} {name}` ends it"
+        "`banger vm session {look} {vm} {name}` shows it, `banger vm session stop {vm} {name}` stops it"
     ));
     Ok(0)
 }

@@ -11,10 +11,11 @@ pub(super) fn told(error: SessionError, vm: &VmRef) -> Failure {
     match error {
         SessionError::Refused(refusal) => refused(refusal, vm),
         SessionError::TooOld => Failure::of(&error).with_hint(format!(
-            "`banger vm restart {vm}` gives the VM the present one; everything in it ends"
+            "`banger vm restart {vm}` updates the agent; everything running in the VM ends"
         )),
-        SessionError::Lost(_) => Failure::of(&error)
-            .with_hint(format!("`banger vm show {vm}` says whether the VM still runs; sessions end with it")),
+        SessionError::Lost(_) => Failure::of(&error).with_hint(format!(
+            "`banger vm show {vm}` shows whether the VM is still running; sessions end with their VM"
+        )),
         SessionError::Ask(_)
         | SessionError::Failed(_)
         | SessionError::Protocol(_)
@@ -26,30 +27,30 @@ pub(super) fn told(error: SessionError, vm: &VmRef) -> Failure {
 fn refused(refusal: Refusal, vm: &VmRef) -> Failure {
     match refusal {
         Refusal::NoSuchSession { name, existing } => {
-            Failure::message(format!("there is no session `{name}` in VM `{vm}`")).with_hint(there_are(&existing, vm))
+            Failure::message(format!("session `{name}` not found in VM `{vm}`")).with_hint(there_are(&existing, vm))
         }
         Refusal::Runs { name } => Failure::message(format!("session `{name}` is running")).with_hint(format!(
-            "`banger vm session attach {vm} {name}` enters it, `banger vm session stop {vm} {name}` ends it"
+            "`banger vm session attach {vm} {name}` attaches to it, `banger vm session stop {vm} {name}` stops it"
         )),
         Refusal::HasEnded { name, exit } => {
             Failure::message(format!("session `{name}` is not running: it {}", how_it_ended(&exit)))
                 .with_hint(format!("`banger vm session logs {vm} {name}` shows what it printed"))
         }
         Refusal::NoInput { name } => Failure::message(format!("the command of session `{name}` takes no input"))
-            .with_hint("it was started without input, has closed it, or somebody has sent its end"),
+            .with_hint("it was started without input, or its input was closed"),
         Refusal::WouldNotEnd { name } => {
-            Failure::message(format!("session `{name}` did not end, though it was killed"))
-                .with_hint(format!("the guest may be stuck; `banger vm restart {vm}` ends everything in it"))
+            Failure::message(format!("session `{name}` did not exit after SIGKILL"))
+                .with_hint(format!("the guest may be stuck; `banger vm restart {vm}` reboots it"))
         }
-        Refusal::TooMany => Failure::message(format!("VM `{vm}` has {MOST} sessions, which is the most"))
-            .with_hint(format!("`banger vm session rm --ended {vm}` removes those that have ended")),
+        Refusal::TooMany => Failure::message(format!("VM `{vm}` has {MOST} sessions, the maximum"))
+            .with_hint(format!("`banger vm session rm --ended {vm}` deletes those that have ended")),
         Refusal::TooManyClients { name } => {
-            Failure::message(format!("session `{name}` has {MOST_CLIENTS} clients, which is the most"))
+            Failure::message(format!("session `{name}` has {MOST_CLIENTS} clients, the maximum"))
         }
         Refusal::TooLong { bytes } => Failure::message(format!(
-            "the command takes {bytes} bytes with its variables; {MOST_COMMAND} is the most for a session"
+            "the command and its environment take {bytes} bytes; the maximum for a session is {MOST_COMMAND}"
         ))
-        .with_hint("`banger vm cp` brings a script into the VM"),
+        .with_hint("put it into a script, and copy that into the VM with `banger vm cp`"),
         Refusal::NotStarted { code, reason } => Failure { code: code.max(1), ..Failure::message(reason) },
     }
 }

@@ -80,8 +80,8 @@ impl Args {
             Some(path) => {
                 write(patch, path, self.force)?;
                 printer::talk(format_args!(
-                    "{} has the work of VM {}; `git apply --index {0}` takes it, with `--3way` where your files \
-                     have moved on",
+                    "{} contains the changes of VM {}; `git apply --index {0}` applies it; add `--3way` if your files \
+                     have changed since",
                     path.display(),
                     opened.vm
                 ));
@@ -110,7 +110,7 @@ fn land(mut opened: Opened, branch: &str, stop: &Stop) -> Outcome {
     let landed = work.land(&opened.repository, branch, &opened.vm, identity(&opened)?);
     match landed.map_err(|error| not_landed(&opened, branch, &error))? {
         None => printer::talk(format_args!(
-            "nothing was changed in VM {}, so there is no branch {branch}",
+            "nothing was changed in VM {}, so branch {branch} was not created",
             opened.vm
         )),
         Some(tip) => {
@@ -118,8 +118,8 @@ fn land(mut opened: Opened, branch: &str, stop: &Stop) -> Outcome {
             let base = base.get(..12).unwrap_or(base);
             let dots = if base.is_empty() { "" } else { ".." };
             printer::talk(format_args!(
-                "branch {branch} is at {}; `git log -p {base}{dots}{branch}` shows it and `git merge {branch}` \
-                 takes it",
+                "branch {branch} is at {}; `git log -p {base}{dots}{branch}` shows it, and `git merge {branch}` \
+                 merges it",
                 tip.short()
             ));
         }
@@ -133,24 +133,24 @@ fn may_be_made(git: &Git, branch: &str) -> Result<(), Failure> {
     let name = format!("refs/heads/{branch}");
     let is_name = !branch.starts_with('-') && branch != "HEAD";
     if !is_name || git.find(&["check-ref-format", &name]).map_err(failed)?.is_none() {
-        return Err(Failure::usage(format!("`{branch}` is no name for a branch")));
+        return Err(Failure::usage(format!("`{branch}` is not a valid branch name")));
     }
     if git.find(&["rev-parse", "--quiet", "--verify", &name]).map_err(failed)?.is_some() {
-        return Err(Failure::message(format!("branch {branch} is there already"))
-            .with_hint(format!("choose another name, or delete it: `git branch -D {branch}`")));
+        return Err(Failure::message(format!("branch {branch} already exists"))
+            .with_hint(format!("choose another name, or delete the branch: `git branch -D {branch}`")));
     }
     Ok(())
 }
 
 fn not_landed(opened: &Opened, branch: &str, error: &LandWorkError) -> Failure {
-    let failure = Failure::of(error).reason_for(format!("branch {branch} was not made"));
+    let failure = Failure::of(error).reason_for(format!("branch {branch} was not created"));
     match error {
         LandWorkError::Judge(VerifyError::Refused(refused))
         | LandWorkError::Show(ShowError::Judge(VerifyError::Refused(refused))) => {
             failure.with_hint(opened.way_out(refused))
         }
         LandWorkError::Land(LandError::Branch(_)) => failure.with_hint(format!(
-            "choose another name; `git branch --list` shows those that are there, and `{branch}` cannot be \
+            "choose another name; `git branch --list` lists the existing ones, and `{branch}` cannot be \
              beside `{branch}/…`"
         )),
         LandWorkError::Judge(_) | LandWorkError::Show(_) | LandWorkError::Land(_) => failure,
@@ -167,7 +167,7 @@ fn identity(opened: &Opened) -> Result<(String, String), Failure> {
 }
 
 fn is_there(path: &Path) -> Failure {
-    Failure::message(format!("{} is there already", path.display())).with_hint("`--force` replaces it")
+    Failure::message(format!("{} already exists", path.display())).with_hint("use `--force` to replace it")
 }
 
 /// The file is there when all of it is.
@@ -177,7 +177,7 @@ fn write(mut patch: File, path: &Path, replace: bool) -> Result<(), Failure> {
         _ => Failure::of(&error).reason_for(format!("{} was not written", path.display())),
     };
     let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else {
-        return Err(Failure::usage(format!("{} is no name for a file", path.display())));
+        return Err(Failure::usage(format!("{} is not a file name", path.display())));
     };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut written = || -> io::Result<()> {

@@ -24,7 +24,7 @@ impl Opened {
         let vm = status.name.to_string();
         let workspace = status.workspace.ok_or_else(|| {
             Failure::message(format!("VM `{vm}` has no workspace"))
-                .with_hint(format!("`banger vm workspace prepare {vm} PATH` brings a repository in"))
+                .with_hint(format!("`banger vm workspace prepare {vm} PATH` copies a repository in"))
         })?;
         let path = Path::new(&workspace.host_path);
         let found = inspect(path).map_err(|error| {
@@ -37,7 +37,7 @@ impl Opened {
         match found {
             Found::Repository(repository) => Ok(Self { vm, workspace, repository: *repository }),
             Found::Folder(folder) => {
-                Err(Failure::message(format!("{} is no git repository", folder.display())).with_hint(
+                Err(Failure::message(format!("{} is not a git repository", folder.display())).with_hint(
                     format!("`banger vm cp {vm}:{} .` copies the files out", workspace.guest_path),
                 ))
             }
@@ -66,7 +66,7 @@ impl Opened {
 
     fn not_fetched(&self, error: &FetchError) -> Failure {
         let vm = &self.vm;
-        let failure = Failure::of(error).reason_for(format!("the work in VM `{vm}` was not had"));
+        let failure = Failure::of(error).reason_for(format!("the changes in VM `{vm}` were not exported"));
         match error {
             FetchError::Refused(refused) => failure.with_hint(self.way_out(refused)),
             FetchError::BaseGone(commit) => failure.with_hint(format!(
@@ -74,7 +74,9 @@ impl Opened {
                  {vm}:{} .` copies the files out",
                 self.workspace.guest_path
             )),
-            FetchError::Connect(_) => failure.with_hint(format!("`banger vm start {vm}` if it is stopped")),
+            FetchError::Connect(_) => {
+                failure.with_hint(format!("if the VM is stopped, start it: `banger vm start {vm}`"))
+            }
             FetchError::Ask(_) => {
                 failure.with_hint(format!("`banger vm exec {vm} -- git status` may say more"))
             }
@@ -87,7 +89,8 @@ impl Opened {
 
     /// The same of what was refused only when it was looked at.
     pub(super) fn not_shown(&self, error: &ShowError) -> Failure {
-        let failure = Failure::of(error).reason_for(format!("the work in VM `{}` was not had", self.vm));
+        let failure =
+            Failure::of(error).reason_for(format!("the changes in VM `{}` were not exported", self.vm));
         match error {
             ShowError::Judge(VerifyError::Refused(refused)) => failure.with_hint(self.way_out(refused)),
             _ => failure,
@@ -99,20 +102,18 @@ impl Opened {
         let there = format!("banger vm exec {vm} -- git -C {guest_path}");
         match refused {
             Refused::Submodule { path } => format!(
-                "`{there} restore --staged --worktree -- {path}` takes it back; a repository that was cloned \
-                 there goes into .gitignore or out of the tree"
+                "`{there} restore --staged --worktree -- {path}` reverts it; move a repository that was cloned \
+                 there out of the tree, or add it to .gitignore"
             ),
             Refused::Submodules(_) | Refused::Spelling { .. } => {
-                format!("`{there} checkout {} -- .gitmodules` takes that back", self.base())
+                format!("`{there} checkout {} -- .gitmodules` reverts that", self.base())
             }
             Refused::TooMany(_) | Refused::TooLarge { .. } | Refused::TooMuch(_) => {
-                format!(
-                    "what is built there belongs into .gitignore; `banger vm cp {vm}:PATH .` copies files out"
-                )
+                format!("add build output to .gitignore; `banger vm cp {vm}:PATH .` copies files out")
             }
             Refused::NotAPack(_) | Refused::Object(_) | Refused::Path { .. } | Refused::Incomplete(_) => {
                 format!(
-                    "no honest git sends this; `banger vm delete {vm}` if you do not know where it is from"
+                    "unmodified git does not send this; if you do not know where it comes from, delete the VM: `banger vm delete {vm}`"
                 )
             }
         }
@@ -128,8 +129,8 @@ pub(super) fn first(opened: &Opened, work: &Work, commit: Option<&str>) -> Resul
     let Some(commit) = commit else { return Ok(work.first().clone()) };
     let found = work.tree_of(&opened.repository, commit).map_err(|error| Failure::of(&error))?;
     found.ok_or_else(|| {
-        Failure::message(format!("the repository here has no commit `{commit}`"))
-            .with_hint(format!("`git -C {} log` shows those it has", opened.workspace.host_path))
+        Failure::message(format!("the repository on this host has no commit `{commit}`"))
+            .with_hint(format!("`git -C {} log` lists its commits", opened.workspace.host_path))
     })
 }
 

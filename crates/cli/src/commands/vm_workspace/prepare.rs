@@ -114,7 +114,7 @@ impl Args {
 fn prepared_before(daemon: &mut Daemon, vm: &VmRef) -> Result<PathBuf, Failure> {
     let status = daemon.call(&Status { vm: vm.clone() })?;
     status.workspace.map(|workspace| workspace.host_path.into()).ok_or_else(|| {
-        Failure::usage(format!("nothing was brought into VM `{}` yet", status.name))
-            .with_hint(format!("name a folder: `banger vm workspace prepare {} .`", status.name))
+        Failure::usage(format!("VM `{}` has no workspace yet", status.name))
+            .with_hint(format!("give a path: `banger vm workspace prepare {} .`", status.name))
     })
 }

@@ -90,8 +90,8 @@ impl Args {
 
 fn host(opened: &Opened, work: &Work) -> Result<Host, Failure> {
     let changed = work.changed_here(&opened.repository, &opened.workspace);
-    let changed =
-        changed.map_err(|error| Failure::of(&error).reason_for("the files here were not compared"))?;
+    let changed = changed
+        .map_err(|error| Failure::of(&error).reason_for("the files on this host were not compared"))?;
     Ok(Host {
         head: opened.repository.head.clone(),
         changed: changed.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect(),

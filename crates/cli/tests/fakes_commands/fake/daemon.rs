@@ -374,7 +374,7 @@ impl Known {
         let found = self.vms.iter().find(|vm| vm.id.as_str() == reference || vm.name.as_str() == reference);
         found
             .cloned()
-            .ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("there is no VM `{reference}`")))
+            .ok_or_else(|| RpcError::new(ErrorKind::NotFound, format!("VM `{reference}` not found")))
     }
 }
 

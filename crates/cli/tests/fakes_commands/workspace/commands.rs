@@ -103,7 +103,7 @@ fn what_every_guest_gets_is_handed_over_before_a_start_and_the_rest_goes_in_when
         "{}",
         finished.err
     );
-    for words in ["gone is not there", "elsewhere was not brought along: it leads out of your home"] {
+    for words in ["gone does not exist", "elsewhere was not copied: it leads outside your home directory"] {
         assert!(finished.err.contains(words), "{}", finished.err);
     }
     let given = scene.daemon.given();

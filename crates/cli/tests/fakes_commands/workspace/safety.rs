@@ -177,12 +177,12 @@ fn a_guest_that_lies_about_what_was_laid_has_it_shown_as_its_work() {
     guest_git_lies(&scene, "write-tree", hidden);
     let finished = scene.prepare(&[]);
     assert_eq!(finished.code, Some(0), "{}", finished.err);
-    assert!(finished.err.contains("is not what was sent"), "{}", finished.err);
+    assert!(finished.err.contains("differ from what was sent"), "{}", finished.err);
     let shown = scene.world.run(&["vm", "workspace", "diff", "dev"]);
     let text = String::from_utf8(shown.out).unwrap();
     assert!(text.contains("+evil"), "{text}{}", shown.err);
     // Whatever it says the second time.
-    assert!(scene.prepare(&[]).err.contains("is not what was sent"));
+    assert!(scene.prepare(&[]).err.contains("differ from what was sent"));
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn a_guest_without_git_gets_the_files_and_a_folder_without_git_is_copied() {
     let scene = Scene::new();
     let folder = folder(&scene);
     let finished = succeeded(scene.prepare_from(&folder, &[]));
-    assert!(finished.err.contains("no repository"), "{}", finished.err);
+    assert!(finished.err.contains("not in a git repository"), "{}", finished.err);
     assert_eq!(read(scene.guest().join("file")), "one\n");
     assert!(scene.guest().join("sub/empty").is_dir());
 }

@@ -51,7 +51,7 @@ pub(crate) enum ServeError {
     Helper(#[from] HelperError),
     #[error("the helper's answer came without the sockets for DNS")]
     NoSockets,
-    #[error("the port for DNS on the bridge is somebody else's")]
+    #[error("the DNS port on the bridge is in use")]
     Taken,
     #[error("the sockets for DNS cannot be used")]
     Socket(#[source] io::Error),

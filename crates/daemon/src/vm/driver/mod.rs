@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Why there is no machine.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DriverError {
-    #[error("its folder could not be used")]
+    #[error("its directory could not be used")]
     Folder(#[source] io::Error),
     #[error(transparent)]
     Effect(#[from] EffectError),
