@@ -53,8 +53,7 @@ fn an_init_is_installed_by_the_images_own_package_manager_once() {
 
     checks.check("without a network it is refused before anything is made", || {
         let run = ["vm", "run", "-d", "--image", &image, "--install-init"];
-        let _ =
-            sandbox.banger(run).run().expect_failure(&["without network access", "use `--nat`"]);
+        let _ = sandbox.banger(run).run().expect_failure(&["without network access", "use `--nat`"]);
         assert_eq!(sandbox.json(&["vm", "list"]), json!([]));
     });
     checks.check("the guest comes up with what was installed", || {

@@ -94,10 +94,10 @@ fn a_command_in_a_guest_outlives_services_that_are_restarted_killed_and_of_other
         for says in [older as fn(&_) -> _, newer] {
             let standing = stand_in(&installed, DAEMON, says);
             for words in [&["ps"][..], &["vm", "exec", "demo", "--", "true"]] {
-                let _ = installed
-                    .banger(words)
-                    .run()
-                    .expect_failure(&["which is incompatible with this banger", "sudo banger system install"]);
+                let _ = installed.banger(words).run().expect_failure(&[
+                    "which is incompatible with this banger",
+                    "sudo banger system install",
+                ]);
             }
             put_back(&installed, DAEMON, standing);
             let _ = installed

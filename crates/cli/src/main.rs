@@ -1,13 +1,12 @@
-//! `banger`: parse, call, print; and what needs the user's own session.
+//! `banger`, the command-line client: it parses, calls the daemon, prints, and does what needs the user's own session.
 //!
-//! Everything that is known about VMs, images and kernels is the daemon's ([`daemon`]); this program keeps no
-//! state. It builds packages into archives ([`build`]) because that needs the user's own privileges, and it
-//! brings the user's repositories into guests ([`git`], [`workspace`]), and it
-//! speaks to the agent inside a guest itself ([`guest`]), over a connection the daemon hands it, so that no
-//! byte of a command's input or output passes through anybody else.
+//! All state about VMs, images, and kernels is the daemon's ([`daemon`]); this program keeps none. It builds archives from
+//! packages ([`build`]), because that needs the user's privileges, copies the user's repositories into guests ([`git`],
+//! [`workspace`]), and talks to the agent in a guest directly ([`guest`]), over a connection passed by the daemon, so that
+//! no byte of a command's input or output passes through any other process.
 //!
-//! One file in [`commands`] is one command. Data goes to stdout and talk to stderr, both only through
-//! [`printer`]; every failure leaves through [`failure`].
+//! Each file in [`commands`] is one command. Data goes to stdout and messages to stderr, both only through [`printer`];
+//! every failure leaves through [`failure`].
 
 mod build;
 mod catalog;

@@ -1,12 +1,11 @@
-//! The user's settings, `config.toml`: read the same way by the command and by the daemon, and by nobody else.
+//! The user's configuration, `config.toml`, read in the same way by the command and the daemon, and by nobody else.
 //!
-//! Every key is optional. One that is not known is refused, and the error names the nearest that is, with file and
-//! line: a setting that is silently without effect is worse than none. What comes out is complete: each
-//! [`Setting`] has a value and says whether the file, this machine or banger itself chose it, so that
-//! `banger doctor` can tell.
+//! Every key is optional. An unknown key is refused, and the error names the nearest known one, with file and line: a
+//! setting without effect is worse than none. The result is complete: each [`Setting`] has a value and its source (the
+//! file, the host, or the built-in default), which `banger doctor` prints.
 //!
-//! Nothing here looks at programs or folders that the settings name; that is for whoever uses them, who then names
-//! key and line ([`Config::place`]).
+//! Nothing here checks the programs or directories that the settings name; their users do, and report key and line
+//! ([`Config::place`]).
 
 mod choice;
 mod file;

@@ -38,7 +38,9 @@ impl RegistryMirrors {
     /// What is wrong with it.
     pub(crate) fn parse(registry: &str, mirrors: &[String]) -> Result<Self, String> {
         if !is_host(registry) {
-            return Err(format!("`{registry}` is not a registry: write for example docker.io or localhost:5000"));
+            return Err(format!(
+                "`{registry}` is not a registry: write for example docker.io or localhost:5000"
+            ));
         }
         let registry = if HUBS_OTHER_NAMES.contains(&registry) { HUB } else { registry };
         let mirrors = mirrors.iter().map(|mirror| Mirror::parse(mirror)).collect::<Result<_, _>>()?;

@@ -1,21 +1,21 @@
-//! A tree of files, taken apart into frames on one side of a connection and put together again on the other.
+//! A tree of files, split into frames at one end of a connection and put together again at the other.
 //!
 //! ```text
 //! Entry ─(Data│Hole)*─▶ Entry ─(Data│Hole)*─▶ … ─▶ Done          the first entry is the root, its path empty
 //! ```
 //!
-//! Both ends use this crate, the agent in the guest and the command on the host, so what one sends the other can lay.
-//! Either may be hostile to the other, and the guest is taken to be. What must stay true of [`receive`]:
+//! Both ends use this crate, the agent in the guest and the command on the host, so each can write what the other sends.
+//! Either may be hostile, and the guest is assumed to be. What must stay true of [`receive`]:
 //!
-//! - Nothing is written outside the place that was named. A path is a list of plain names, and every folder on the way
-//!   is opened with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`: a link that came in the same tree leads nowhere.
-//! - A file appears under its name when all of it is there. Until then it has no name at all, or, where the file system
-//!   cannot do that, one beside it that goes when the copy breaks off.
-//! - What was there under a name is replaced, never written through; a folder is entered and never replaced.
+//! - Nothing is written outside the given destination. A path is a list of plain names, and every directory on the way is
+//!   opened with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`: a symlink from the same tree leads nowhere.
+//! - A file appears under its name only when it is complete. Until then it has no name at all or, where the file system
+//!   does not support that, a temporary one that is removed when the copy breaks off.
+//! - What existed under a name is replaced, never written through; a directory is entered and never replaced.
 //!
-//! Before a copy, [`Looking`] tells what is there already, and after it [`remove`] takes away what is there no longer.
+//! Before a copy, [`Looking`] reports what exists, and after it [`remove`] deletes what the sender no longer has.
 //!
-//! Owners and extended attributes do not travel: what arrives is whoever's who receives it.
+//! Owners and extended attributes are not copied: files belong to the receiver.
 
 mod answer;
 mod entry;

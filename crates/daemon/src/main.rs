@@ -1,9 +1,8 @@
-//! `bangerd`: everything banger knows and decides.
+//! `bangerd`, the daemon: all state, and every decision.
 //!
-//! It serves its owner on a Unix socket ([`serve`], [`route`]), remembers in SQLite ([`store`]), runs what takes
-//! long as operations ([`operation`]), and has no capability: effects that need one are the helper's
-//! ([`client::helper`]). The modules call each other downwards only: `route` → `vm`, `image`, `kernel` → `network`,
-//! `client`, `store`.
+//! It serves its owner on a Unix socket ([`serve`], [`route`]), keeps its state in SQLite ([`store`]), runs long tasks as
+//! operations ([`operation`]), and has no capabilities: effects that need one are the helper's ([`client::helper`]).
+//! Modules call each other downwards only: `route` → `vm`, `image`, `kernel` → `network`, `client`, `store`.
 
 mod artefact;
 mod client;

@@ -1,7 +1,7 @@
-//! One arm for each request; nothing is decided here.
+//! One arm per request; nothing is decided here.
 //!
-//! What looks at files or asks the helper does so in `block_in_place`, so that a slow disk or a stopped helper keeps
-//! nobody waiting but who asked.
+//! Requests that read files or ask the helper run in `block_in_place`, so that a slow disk or a stopped helper delays only
+//! the client that asked.
 
 use crate::operation::{Ended, Handle};
 use crate::serve::Client;

@@ -1,15 +1,14 @@
-//! What banger asks of a Firecracker process: a client for its API socket, and what its versions mean.
+//! A client for Firecracker's API socket, and knowledge about its versions.
 //!
-//! Only the calls that banger makes exist here. Starting the process, giving it files it may open and removing the
-//! sockets it leaves behind is the caller's part; nothing in here knows a VM of banger's.
+//! Only the calls that banger makes exist here. Starting the process, passing it files, and removing the sockets it leaves
+//! behind is the caller's task; nothing here knows about banger's VMs.
 //!
 //! ```text
 //! process started ─▶ Client::connect_when_up ─▶ configure(&Machine) ─▶ start ─▶ running ◀─pause/resume─▶ paused
 //! ```
 //!
-//! What a machine is asked for with is a list of requests that [`Machine::requests`] computes; [`Client`] sends
-//! them one after the other over one connection. Firecracker decides about each by itself and names what it does
-//! not like, which arrives as the source of an [`ApiError`].
+//! A machine's configuration is a list of requests computed by [`Machine::requests`]; [`Client`] sends them in order over
+//! one connection. Firecracker accepts or refuses each one, and its reason arrives as the source of an [`ApiError`].
 
 mod client;
 mod connection;

@@ -1,9 +1,9 @@
-//! Feeds a parser with what somebody hostile might send: well-formed input, broken in a few places, again and again.
+//! Feeds a parser with hostile input: well-formed input with a few places broken, over and over.
 //!
-//! A target is a test in a module called `fuzz`, beside the parser, that calls [`feed`] with examples and a plain
-//! function of bytes; so it sees what is private, and libFuzzer could call the same function. A run is a pure function
-//! of the target and of [`SEED`]: what failed once fails again. Each input is a failure that makes the function panic
-//! or that takes it longer than [`PATIENCE`]; it is printed, to become an example or a test of its own.
+//! A target is a test in a module called `fuzz`, next to the parser, that calls [`feed`] with examples and a plain function
+//! of bytes; so it has access to private items, and libFuzzer could call the same function. A run is a pure function of the
+//! target and of [`SEED`]: what failed once fails again. An input that makes the function panic, or take longer than
+//! [`PATIENCE`], is a failure; it is printed, to become an example or a test of its own.
 //!
 //! `cargo xtask fuzz` runs every target for longer than the tests do.
 

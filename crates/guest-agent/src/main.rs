@@ -1,4 +1,4 @@
-//! `banger-vsock-agent`: which of its lives this start is.
+//! `banger-vsock-agent`: decides which of its two roles this process has.
 
 use banger_guest_agent::causes::with_causes;
 use banger_guest_agent::{boot, serve};

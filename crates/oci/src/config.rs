@@ -143,7 +143,7 @@ mod tests {
         assert!(refused(&document(json!({"Env": ["=x"]})), 1).contains("without a name"));
         assert!(refused(b"{}", 0).contains("not understood"));
         let arm = String::from_utf8(document(json!({}))).unwrap().replace("amd64", "arm64");
-        assert_eq!(refused(arm.as_bytes(), 1), "the image is for linux/arm64 and not for linux/amd64");
+        assert_eq!(refused(arm.as_bytes(), 1), "the image is for linux/arm64, not for linux/amd64");
     }
 
     proptest::proptest! {

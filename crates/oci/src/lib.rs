@@ -1,21 +1,21 @@
-//! Images as others publish them, down to files in which their layers lie.
+//! Published container images, down to the files that contain their layers.
 //!
-//! A [`Reference`] says where an image is. Resolving it reads an index, chooses a platform, reads the manifest and the
-//! config, and ends with an [`Image`]: the config as a guest will need it, and for every layer an open file, a place
-//! in it and the digests it must have. Nothing is unpacked here and nothing is believed: sizes are limited before
-//! anything is read, manifests and configs are compared with their digests before they are parsed, and the layers'
-//! digests travel on to whoever unpacks them and compares them then.
+//! A [`Reference`] says where an image is. Resolving it reads an index, selects a platform, reads the manifest and the
+//! config, and ends with an [`Image`]: the config as a guest needs it, and for every layer an open file, a place in it, and
+//! the digests it must have. Nothing is unpacked here and nothing is trusted: sizes are limited before anything is read,
+//! manifests and configs are compared with their digests before they are parsed, and the digests of the layers are passed
+//! to whoever unpacks and verifies them.
 //!
 //! ```text
 //! reference ─▶ index (perhaps several) ─▶ manifest ─▶ config
 //!                   platform                    └───▶ layers: file, place, digest, diff id
 //! ```
 //!
-//! From a registry the layers come through a [`cache`] by digest, and nothing is fetched that lies there already.
+//! Layers from a registry come through a [`cache`] by digest, and what is cached is not downloaded again.
 //!
-//! [`bundle`]s are images and kernels that were finished elsewhere: one file, with a digest and a signature.
+//! [`bundle`]s are images and kernels that were built elsewhere: one file, with a digest and a signature.
 //!
-//! Metadata is lenient where the image specification asks for it, with unknown fields, and strict about everything
+//! Metadata is handled leniently where the image specification requires it, for unknown fields, and strictly for everything
 //! that is used.
 
 pub mod bundle;

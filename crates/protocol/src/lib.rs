@@ -1,12 +1,11 @@
 //! Everything that crosses a process boundary in banger, and nothing else.
 //!
-//! Four programs talk to each other: `banger` to `bangerd` ([`daemon_api`]), `bangerd` to `bangerd-root`
-//! ([`root_api`]), and both ends of a vsock connection into a guest ([`guest_api`]). What they say is defined
-//! here, together with how it is put on the wire ([`wire`]). This crate decides nothing about VMs, starts nothing and
-//! keeps no state.
+//! Four programs talk to each other: `banger` to `bangerd` ([`daemon_api`]), `bangerd` to `bangerd-root` ([`root_api`]), and
+//! the host to the agent in a guest over vsock ([`guest_api`]). Their messages are defined here, together with the wire
+//! format ([`wire`]). This crate decides nothing about VMs, starts nothing, and keeps no state.
 //!
-//! Everything is parsed into a type that cannot hold a wrong value ([`ids`], [`names`], [`size`]), and unknown
-//! fields are refused, so a misspelt option is an error and not a silent default.
+//! Everything is parsed into a type that cannot hold an invalid value ([`ids`], [`names`], [`size`]), and unknown fields are
+//! refused, so that a misspelt option is an error and not a silent default.
 
 pub mod daemon_api;
 pub mod digest;

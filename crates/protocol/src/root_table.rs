@@ -47,50 +47,54 @@ pub const ROWS: [Row; RootCall::METHODS.len()] = [
     row(
         "version",
         &[("protocol", Protocol), ("operation", Operation)],
-        ["none", "says who it is", "the first request on every connection"],
+        ["none", "compares protocol versions", "the first request on every connection"],
     ),
     row(
         "network.ensure",
         &[("barred", Barred)],
-        ["none", "makes bridge and firewall", "names and range are the installation's"],
+        ["none", "sets up the bridge and the firewall", "names and range come from the installation"],
     ),
     row(
         "firewall.foreign",
         &[],
         ["none", "names chains of other firewalls that stop guests", "changes nothing"],
     ),
-    row("dns.listen", &[], ["two come back", "opens two sockets", "at the bridge's address and one port"]),
+    row(
+        "dns.listen",
+        &[],
+        ["two are returned", "opens two sockets for DNS", "on the bridge's address and one port"],
+    ),
     row(
         "tap.create",
         &[("vm", Vm), ("address", GuestAddress), ("nat", Truth)],
         [
             "none",
-            "makes a VM's tap",
-            "name from the id; the address is a guest's of the range; a link of the name is a tap",
+            "creates a VM's tap",
+            "name from the ID; the address is a guest address of the range; an existing link of that name is a tap",
         ],
     ),
-    row("tap.delete", &[("vm", Vm)], ["none", "removes a VM's tap", "name from the id; it is a tap"]),
+    row("tap.delete", &[("vm", Vm)], ["none", "deletes a VM's tap", "name from the ID; it is a tap"]),
     row(
         "snapshot.create",
         &[("vm", Vm)],
         [
             "image, changes",
-            "makes a VM's block device",
-            "name and UUID from the id; the owner's ordinary files, open for what is done with them, used by no other disk",
+            "creates a VM's block device",
+            "name and UUID from the ID; regular files of the owner, opened with the access they need, used by no other disk",
         ],
     ),
     row(
         "snapshot.delete",
         &[("vm", Vm)],
-        ["none", "removes a VM's block device", "name and UUID from the id"],
+        ["none", "deletes a VM's block device", "name and UUID from the ID"],
     ),
     row(
         "process.start",
         &[("vm", Vm), ("program", Program)],
         [
-            "folder, kernel, initrd, disks",
-            "starts Firecracker, QEMU or its vsock backend as the VM's own user, confined",
-            "programs are the installation's; folder and files in it are the owner's or the VM's, have one name and are no links",
+            "directory, kernel, initrd, disks",
+            "starts Firecracker, QEMU, or its vsock backend, confined and as the VM's own user",
+            "programs come from the installation; the directory and its files belong to the owner or the VM, have no hard links, and are not symlinks",
         ],
     ),
     row(
@@ -98,13 +102,17 @@ pub const ROWS: [Row; RootCall::METHODS.len()] = [
         &[("vm", Vm), ("process", Process), ("signal", Signal)],
         [
             "none",
-            "signals one of a VM's processes",
-            "number and start time; it is in the VM's scope; four signals",
+            "sends a signal to one of a VM's processes",
+            "identified by pid and start time, and in the VM's scope; four signals",
         ],
     ),
-    row("process.kill_all", &[("vm", Vm)], ["none", "kills a VM's processes", "those in the VM's scopes"]),
-    row("inventory", &[], ["none", "lists what it holds", "changes nothing"]),
-    row("shutdown", &[], ["none", "ends the helper", "only in local mode"]),
+    row(
+        "process.kill_all",
+        &[("vm", Vm)],
+        ["none", "kills a VM's processes", "only those in the VM's scopes"],
+    ),
+    row("inventory", &[], ["none", "lists what the helper holds", "changes nothing"]),
+    row("shutdown", &[], ["none", "stops the helper", "only in local mode"]),
 ];
 
 const _: () = {
@@ -262,11 +270,11 @@ impl Row {
 /// `docs/root-api.md`.
 #[must_use]
 pub fn page() -> String {
-    let mut page = "# Everything that is done with privileges\n\n\
-        These are all requests that `bangerd-root` takes, from root and from the owner of the installation and from nobody \
-        else.\nIn local mode it is not root, and what it does stays in namespaces of its own. No request has a path, a name \
-        or a command\nin it. What makes this table is `crates/protocol/src/root_table.rs`.\n\n\
-        | request | parameters | descriptors | what it does | what keeps it to that |\n|---|---|---|---|---|\n"
+    let mut page = "# Privileged operations\n\n\
+        These are all requests that `bangerd-root` accepts. It serves only root and the owner of the installation. In \
+        local\nmode it is not root, and its effects stay in namespaces of its own. No request contains a path, a name, or \
+        a command.\nThe table is generated from `crates/protocol/src/root_table.rs`.\n\n\
+        | request | parameters | descriptors | effect | restrictions |\n|---|---|---|---|---|\n"
         .to_owned();
     for Row { method, parameters, descriptors, does, only } in &ROWS {
         let names: Vec<_> = parameters.iter().map(|(name, _)| format!("`{name}`")).collect();

@@ -1,13 +1,12 @@
-//! `bangerd-root`: the only part of banger that changes its host.
+//! `bangerd-root`, the helper: the only part of banger that changes its host.
 //!
-//! It knows a short list of effects ([`banger_protocol::root_api`]): a bridge with a firewall around it, sockets on it,
-//! taps, and the processes of VMs.
-//! It is given ids, numbers and open files; every name it computes itself. It keeps no state: what it holds is
-//! found by looking, so it can be killed at any time and started again. It never waits for a guest, never
+//! It performs a short list of effects ([`banger_protocol::root_api`]): a bridge with a firewall, sockets on it, taps, and
+//! the processes of VMs. It is given IDs, numbers, and open files; it derives every name itself. It keeps no state: what
+//! it holds is found by looking, so it can be killed at any time and started again. It never waits for a guest, never
 //! retries, and decides nothing about a VM's life.
 //!
-//! In local mode it runs as an ordinary user inside user, network and mount namespaces of its own, which it
-//! makes, or enters again through a VM that is still alive, before it does anything else.
+//! In local mode it runs as an ordinary user in user, network, and mount namespaces of its own. Before anything else it
+//! creates them, or enters them again through a VM that is still running.
 
 mod bridge;
 mod clear;

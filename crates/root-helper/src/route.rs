@@ -1,4 +1,4 @@
-//! One request in, one answer line out, and what goes with it. The only place that knows every request.
+//! One request in, one answer line out, with its descriptors. The only place that knows every request.
 
 use crate::firewall::Firewall;
 use crate::inventory::{self, LookError};

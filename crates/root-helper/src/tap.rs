@@ -1,7 +1,7 @@
-//! A VM's tap: an isolated port of the bridge whose name is computed from the VM's id.
+//! A VM's tap: an isolated port of the bridge whose name is computed from the VM's ID.
 //!
-//! A link of that name which is no tap is not ours and is not touched. On the tap stands whose it is, and what the
-//! firewall lets through it is made of that: first it is written, then it is let through, and then the tap comes up.
+//! A link of that name that is not a tap is not banger's and is not touched. The owner is recorded on the tap, and the
+//! firewall's rules for it follow from that record: first it is written, then the firewall is opened, then the tap comes up.
 
 use crate::firewall::{Firewall, FirewallError, Guest, guest_of};
 use crate::link::{self, Kind, Link, Netlink};

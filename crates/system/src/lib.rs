@@ -1,14 +1,14 @@
-//! The installed system, as each of its programs sees it: who owns it, what root acts on, and where everything is.
+//! The installed system, as each program sees it: who owns it, what root acts on, and where everything is.
 //!
 //! ```text
 //!  banger system install ──writes──▶ /etc/banger/install.toml ──read by──▶ banger, bangerd, bangerd-root
 //! ```
 //!
-//! There is one file, root's, and it is the only thing that says so: where it is and names a user, that user's banger is
-//! the installed one, and a service that does not answer is an error. Nothing here is taken from a user's settings.
+//! There is one file, owned by root, and it alone decides: if it exists and names a user, that user's banger is the
+//! installed one, and a service that does not answer is an error. Nothing here is taken from a user's configuration.
 //!
-//! It is linked into `bangerd-root`, so it brings next to nothing along: the file is read by a parser of its own
-//! ([`mod@file`]), which knows the few forms that the file is written in.
+//! This crate is linked into `bangerd-root`, so it has almost no dependencies: the file is read by a parser of its own
+//! ([`mod@file`]), which knows only the few forms that are written.
 
 mod file;
 mod install;

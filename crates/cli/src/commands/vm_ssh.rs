@@ -47,7 +47,9 @@ impl Args {
             }
             _ => {
                 if has_sshd {
-                    printer::remark("`ssh` is not installed on this host: connecting through the guest agent");
+                    printer::remark(
+                        "`ssh` is not installed on this host: connecting through the guest agent",
+                    );
                 }
                 through_agent(&mut daemon, &vm, &self.arguments)
             }

@@ -76,8 +76,9 @@ pub(crate) fn install(
             let failure = Failure::of(&error)
                 .reason_for(format!("an init and an ssh server were not installed in VM `{name}`"));
             let failure = match error {
-                InstallError::Failed { .. } if is_kept => failure
-                    .with_hint(format!("`banger vm exec --user root {name} -- cat {LOG}` shows the full log")),
+                InstallError::Failed { .. } if is_kept => failure.with_hint(format!(
+                    "`banger vm exec --user root {name} -- cat {LOG}` shows the full log"
+                )),
                 _ => failure,
             };
             if is_kept { failure.with_hint(format!("`banger vm delete {name}` deletes it")) } else { failure }

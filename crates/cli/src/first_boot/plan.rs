@@ -7,9 +7,7 @@ pub(super) type Plan = Vec<Vec<&'static str>>;
 
 /// Nobody knows what to do with this one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "its distribution, {0}, has no supported package manager: apt, apk, dnf, pacman, zypper"
-)]
+#[error("its distribution, {0}, has no supported package manager: apt, apk, dnf, pacman, zypper")]
 pub(super) struct UnknownDistribution(String);
 
 /// From the text of `/etc/os-release` (os-release(5)). Its own name decides, before what it says to be like.
@@ -165,8 +163,8 @@ mod tests {
     #[test]
     fn a_distribution_that_nobody_knows_is_told_by_its_name() {
         let said = |os_release: &str| plan(os_release).unwrap_err().to_string();
-        assert!(said("ID=void\n").starts_with("its distribution, `void`, has none of"));
-        assert!(said("").starts_with("its distribution, unnamed, has none of"));
+        assert!(said("ID=void\n").starts_with("its distribution, `void`, has no supported"));
+        assert!(said("").starts_with("its distribution, unnamed, has no supported"));
         assert!(said("ID=\x1b[2Jx").contains("\u{fffd}[2Jx"));
     }
 

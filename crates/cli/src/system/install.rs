@@ -113,12 +113,13 @@ impl From<SetUpError> for Failure {
             SetUpError::Untrusted { .. } => {
                 Some("root runs it: give it and its parent directories to root, with mode 0755".to_owned())
             }
-            SetUpError::VmUids(_) => Some(
-                "use uids that nobody has: `sudo banger system install --vm-uids FIRST-LAST`".to_owned(),
-            ),
-            SetUpError::NoJailer => {
-                Some("put `jailer` from the Firecracker release into /usr/local/bin, next to firecracker".to_owned())
+            SetUpError::VmUids(_) => {
+                Some("use uids that nobody has: `sudo banger system install --vm-uids FIRST-LAST`".to_owned())
             }
+            SetUpError::NoJailer => Some(
+                "put `jailer` from the Firecracker release into /usr/local/bin, next to firecracker"
+                    .to_owned(),
+            ),
             SetUpError::NoNft(_) => Some("Debian: sudo apt install nftables".to_owned()),
             SetUpError::Systemd(_) | SetUpError::Silent(_) => {
                 Some("journalctl --unit bangerd --unit bangerd-root --lines 30".to_owned())

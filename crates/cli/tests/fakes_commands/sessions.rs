@@ -32,7 +32,7 @@ fn a_session_is_left_by_its_keys_with_the_terminal_as_it_was() {
     assert_eq!(Finished::from(child).code, Some(0));
     let wrong = world.run(&["vm", "session", "attach", "dev", "tty", "--detach-keys", "escape"]);
     assert_eq!(wrong.code, Some(2));
-    assert!(wrong.err.contains("`escape` is no key"), "{}", wrong.err);
+    assert!(wrong.err.contains("`escape` is not a valid key sequence"), "{}", wrong.err);
 }
 
 #[test]

@@ -14,7 +14,12 @@ pub(super) fn rows(begun_with: &Install) -> Vec<DoctorRow> {
     let now = match Install::read() {
         Ok(Some(now)) => now,
         Ok(None) => {
-            return vec![row(Verdict::Fail, "installation", format!("{INSTALL} does not exist"), Some(AGAIN))];
+            return vec![row(
+                Verdict::Fail,
+                "installation",
+                format!("{INSTALL} does not exist"),
+                Some(AGAIN),
+            )];
         }
         Err(error) => {
             return vec![row(Verdict::Fail, "installation", error.to_string(), Some(error.hint()))];
@@ -60,7 +65,8 @@ fn programs(install: &Install) -> DoctorRow {
     if open.is_empty() {
         return pass(subject, "writable by root only");
     }
-    let hint = "give them and their parent directories to root, with mode 0755, then `sudo banger system install`";
+    let hint =
+        "give them and their parent directories to root, with mode 0755, then `sudo banger system install`";
     row(Verdict::Fail, subject, open.into_iter().collect::<Vec<_>>().join("; "), Some(hint))
 }
 
@@ -102,7 +108,8 @@ fn socket(subject: &str, path: impl AsRef<Path>, found: Option<(u32, u32)>, owne
     match found {
         Some((uid, 0o600)) if uid == owner => pass(subject, format!("{path}, accessible to the owner only")),
         Some((uid, mode)) => {
-            let finding = format!("{path} belongs to uid {uid} with mode {mode:o}; only the owner should have access");
+            let finding =
+                format!("{path} belongs to uid {uid} with mode {mode:o}; only the owner should have access");
             row(Verdict::Fail, subject, finding, Some(AGAIN))
         }
         None => row(Verdict::Fail, subject, format!("{path} does not exist"), Some(RESTART)),

@@ -39,10 +39,7 @@ fn told(closed: &[ForeignChain], bridge: &str) -> DoctorRow {
 fn names(daemon: &Services) -> DoctorRow {
     let subject = "names on the host";
     if !daemon.dns.is_served() {
-        return pass(
-            subject,
-            "no VM has run yet; the first one creates the bridge",
-        );
+        return pass(subject, "no VM has run yet; the first one creates the bridge");
     }
     let (vm, address) = (VmId::random(), daemon.range.bridge);
     let name = format!("doctor-{vm}");

@@ -83,7 +83,8 @@ fn exposed(station: &Station, paths: &LocalPaths) -> Option<String> {
         if found.uid() != uid {
             return Some(format!("{} belongs to uid {}", path.display(), found.uid()));
         }
-        (mode & 0o077 != 0).then(|| format!("{} is accessible to other users: its mode is {mode:03o}", path.display()))
+        (mode & 0o077 != 0)
+            .then(|| format!("{} is accessible to other users: its mode is {mode:03o}", path.display()))
     })
 }
 
@@ -140,11 +141,15 @@ fn space(state: &Path) -> DoctorRow {
 fn root_disk(way: RootDiskWay) -> DoctorRow {
     let subject = "root disks";
     match way {
-        RootDiskWay::DmSnapshot => pass(subject, "dm-snapshot: changes are stored separately and combined with the image by this host"),
+        RootDiskWay::DmSnapshot => pass(
+            subject,
+            "dm-snapshot: changes are stored separately and combined with the image by this host",
+        ),
         RootDiskWay::Reflink => pass(subject, "reflink: share blocks with the image"),
-        RootDiskWay::GuestSnapshot => {
-            pass(subject, "guest-snapshot: changes are stored separately and combined with the image inside the guest")
-        }
+        RootDiskWay::GuestSnapshot => pass(
+            subject,
+            "guest-snapshot: changes are stored separately and combined with the image inside the guest",
+        ),
         RootDiskWay::Copy => {
             let hint = "put the state directory on a file system with reflinks, such as btrfs or XFS";
             row(Verdict::Warn, subject, "copy: full copies of the image", Some(hint))

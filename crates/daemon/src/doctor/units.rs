@@ -74,7 +74,12 @@ fn judge(unit: &str, told: Result<String, String>) -> DoctorRow {
         true => "sudo banger system install".to_owned(),
         false => format!("sudo rm {} && sudo banger system install", others.join(" ")),
     };
-    row(Verdict::Fail, unit, format!("restrictions of its unit are not in force: {}", wrong.join(", ")), Some(&hint))
+    row(
+        Verdict::Fail,
+        unit,
+        format!("restrictions of its unit are not in force: {}", wrong.join(", ")),
+        Some(&hint),
+    )
 }
 
 /// What systemd knows nothing of is not told; what it tells has the same words in some order.

@@ -1,9 +1,9 @@
 //! Everything that bringing a VM up or down does to the host, as values.
 //!
-//! [`perform`] is the only place where they happen, so they can be listed, counted, and failed one by one:
-//! `BANGER_FAULT=fail:<n>` makes the n-th effect of a daemon fail instead of happening, `after:<n>` makes it happen
-//! and then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>`
-//! ends it just before.
+//! [`perform`] is the only place where effects happen, so they can be listed, counted, and failed one by one:
+//! `BANGER_FAULT=fail:<n>` makes the n-th effect of a daemon fail instead of happening, `after:<n>` makes it happen and
+//! then report failure, and `abort:<n>` ends the daemon right after it, as a crash would. `abort-before:<n>` ends it just
+//! before.
 
 use super::disks::CHANGES;
 use super::driver::firecracker::{self, FirecrackerError};

@@ -1,8 +1,7 @@
-//! The one way down: everything a VM can own, removed in reverse order.
+//! Cleanup: everything a VM can own, removed in reverse order.
 //!
-//! Each step finds what there is by the VM's id and ignores what is absent, so this can be called at any moment
-//! and any number of times. A step that fails does not keep the later ones from being tried; what could not be
-//! removed is told at the end.
+//! Each step finds what exists by the VM's ID and ignores what is absent, so this can be called at any moment and any
+//! number of times. A failed step does not prevent the later ones; what could not be removed is reported at the end.
 
 use super::effect::{Effect, EffectError, perform};
 use super::names;

@@ -1,10 +1,10 @@
 //! Starts a VM. This file decides the order of the steps; each of them is an effect or a wait.
 //!
-//! preflight → folder, the VMM's beginning → config drive → root disk → work disk → network, tap, way out → VMM → agent
+//! preflight → directory, the VMM's preparation → config drive → root disk → work disk → network, tap, NAT → VMM → agent
 //!           → name → usable
 //!
-//! The state becomes `Starting` before the first effect, and `Running` after the last wait. Whatever goes wrong in
-//! between, [`release`] takes it all down again and the state says what it was.
+//! The state becomes `Starting` before the first effect, and `Running` after the last wait. If anything fails in between,
+//! [`release`] takes everything down again, and the state says what failed.
 
 use super::boot::{BootError, Notices, last_words};
 use super::disks::{Circumstances, RootDisk};
