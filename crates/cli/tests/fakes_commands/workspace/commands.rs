@@ -15,7 +15,7 @@ fn commands_run_in_the_workspace_and_whoever_moved_on_is_told() {
     scene.write("file", "second\n");
     scene.commit("second");
     let finished = exec(&["--", "cat", "file"]);
-    assert!(finished.out == b"one\n" && finished.err.contains("moved on"), "{}", finished.err);
+    assert!(finished.out == b"one\n" && finished.err.contains("has changed since"), "{}", finished.err);
     let finished = exec(&["--auto-prepare", "--", "cat", "file"]);
     assert_eq!((finished.out.as_slice(), finished.err.as_str()), (&b"second\n"[..], ""));
 }
@@ -37,7 +37,7 @@ fn run_brings_a_folder_along_and_a_dry_run_makes_nothing() {
     assert_eq!(scene.daemon.vm_names(), ["dev"]);
 
     let finished = scene.world.run(&["vm", "run", "/none/such", "--rm", "--", "true"]);
-    assert!(finished.code == Some(125) && finished.err.contains("behind `--`"), "{}", finished.err);
+    assert!(finished.code == Some(125) && finished.err.contains("after `--`"), "{}", finished.err);
     let finished = scene.world.run(&["vm", "run", "--include-untracked"]);
     assert_eq!(finished.code, Some(2));
     assert_eq!(scene.daemon.vm_names(), ["dev"]);
