@@ -33,7 +33,7 @@ impl Sandbox {
             let links = fs::read_to_string(format!("/proc/{}/net/dev", process.pid)).unwrap_or_default();
             left.extend(taps(&links).map(|tap| format!("tap {tap}")));
         }
-        left.extend(self.vm_folders().into_iter().map(|name| format!("directory vms/{name}")));
+        left.extend(self.vm_folders().into_iter().map(|name| format!("folder vms/{name}")));
         let files: Vec<PathBuf> =
             [self.state(), self.runtime()].iter().flat_map(|at| files_below(at)).collect();
         left.extend(files.iter().filter(|path| is_unfinished(path)).map(|path| shown("file", path)));

@@ -458,7 +458,7 @@ impl Sandbox {
             left.push(format!("process {}: {}", process.pid, process.command));
             processes::kill(&process, self.folder.path());
         }
-        left.extend(self.vm_folders().into_iter().map(|name| format!("directory vms/{name}")));
+        left.extend(self.vm_folders().into_iter().map(|name| format!("folder vms/{name}")));
         left
     }
 }

@@ -38,7 +38,7 @@ fn a_vm_keeps_its_files_over_stop_and_start_and_leaves_no_trace_when_deleted() {
     });
     checks.check("its disk grows and does not shrink", || {
         let smaller = sandbox.banger(["vm", "set", "dev", "--disk-size", "2G"]).run();
-        let _ = smaller.expect_failure(&["in use", "hint: --disk-size takes 3 GiB or more"]);
+        let _ = smaller.expect_failure(&["cannot be shrunk", "hint: --disk-size must be 3 GiB or more"]);
         // So large that its table of block groups needs more blocks than it has.
         let _ = sandbox.banger(["vm", "set", "dev", "--disk-size", "40G"]).run().expect_success();
     });

@@ -24,7 +24,7 @@ fn where_blocks_can_be_shared_a_root_disk_takes_what_its_guest_writes_and_gives_
     checks.check("the doctor says so", || {
         let told = sandbox.banger(["doctor"]).run();
         assert!(
-            told.stdout_text().contains("root disks: share the image's blocks"),
+            told.stdout_text().contains("root disks: reflink: share blocks with the image"),
             "{}",
             told.stdout_text()
         );

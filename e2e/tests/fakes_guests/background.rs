@@ -41,7 +41,7 @@ fn a_vm_that_nobody_uses_is_stopped_and_one_that_somebody_is_in_is_not() {
         }
         let shown = sandbox.json(&["vm", "show", "one"]);
         let reason = shown["reason"].as_str().expect("it says why");
-        assert!(reason.contains("nobody used it for 500ms") && reason.contains("config.toml:"), "{reason}");
+        assert!(reason.contains("unused for 500ms") && reason.contains("config.toml:"), "{reason}");
 
         running.close_stdin();
         let _ = running.finish();

@@ -152,11 +152,11 @@ fn a_host_without_the_programs_for_a_network_is_told_which_package_has_them() {
         let mut sandbox = Sandbox::with_fake_guests();
         sandbox.move_into(Place::without("pasta"));
         let refused = sandbox.banger(["vm", "create", "--name", "dev", "--nat"]).run();
-        let _ = refused.expect_failure(&["no pasta", "passt"]);
+        let _ = refused.expect_failure(&["pasta is not installed", "passt"]);
         sandbox.assert_nothing_left();
         ok(&sandbox, &["vm", "create", "--name", "dev"]);
         let refused = sandbox.banger(["vm", "set", "dev", "--nat", "on"]).run();
-        let _ = refused.expect_failure(&["no pasta", "passt"]);
+        let _ = refused.expect_failure(&["pasta is not installed", "passt"]);
         assert_eq!(sandbox.json(&["vm", "show", "dev"])["nat"], false);
         let doctor = sandbox.banger(["doctor"]).run();
         assert!(doctor.stdout_text().contains("passt"), "{}", doctor.stdout_text());

@@ -78,14 +78,14 @@ fn a_session_goes_through_its_life_with_its_output_and_its_end_told() {
         sandbox.until("it ends", || state_of(&sandbox, "job") == "ended");
         assert_eq!(ok(&sandbox, &["rm", "--ended", "dev"]), "job\n");
         let gone = session(&sandbox, &["show", "dev", "job"]);
-        let _ = gone.expect_failure(&["no session `job` in VM `dev`", "banger vm session start dev"]);
+        let _ = gone.expect_failure(&["session `job` not found in VM `dev`", "banger vm session start dev"]);
     });
     checks.check("one that nobody named is named after its command", || {
         let exec = ["vm", "exec", "-d", "dev", "--", "sh", "-c", "cat; echo done"];
         assert_eq!(sandbox.banger(exec).run().expect_success().stdout_text(), "sh-1\n");
         assert_eq!(ok(&sandbox, &["logs", "-f", "dev", "sh-1"]), "done\n");
         let missing = session(&sandbox, &["logs", "dev", "sh-2"]);
-        let _ = missing.expect_failure(&["no session `sh-2`", "it has `sh-1`"]);
+        let _ = missing.expect_failure(&["session `sh-2` not found", "it has `sh-1`"]);
     });
     checks.check("a command that is not there is told with a shell's code", || {
         let nothing = session(&sandbox, &["start", "dev", "x", "--", "no-such-program"]).expect_code(127);
@@ -210,7 +210,7 @@ fn sessions_end_with_their_vm() {
         let mut client = attached(&sandbox, "web");
         client.wait_for("up");
         let _ = sandbox.banger(["vm", "stop", "dev"]).run().expect_success();
-        let _ = client.finish().expect_code(125).expect_failure(&["broke off", "banger vm show dev"]);
+        let _ = client.finish().expect_code(125).expect_failure(&["was lost", "banger vm show dev"]);
         let stopped = session(&sandbox, &["list", "dev"]);
         let _ = stopped.expect_failure(&["stopped", "banger vm start dev"]);
         let _ = sandbox.banger(["vm", "start", "dev"]).run().expect_success();

@@ -53,7 +53,7 @@ fn a_port_that_refuses_is_waited_for_until_the_guest_has_started_up() {
     assert!(connects(), "it gave up on a guest that is starting up");
     sandbox.let_go();
     let gave_up =
-        waiting.finish().expect_failure(&["port 22 of the guest cannot be reached", "vm ports late"]);
+        waiting.finish().expect_failure(&["cannot connect to guest port 22", "vm ports late"]);
     assert!(gave_up.took < Duration::from_secs(30), "{:?}", gave_up.took);
     ok(&sandbox, &["vm", "delete", "late"]);
     sandbox.assert_nothing_left();

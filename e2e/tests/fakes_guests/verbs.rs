@@ -322,7 +322,7 @@ fn processors_memory_and_disk_are_changed_while_a_vm_is_down_and_hold_from_its_n
     ok(&sandbox, &["vm", "set", "dev", "--disk-size", "9G"]);
     assert_eq!(dev(&sandbox)["disk_size"], 9_u64 << 30);
     let smaller = sandbox.banger(["vm", "set", "dev", "--disk-size", "8G"]).run();
-    let _ = smaller.expect_failure(&["9 GiB", "in use", "hint: --disk-size takes 9 GiB or more"]);
+    let _ = smaller.expect_failure(&["9 GiB", "cannot be shrunk", "hint: --disk-size must be 9 GiB or more"]);
     ok(&sandbox, &["vm", "start", "dev"]);
     let id = dev(&sandbox)["id"].as_str().expect("an id").to_owned();
     let disk = sandbox.state().join("vms").join(id).join("work.img");

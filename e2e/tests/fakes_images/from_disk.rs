@@ -132,7 +132,7 @@ fn a_platform_is_chosen_and_one_that_is_not_there_is_refused_with_those_that_are
     assert_eq!(rootfs(&sandbox, "demo-v1").read("/etc/arch").expect("it is there"), b"amd64");
     let foreign =
         pull(&sandbox, "oci:demo", &["--platform", "linux/arm64", "--name", "arm"]).expect_success();
-    assert!(foreign.stderr_text().contains("linux/arm64 and do not run"), "{}", foreign.stderr_text());
+    assert!(foreign.stderr_text().contains("linux/arm64 and does not run"), "{}", foreign.stderr_text());
     assert_eq!(rootfs(&sandbox, "arm").read("/etc/arch").expect("it is there"), b"arm64");
     let refused = pull(&sandbox, "oci:demo", &["--platform", "linux/riscv64", "--name", "x"]).expect_code(1);
     assert!(
