@@ -6,16 +6,15 @@ use std::str::FromStr;
 
 /// A name that breaks the rule of its kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{name}` is not a {kind} name: {rule}")]
+#[error("`{name}` is not a valid {kind} name: use {rule}")]
 pub struct ParseNameError {
     name: String,
     kind: &'static str,
     rule: &'static str,
 }
 
-const VM_RULE: &str = "1 to 63 of a-z, 0-9 and `-`, with no `-` at either end";
-const STORED_RULE: &str =
-    "1 to 63 of a-z, 0-9, `.`, `_` and `-`, starting with a letter or digit, not ending in `.`";
+const VM_RULE: &str = "1 to 63 characters of a-z, 0-9, and `-`, without `-` at either end";
+const STORED_RULE: &str = "1 to 63 characters of a-z, 0-9, `.`, `_`, and `-`, starting with a letter or digit and not ending in `.`";
 
 /// One DNS label, because a VM is reachable as `<name>.vm`.
 fn is_vm_name(name: &str) -> bool {

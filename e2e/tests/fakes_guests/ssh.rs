@@ -52,8 +52,7 @@ fn a_port_that_refuses_is_waited_for_until_the_guest_has_started_up() {
     sandbox.until("a while has passed", || begun.elapsed() > Duration::from_millis(2500));
     assert!(connects(), "it gave up on a guest that is starting up");
     sandbox.let_go();
-    let gave_up =
-        waiting.finish().expect_failure(&["cannot connect to guest port 22", "vm ports late"]);
+    let gave_up = waiting.finish().expect_failure(&["cannot connect to guest port 22", "vm ports late"]);
     assert!(gave_up.took < Duration::from_secs(30), "{:?}", gave_up.took);
     ok(&sandbox, &["vm", "delete", "late"]);
     sandbox.assert_nothing_left();

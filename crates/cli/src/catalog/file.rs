@@ -252,7 +252,7 @@ mod tests {
             (BUNDLE.replace("size = 3", "suite = \"x\"\nsize = 3"), 7, "`suite` is not used by source `bundle`"),
             (BUNDLE.replace(&zeros, "00"), 9, "`00` is not 64 hexadecimal digits"),
             (BUNDLE.replace("x.tar.zst", "http://example.test/x"), 6, "starts with https://"),
-            (BUNDLE.replace("\"x\"", "\"X\""), 2, "`X` is not a image name"),
+            (BUNDLE.replace("\"x\"", "\"X\""), 2, "`X` is not a valid image name"),
             (format!("{BUNDLE}{BUNDLE}"), 11, "image `x` is already in the catalog"),
             (
                 "[[image]]\nname = \"x\"\ndescription = \"d\"\nkernel = \"k\"\nsource = \"oci\"\nreference = \"alpine:3\"".to_owned(),

@@ -61,8 +61,8 @@ pub(super) fn tell(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
             message.push(first);
         } else if let Some(tip) = line.strip_prefix("tip: ") {
             hints.push(tip.to_owned());
-        } else if line.starts_with("Usage: ") || line.starts_with("For more information") {
-            // The help tells it all, and so does the line below.
+        } else if line == "tip:" || line.starts_with("Usage: ") || line.starts_with("For more information") {
+            // A suggestion that was taken back; and what the help tells, to which the line below leads.
         } else {
             message.push(line);
         }
@@ -245,10 +245,12 @@ mod tests {
             ("banger vm create --cpus 2", "did you mean `banger vm create --vcpu 2`?"),
         ] {
             let told = told(typed);
+            assert!(!told.contains("tip:"), "{typed}: {told}");
             assert_eq!(told.lines().nth(1), Some(meant), "{typed}: {told}");
             assert_eq!(told.lines().count(), 3, "{typed}: {told}");
         }
-        assert!(!told("banger vm run --frobnicate").contains("did you mean"));
+        let told_of = told("banger vm run --frobnicate");
+        assert!(!told_of.contains("did you mean") && !told_of.contains("tip:"), "{told_of}");
     }
 
     #[test]
