@@ -13,7 +13,7 @@
 //!   does not support that, a temporary one that is removed when the copy breaks off.
 //! - What existed under a name is replaced, never written through; a directory is entered and never replaced.
 //!
-//! Before a copy, [`Looking`] reports what exists, and after it [`remove`] deletes what the sender no longer has.
+//! Before a copy, [`Looking`] reports what exists, and after it [`remove()`] deletes what the sender no longer has.
 //!
 //! Owners and extended attributes are not copied: files belong to the receiver.
 
