@@ -100,6 +100,8 @@ fn is_in_force(directive: &str, words: &[&str], found: &str) -> bool {
         all.dedup();
         all
     };
+    // ProtectClock= has the clock be read (systemd.exec(5)).
+    let found = if directive == "DeviceAllow" { found.replace("char-rtc r ", "") } else { found.to_owned() };
     set(&mut words.iter().copied()) == set(&mut found.split_ascii_whitespace())
 }
 
@@ -156,6 +158,9 @@ mod tests {
             ("CapabilityBoundingSet", &[], "", true),
             ("IPAddressDeny", &["any"], "::/0 0.0.0.0/0", true),
             ("IPAddressDeny", &["any"], "0.0.0.0/0", false),
+            ("DeviceAllow", &["/dev/kvm", "rwm"], "char-rtc r /dev/kvm rwm", true),
+            ("DeviceAllow", &["/dev/kvm", "rwm"], "char-rtc r /dev/kvm rwm /dev/sda rwm", false),
+            ("DeviceAllow", &["/dev/kvm", "rwm"], "char-rtc rw /dev/kvm rwm", false),
             ("SystemCallFilter", &["@system-service"], "read write", true),
             ("SystemCallFilter", &["@system-service"], "", false),
         ] {
