@@ -23,10 +23,11 @@ case $? in 0) ;; 126 | 127) echo no-git; exit 0 ;; *) echo other; exit 0 ;; esac
 set -e
 cd -- "$1"
 # Nobody else has a turn: whoever holds a lock was killed, and may need a moment to notice, or went down with the guest.
-# The guest's own index may be in use by somebody in the guest, whose lock is not ours to remove.
-own=.git/index.lock ours=.git/banger-index.lock tries=0
-while { [ -e "$own" ] || [ -e "$ours" ]; } && [ "$tries" -lt 30 ]; do sleep 0.1; tries=$((tries + 1)); done
-rm -f "$ours"
+# The guest's own index and branch may be in use by somebody in the guest, whose lock is not ours to remove.
+held() { for name in index HEAD banger-index refs/banger/base; do [ ! -e ".git/$name.lock" ] || return 0; done; return 1; }
+tries=0
+while held && [ "$tries" -lt 30 ]; do sleep 0.1; tries=$((tries + 1)); done
+rm -f .git/banger-index.lock .git/refs/banger/base.lock
 echo laid
 if [ "$2" != moved ] || ! git rev-parse -q --verify 'HEAD^{commit}'; then echo -; fi
 export GIT_INDEX_FILE="$PWD/.git/banger-index"
