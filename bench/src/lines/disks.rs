@@ -110,7 +110,7 @@ fn publish(sandbox: &Sandbox, name: &str, made: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How long each such step took, as the daemon's log has it: `… step="make the root disk" took_us=212`.
+/// How long each such step took, as the daemon's log has it: `… step="create the root disk" took_us=212`.
 fn steps(log: &str, step: &str) -> Vec<Duration> {
     let named = format!("step=\"{step}\" took_us=");
     let times = log.lines().filter_map(|line| line.split_once(&named)?.1.trim().parse().ok());
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn the_times_of_one_step_are_found_in_the_log() {
-        let log = "2026-01-01T00:00:00Z DEBUG bangerd::vm::effect: done vm=0a step=\"make the root disk\" took_us=212\n\
-                   2026-01-01T00:00:00Z DEBUG bangerd::vm::effect: done vm=0a step=\"make the work disk\" took_us=3\n\
+        let log = "2026-01-01T00:00:00Z DEBUG bangerd::vm::effect: done vm=0a step=\"create the root disk\" took_us=212\n\
+                   2026-01-01T00:00:00Z DEBUG bangerd::vm::effect: done vm=0a step=\"create the work disk\" took_us=3\n\
                    2026-01-01T00:00:00Z  INFO bangerd::vm::start: running vm=0a\n";
         assert_eq!(steps(log, ROOT), [Duration::from_micros(212)]);
         assert_eq!(steps(log, "create the tap device"), []);
