@@ -85,7 +85,7 @@ fn an_init_is_installed_by_the_images_own_package_manager_once() {
             "an init and an ssh server were not installed in VM `dev`",
             "`apk add --no-cache openrc openssh` ended with 3",
             "ERROR: unable to select packages: no such mirror",
-            "cat /var/log/banger-install-init.log` shows all of it",
+            "cat /var/log/banger-install-init.log` shows the full log",
         ]);
         drop(told);
         assert!(read("/var/log/banger-install-init.log").contains("fetching the index\n"));
