@@ -1,6 +1,7 @@
 //! Several checks in one guest, all of them made whatever became of the others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 /// Collects what failed. Dropping it without [`Checks::finish`] loses nothing: each failure was printed.
 #[derive(Debug, Default)]
@@ -18,8 +19,10 @@ impl Checks {
     /// Makes one check; a panic is its failure.
     pub fn check(&mut self, sentence: &'static str, check: impl FnOnce()) {
         self.made += 1;
+        let begun = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(check));
-        eprintln!("{}: {sentence}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        let took = begun.elapsed().as_secs_f32();
+        eprintln!("{} after {took:.1} s: {sentence}", if outcome.is_ok() { "ok" } else { "FAILED" });
         if outcome.is_err() {
             self.failed.push(sentence);
         }

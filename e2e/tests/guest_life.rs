@@ -42,13 +42,19 @@ fn a_vm_keeps_its_files_over_stop_and_start_and_leaves_no_trace_when_deleted() {
         // So large that its table of block groups needs more blocks than it has.
         let _ = sandbox.banger(["vm", "set", "dev", "--disk-size", "40G"]).run().expect_success();
     });
-    checks.check("started again it is another boot with the same files", || {
-        let _ = sandbox.banger(["vm", "start", "dev"]).run().expect_success();
-        assert_ne!(sandbox.boot_id("dev"), first_boot);
-        let kept = sandbox.exec("dev", &["cat", "/root/kept", "/etc/kept", "/var/kept"]).expect_success();
-        assert_eq!(kept.stdout_text(), "/root\n/etc\n/var\n");
-        assert!(((38 << 20)..=40 << 20).contains(&room()), "{} KiB", room());
-    });
+    let processors = std::thread::available_parallelism().map_or(1, |number| number.get().min(4)).to_string();
+    checks.check(
+        "started again it is another boot with the same files, and as many processors as were set",
+        || {
+            let _ = sandbox.banger(["vm", "set", "dev", "--vcpu", &processors]).run().expect_success();
+            let _ = sandbox.banger(["vm", "start", "dev"]).run().expect_success();
+            assert_ne!(sandbox.boot_id("dev"), first_boot);
+            assert_eq!(sandbox.exec("dev", &["nproc"]).expect_success().stdout_text().trim(), processors);
+            let kept = sandbox.exec("dev", &["cat", "/root/kept", "/etc/kept", "/var/kept"]).expect_success();
+            assert_eq!(kept.stdout_text(), "/root\n/etc\n/var\n");
+            assert!(((38 << 20)..=40 << 20).contains(&room()), "{} KiB", room());
+        },
+    );
     checks.check("a guest that turns itself off is noticed", || {
         let off = sandbox.exec("dev", &["systemctl", "poweroff", "--force", "--force"]);
         assert_ne!(off.code(), Some(127));

@@ -67,7 +67,7 @@ fn a_command_in_a_guest_outlives_services_that_are_restarted_killed_and_of_other
     let boot = installed.boot_id("demo");
     let there = Inventory::look();
     let mut checks = Checks::new();
-    let asked = ["vm", "exec", "demo", "--", "sh", "-c", "echo begun; read x; echo ended $x"];
+    let asked = ["vm", "exec", "-i", "demo", "--", "sh", "-c", "echo begun; read x; echo ended $x"];
     let mut command = installed.banger(asked).open_stdin().start();
     command.wait_for("begun");
 

@@ -110,15 +110,15 @@ impl Tool {
         String::from_utf8(output.stdout).with_context(|| format!("reading what {} printed", self.name))
     }
 
-    /// Runs it in full view and also hands every line of its stderr to `each`.
-    pub(crate) fn watch_stderr(mut self, mut each: impl FnMut(&str)) -> Result<ExitStatus> {
+    /// Runs it in full view, `mark` before every line of its stderr, and hands each of them to `each` without it.
+    pub(crate) fn watch_stderr(mut self, mark: &str, mut each: impl FnMut(&str)) -> Result<ExitStatus> {
         let mut child = self.command.stderr(Stdio::piped()).spawn();
         let child = child.as_mut().map_err(|error| anyhow::anyhow!("starting {}: {error}", self.name))?;
         let stderr = child.stderr.take().context("stderr was asked for as a pipe")?;
         for line in BufReader::new(stderr).split(b'\n') {
             let line = line.with_context(|| format!("reading what {} printed", self.name))?;
             let line = String::from_utf8_lossy(&line);
-            eprintln!("{line}");
+            eprintln!("{mark}{line}");
             each(&line);
         }
         child.wait().with_context(|| format!("waiting for {}", self.name))

@@ -83,19 +83,30 @@ pub(crate) struct Host {
 impl Host {
     /// The developer's, if it is up, or one of our own that ends when this is dropped.
     pub(crate) fn developers_or_own(place: &Place) -> Result<Self> {
+        let mut hosts = Self::developers_or_own_up_to(place, 1)?;
+        hosts.pop().context("one is always booted")
+    }
+
+    /// The developer's alone, if it is up, or as many of our own as this machine has room for: one, and no more than `most`.
+    pub(crate) fn developers_or_own_up_to(place: &Place, most: usize) -> Result<Vec<Self>> {
         let hosts = hosts()?;
         if let Some(host) = Self::find(&hosts, developers_folder(&hosts))? {
             println!("host: using the one that is up");
             firecracker::install(place, &host)?;
-            return Ok(host);
+            return Ok(vec![host]);
         }
-        let folder = hosts.join(of_this_run(OWN_HOST));
         let image = {
             let _lock = lock(&hosts)?;
             remove_what_killed_runs_left(&hosts)?;
             image::ensure(place, &hosts)?
         };
-        Self::boot(place, folder, image, Size::default(), Until::ThisProgramEnds)
+        let number = space::hosts_that_fit(Size::default())?.clamp(1, most);
+        (1..=number)
+            .map(|index| {
+                let folder = hosts.join(format!("{}-{index}", of_this_run(OWN_HOST)));
+                Self::boot(place, folder, image.clone(), Size::default(), Until::ThisProgramEnds)
+            })
+            .collect()
     }
 
     /// The host of a folder, which has to be up.
@@ -282,7 +293,8 @@ fn remove_what_killed_runs_left(hosts: &Path) -> Result<()> {
     for entry in fs::read_dir(hosts).with_context(|| format!("listing {}", hosts.display()))? {
         let entry = entry.with_context(|| format!("listing {}", hosts.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let pid = [OWN_HOST, TO_GIVE].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let rest = [OWN_HOST, TO_GIVE].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let pid = rest.and_then(|rest| rest.split('-').next());
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             fs::remove_dir_all(entry.path())
                 .with_context(|| format!("removing {}", entry.path().display()))?;

@@ -160,14 +160,14 @@ fn here(place: &Place, ring: Ring, names: &[String], programs: Option<&Path>) ->
     if let Some(programs) = programs {
         nextest = nextest.env("BANGER_BIN_DIR", programs);
     }
-    let (counted, status) = count(nextest)?;
+    let (counted, status) = count(nextest, "")?;
     Ok(Outcome { verdict: summary::judge(counted, status.success()), remark: String::new() })
 }
 
-/// Runs a test runner in full view, and reads what it counted.
-fn count(nextest: Tool) -> Result<(Option<Count>, ExitStatus)> {
+/// Runs a test runner in full view, `mark` before every line of it, and reads what it counted.
+fn count(nextest: Tool, mark: &str) -> Result<(Option<Count>, ExitStatus)> {
     let mut counted = None;
-    let status = nextest.watch_stderr(|line| counted = summary::parse(line).or(counted))?;
+    let status = nextest.watch_stderr(mark, |line| counted = summary::parse(line).or(counted))?;
     Ok((counted, status))
 }
 

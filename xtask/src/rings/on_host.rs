@@ -33,11 +33,15 @@ struct Turn {
     user: User,
     /// nextest's name for them.
     which: &'static str,
+    /// How many at once, where that is not nextest's own choice.
+    threads: Option<&'static str>,
 }
 
 /// Who runs what. The jailer's tests are of the real one, with the real Firecracker, or of nothing.
 fn turns(ring: Ring, firecracker: bool) -> Vec<Turn> {
-    let turn = |user, which| Turn { user, which };
+    // There is one host to install something on.
+    let threads = (ring == Ring::Host).then_some("1");
+    let turn = |user, which| Turn { user, which, threads };
     match (ring, firecracker) {
         (Ring::Host, true) => {
             vec![turn(User::Root, "package(banger-root-helper)"), turn(User::Dev, "package(banger-e2e)")]
@@ -50,15 +54,20 @@ fn turns(ring: Ring, firecracker: bool) -> Vec<Turn> {
     }
 }
 
+/// How many hosts the host ring shares its tests out to: an emulated processor keeps one of this machine's busy.
+const MOST_HOSTS: usize = 2;
+
 pub(super) fn run(place: &Place, ring: Ring, names: &[String], programs: &Path) -> Result<Outcome> {
     // Before the host is up: what does not compile should not wait for it.
     let parcel = Parcel::pack(place, programs)?;
     add_tests(place, ring, &parcel, programs)?;
-    let mut host = Host::developers_or_own(place)?;
-    let given = Given::folder(place, &host, parcel.folder())?;
+    let most = if ring == Ring::Host && names.is_empty() { MOST_HOSTS } else { 1 };
+    let mut hosts = Host::developers_or_own_up_to(place, most)?;
+    let given =
+        hosts.iter().map(|host| Given::folder(place, host, parcel.folder())).collect::<Result<Vec<_>>>()?;
     drop(parcel);
 
-    let doctor = in_given(place, &host, User::Dev, &["sh", "-euc", DOCTOR])?.tee_stdout().context(
+    let doctor = in_given(place, &hosts[0], User::Dev, &["sh", "-euc", DOCTOR])?.tee_stdout().context(
         "banger does not run in the test host (on a system newer than Debian 12 its programs need a newer C library)",
     )?;
     let Some(driver) = driver(&doctor) else { bail!("banger's doctor found no VMM in the test host") };
@@ -66,10 +75,57 @@ pub(super) fn run(place: &Place, ring: Ring, names: &[String], programs: &Path) 
     if ring == Ring::Host && !firecracker {
         println!("ring host: there is no Firecracker, so nothing is said of its jailer");
     }
+    let number = hosts.len();
+    let shares: Vec<Result<Share>> = std::thread::scope(|scope| {
+        let begin = |(index, host)| {
+            let share = format!("slice:{}/{number}", index + 1);
+            let mark = if number == 1 { String::new() } else { format!("host {}| ", index + 1) };
+            scope.spawn(move || take_turns(place, host, &turns(ring, firecracker), &share, names, &mark))
+        };
+        let running: Vec<_> = hosts.iter().enumerate().map(begin).collect();
+        running.into_iter().map(|thread| thread.join().expect("it reports its errors")).collect()
+    });
     let mut counted = None::<Count>;
     let mut succeeded = true;
-    for Turn { user, which } in turns(ring, firecracker) {
-        let folder = unpacked(user);
+    let mut lost = None;
+    for (index, share) in shares.into_iter().enumerate() {
+        let share = share?;
+        succeeded &= share.succeeded;
+        counted = summary::sum(counted, share.counted);
+        if share.host_was_lost {
+            lost = Some(index);
+        }
+    }
+    if let Some(index) = lost {
+        drop(given);
+        bail!("the test host was lost while tests ran in it\n{}", hosts[index].last_words()?);
+    }
+    for given in given {
+        given.take_back(place)?;
+    }
+    Ok(Outcome { verdict: summary::judge(counted, succeeded), remark: format!(" (on host, {driver})") })
+}
+
+/// What became of the tests that one host ran.
+#[derive(Debug)]
+struct Share {
+    counted: Option<Count>,
+    succeeded: bool,
+    host_was_lost: bool,
+}
+
+/// Has each user run a share of their tests in a host, one user after the other. Every line they print begins with `mark`.
+fn take_turns(
+    place: &Place,
+    host: &Host,
+    turns: &[Turn],
+    share: &str,
+    names: &[String],
+    mark: &str,
+) -> Result<Share> {
+    let mut sum = Share { counted: None, succeeded: true, host_was_lost: false };
+    for Turn { user, which, threads } in turns {
+        let folder = unpacked(*user);
         let words: Vec<&str> = [
             RUNNER,
             "nextest",
@@ -84,27 +140,24 @@ pub(super) fn run(place: &Place, ring: Ring, names: &[String], programs: &Path) 
             "--no-fail-fast",
             // Of the turns together one has to have run a test.
             "--no-tests=pass",
+            "--partition",
+            share,
             "--filterset",
             which,
         ]
         .into_iter()
-        // There is one host to install something on.
-        .chain(if ring == Ring::Host { &["--test-threads", "1"][..] } else { &[] }.iter().copied())
+        .chain(threads.iter().flat_map(|threads| ["--test-threads", threads]))
         .chain(names.iter().map(String::as_str))
         .collect();
-        let (turn, status) = count(in_given(place, &host, user, &words)?)?;
+        let (counted, status) = count(in_given(place, host, *user, &words)?, mark)?;
         if status.code() == Some(LOST) {
-            drop(given);
-            bail!("the test host was lost while tests ran in it\n{}", host.last_words()?);
+            sum.host_was_lost = true;
+            return Ok(sum);
         }
-        succeeded &= status.success() && turn.is_some();
-        counted = match (counted, turn) {
-            (Some(sum), Some(turn)) => Some(sum + turn),
-            (sum, turn) => sum.or(turn),
-        };
+        sum.succeeded &= status.success() && counted.is_some();
+        sum.counted = summary::sum(sum.counted, counted);
     }
-    given.take_back(place)?;
-    Ok(Outcome { verdict: summary::judge(counted, succeeded), remark: format!(" (on host, {driver})") })
+    Ok(sum)
 }
 
 /// Where a user's turn unpacks the tests: what one has written, another may not replace.

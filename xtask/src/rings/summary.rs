@@ -18,6 +18,14 @@ impl Add for Count {
     }
 }
 
+/// What two runs counted together, as far as they counted at all.
+pub(super) fn sum(one: Option<Count>, other: Option<Count>) -> Option<Count> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one + other),
+        (one, other) => one.or(other),
+    }
+}
+
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} passed, {} failed", self.passed, self.failed)
