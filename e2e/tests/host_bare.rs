@@ -32,17 +32,17 @@ fn without_its_jailer_a_firecracker_runs_as_in_local_mode_and_an_upgrade_leaves_
     checks.check("a VM runs as one of those users, and in no jail", || {
         let id = installed.json(&["vm", "show", "demo"])["id"].as_str().expect("an id").to_owned();
         let scope = format!("/sys/fs/cgroup/banger.slice/banger-{id}-vmm.scope/cgroup.procs");
-        let pid = std::fs::read_to_string(scope).expect("it is in its scope").trim().to_owned();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-        let uid = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:\t"))
-            .and_then(|uids| uids.split('\t').next());
-        let uid: u32 = uid.and_then(|uid| uid.parse().ok()).expect("a number");
-        assert!((300_000..=400_000).contains(&uid), "{uid}");
-        let command = installed.as_root(&["cat", &format!("/proc/{pid}/cmdline")]).expect_success();
-        let by_jailer = command.stdout_text().contains("--start-time-us");
-        assert!(!by_jailer, "the jailer says this: {}", command.stdout_text());
+        let pids = std::fs::read_to_string(scope).expect("it is in its scope");
+        assert!(!pids.trim().is_empty(), "nothing is in its scope");
+        for pid in pids.lines() {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+            let uids = status.lines().find_map(|line| line.strip_prefix("Uid:\t"));
+            let uid = uids.and_then(|uids| uids.split('\t').next()).and_then(|uid| uid.parse().ok());
+            assert!(uid.is_some_and(|uid| (300_000..=400_000).contains(&uid)), "{pid}: {status}");
+            let command = installed.as_root(&["cat", &format!("/proc/{pid}/cmdline")]).expect_success();
+            let by_jailer = command.stdout_text().contains("--start-time-us");
+            assert!(!by_jailer, "the jailer says this: {}", command.stdout_text());
+        }
         // A device is given to a Firecracker by its jailer alone; QEMU is handed one.
         let device = Inventory::look().beyond(&before).contains(&format!("device banger-{id}"));
         assert_eq!(device, !has_firecracker, "whether the root disk is the host's device");

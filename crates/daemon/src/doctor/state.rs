@@ -104,7 +104,9 @@ pub(super) fn rows(
     let images: Found<ImageRecord> = artefact::look(&state.images());
     let kernels: Found<KernelRecord> = artefact::look(&state.kernels());
     let kernel = kernels.sound.iter().find(|kernel| kernel.name == config.default_kernel.value);
-    let reflink = crate::clone::can_reflink(&state.vms());
+    // Made by the daemon when it first starts.
+    let vms = Some(state.vms()).filter(|vms| vms.exists());
+    let reflink = crate::clone::can_reflink(vms.as_deref().unwrap_or(state.path()));
     let way = root_disk_way(config.root_disk.value, devices, reflink, kernel);
     rows.push(root_disk(way));
 
