@@ -134,6 +134,33 @@ fn a_redirection_to_another_host_takes_no_credentials_along() {
     assert!(asked.starts_with("GET /x ") && !asked.to_lowercase().contains("authorization"), "{asked}");
 }
 
+#[test]
+fn whoever_a_registry_sends_us_on_to_cannot_ask_for_its_credentials() {
+    let sandbox = Sandbox::with_fake_guests();
+    let docker = sandbox.home().join(".docker");
+    fs::create_dir(&docker).expect("the sandbox is writable");
+    let secret = base64(CREDENTIALS.as_bytes());
+    let thief = Listener::start(|_| reply("HTTP/1.1 200 OK\r\n", br#"{"token":"x"}"#));
+    let tokens = format!("Bearer realm=\"http://{}/token\"", thief.address());
+    for challenge in [tokens.as_str(), "Basic realm=\"x\""] {
+        let demand = format!("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {challenge}\r\n");
+        let storage = Listener::start(move |_| reply(&demand, b"{}"));
+        let moved = format!("HTTP/1.1 307 Moved\r\nLocation: http://{}/x\r\n", storage.address());
+        let registry = Listener::start(move |request| match request.starts_with("GET /v2/ ") {
+            true => reply("HTTP/1.1 200 OK\r\n", b"{}"),
+            false => reply(&moved, b""),
+        });
+        log_in(&docker, &[(&registry.address(), CREDENTIALS)]);
+        let told = pull(&sandbox, &format!("{}/app:v1", registry.address())).expect_code(1).stderr_text();
+        assert!(told.contains("does not let us in"), "{told}");
+        for (name, asked) in [("storage", &storage), ("thief", &thief), ("registry", &registry)] {
+            let asked = asked.requests().concat();
+            assert!(!asked.contains(&secret), "{name} for {challenge}: {asked}");
+        }
+    }
+    assert!(thief.requests().is_empty(), "{:?}", thief.requests());
+}
+
 fn log_in(docker: &Path, accounts: &[(&str, &str)]) {
     let one = |(host, words): &(&str, &str)| format!(r#""{host}":{{"auth":"{}"}}"#, base64(words.as_bytes()));
     let auths: Vec<String> = accounts.iter().map(one).collect();

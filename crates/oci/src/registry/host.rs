@@ -1,8 +1,8 @@
 //! One repository at one host: the registry itself, or a mirror of it.
 //!
 //! Who we are there is found in Docker's configuration under that very host, and told to it and to whom it names as
-//! the giver of its tokens, and to nobody else: a redirection to another host goes on without. What is read into memory
-//! has a limit that is enforced before it is read.
+//! the giver of its tokens, and to nobody else: a redirection to another host goes on without, and what is asked for
+//! there is not answered. What is read into memory has a limit that is enforced before it is read.
 
 use super::PullError;
 use super::challenge::{self, Challenge};
@@ -154,8 +154,12 @@ impl Host {
         }
     }
 
-    /// Gets what an answer asks for, if it asks for anything that is understood.
+    /// Gets what an answer asks for, if it asks for anything that is understood. Whoever a redirection led to is not the
+    /// host, and would be told who we are.
     async fn satisfy(&self, response: &Response) -> Result<bool, NotGiven> {
+        if !Url::parse(&self.base).is_ok_and(|base| base.origin() == response.url().origin()) {
+            return Ok(false);
+        }
         let asked = response.headers().get_all(WWW_AUTHENTICATE).iter();
         let challenge = asked.filter_map(|header| header.to_str().ok()).find_map(challenge::read);
         let authorization = match (challenge, &self.credentials) {
