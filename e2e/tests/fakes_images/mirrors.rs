@@ -78,6 +78,23 @@ fn a_mirror_with_a_flipped_byte_or_a_line_that_dies_is_passed_over_for_the_next(
 }
 
 #[test]
+fn what_a_broken_mirror_began_is_not_blamed_on_who_continued_it() {
+    let sandbox = Sandbox::with_fake_guests();
+    let (mirror, registry) = (filled(&sandbox, "mirror"), filled(&sandbox, "registry"));
+    let blob = mirror.largest_blob();
+    let mut bytes = fs::read(&blob).expect("the registry's folder is readable");
+    bytes[LARGE / 4] ^= 1;
+    fs::write(&blob, bytes).expect("the registry's folder is writable");
+    let (dying, to_registry) = (Line::to(&mirror), Line::to(&registry));
+    dying.vanish_after(LARGE as u64 / 2);
+    mirrored(&sandbox, &to_registry.address(), &[&dying.address()]);
+    let told = pull(&sandbox, &format!("{}/team/app:v1", to_registry.address())).expect_success();
+    let said = told.stderr_text();
+    assert!(said.contains("broke off, again and again") && !said.contains("is damaged"), "{said}");
+    assert!(to_registry.passed() > LARGE as u64, "the registry was not asked for all of it");
+}
+
+#[test]
 fn a_mirrors_repositories_may_lie_below_a_word_of_its_own() {
     let sandbox = Sandbox::with_fake_guests();
     let mirror = Registry::start_in(&sandbox, "mirror", "");
