@@ -100,7 +100,11 @@ impl Host {
         // Asked first and for nothing: some registries deny images to nobody that they have for us.
         let first = host.http.get(&host.base).send().await;
         let entered = match first {
-            Ok(response) => host.satisfy(&response).await.map(drop),
+            Ok(response) => match host.satisfy(&response).await {
+                // Who greets nobody may still give images to anybody: what is asked for decides.
+                Ok(_) | Err(NotGiven::NoCredentials) => Ok(()),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error.into()),
         };
         entered.map_err(|error| host.explain("access", error))?;
@@ -161,7 +165,7 @@ impl Host {
             return Ok(false);
         }
         let asked = response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenge = asked.filter_map(|header| header.to_str().ok()).find_map(challenge::read);
+        let challenge = challenge::preferred(asked.filter_map(|header| header.to_str().ok()));
         let authorization = match (challenge, &self.credentials) {
             (None, _) => return Ok(false),
             (Some(Challenge::Basic), Credentials::Nobody) => return Err(NotGiven::NoCredentials),
