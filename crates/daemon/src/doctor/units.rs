@@ -68,18 +68,30 @@ fn judge(unit: &str, told: Result<String, String>) -> DoctorRow {
     if wrong.is_empty() {
         return pass(unit, "all restrictions of its unit are in force");
     }
-    let drop_ins = value("DropInPaths").unwrap_or_default().split(' ');
-    let others: Vec<&str> = drop_ins.filter(|path| !path.is_empty() && !path.ends_with(DROP_IN)).collect();
-    let hint = match others.is_empty() {
-        true => "sudo banger system install".to_owned(),
-        false => format!("sudo rm {} && sudo banger system install", others.join(" ")),
-    };
     row(
         Verdict::Fail,
         unit,
         format!("restrictions of its unit are not in force: {}", wrong.join(", ")),
-        Some(&hint),
+        Some(&back_in_force(unit, value("DropInPaths").unwrap_or_default())),
     )
+}
+
+/// What puts a unit's own restrictions in force again. Only files that an administrator made for this very unit are
+/// named to be removed: others are a package's, or hold for other services too.
+fn back_in_force(unit: &str, drop_ins: &str) -> String {
+    let others = drop_ins.split(' ').filter(|path| !path.is_empty() && !path.ends_with(DROP_IN));
+    let of_an_administrator = |path: &&str| {
+        let folders = ["/etc", "/run"].map(|root| format!("{root}/systemd/system/{unit}.d/"));
+        folders.iter().any(|folder| path.starts_with(folder))
+    };
+    let (removable, foreign): (Vec<&str>, Vec<&str>) = others.partition(of_an_administrator);
+    match (removable.is_empty(), foreign.is_empty()) {
+        (false, _) => format!("sudo rm {} && sudo banger system install", removable.join(" ")),
+        (true, true) => "sudo banger system install".to_owned(),
+        (true, false) => format!(
+            "`systemctl cat {unit}` shows which file changes them; `sudo systemctl edit {unit}` can change them back"
+        ),
+    }
 }
 
 /// What systemd knows nothing of is not told; what it tells has the same words in some order.
@@ -132,10 +144,32 @@ mod tests {
                 assert!(found.finding.contains(directive), "{}", found.finding);
             }
         }
-        let foreign =
-            [("NoNewPrivileges", "no"), ("DropInPaths", "/etc/x/10-banger-owner.conf /etc/x/loose.conf")];
-        let found = judge(SERVICES[0], Ok(told(SERVICES[0], &foreign)));
-        assert_eq!(found.hint.as_deref(), Some("sudo rm /etc/x/loose.conf && sudo banger system install"));
+        let hint = |drop_ins: &str| {
+            let but = [("NoNewPrivileges", "no"), ("DropInPaths", drop_ins)];
+            judge(SERVICES[0], Ok(told(SERVICES[0], &but))).hint.unwrap()
+        };
+        let own = format!("/etc/systemd/system/bangerd.service.d/{DROP_IN}");
+        let all_services = "/usr/lib/systemd/system/service.d/10-timeout-abort.conf";
+        let loose = "/etc/systemd/system/bangerd.service.d/loose.conf";
+        let passing = "/run/systemd/system/bangerd.service.d/50-x.conf";
+        assert_eq!(hint(&own), "sudo banger system install");
+        assert_eq!(
+            hint(&format!("{all_services} {own} {loose}")),
+            format!("sudo rm {loose} && sudo banger system install")
+        );
+        assert_eq!(
+            hint(&format!("{passing} {loose}")),
+            format!("sudo rm {passing} {loose} && sudo banger system install")
+        );
+        for others in [
+            all_services,
+            "/etc/systemd/system/service.d/x.conf",
+            "/usr/lib/systemd/system/bangerd.service.d/x.conf",
+        ] {
+            let hint = hint(&format!("{others} {own}"));
+            assert!(!hint.contains("rm ") && hint.contains("systemctl cat bangerd.service"), "{hint}");
+            assert!(hint.contains("systemctl edit bangerd.service"), "{hint}");
+        }
         let stale = told(SERVICES[0], &[("NeedDaemonReload", "yes")]);
         assert!(judge(SERVICES[0], Ok(stale)).hint.is_some_and(|hint| hint.contains("daemon-reload")));
         assert_eq!(judge(SERVICES[0], Err("no bus".to_owned())).verdict, Verdict::Warn);
