@@ -4,30 +4,44 @@
 //! itself.
 
 use super::{pass, row};
+use crate::process;
 use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
 use banger_system::units::{DROP_IN, confinement};
 use std::collections::BTreeMap;
+use std::io;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 const SERVICES: [&str; 2] = ["bangerd.service", "bangerd-root.service"];
+/// How long systemd may take to tell about one.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Of each of these systemd tells what it came to on this host, which a unit does not say: only that there is one counts.
 const EXPANDED: [&str; 1] = ["SystemCallFilter"];
 
 pub(super) fn rows() -> Vec<DoctorRow> {
-    SERVICES.iter().map(|unit| judge(unit, show(unit))).collect()
+    SERVICES.iter().map(|unit| judge(unit, show(SYSTEMCTL, unit, ANSWER))).collect()
 }
 
-fn show(unit: &str) -> Result<String, String> {
+/// What it tells of a unit is shorter than a pipe holds, so that it can end before it is read.
+fn show(systemctl: &str, unit: &str, limit: Duration) -> Result<String, String> {
     let directives: Vec<&str> = confinement(unit).into_iter().map(|(directive, _)| directive).collect();
     let properties = format!("--property=NeedDaemonReload,DropInPaths,{}", directives.join(","));
     #[expect(
         clippy::disallowed_methods,
         reason = "an absolute path, words of our own, a cleared environment"
     )]
-    let mut command = Command::new(SYSTEMCTL);
+    let mut command = Command::new(systemctl);
     command.args(["show", "--no-pager", &properties, "--", unit]).env_clear().env("LC_MESSAGES", "C");
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{SYSTEMCTL}: {error}"))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed = |error: io::Error| format!("{systemctl}: {error}");
+    let mut child = command.spawn().map_err(failed)?;
+    if process::identify(child.id()).is_some_and(|asked| !process::ends_within(asked, limit)) {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("{systemctl} did not answer within {limit:?}"));
+    }
+    let output = child.wait_with_output().map_err(failed)?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -182,6 +196,18 @@ mod tests {
         };
         assert_eq!(capabilities("cap_net_admin"), Verdict::Pass, "told in two lines");
         assert_eq!(capabilities("cap_sys_rawio"), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_systemd_that_never_answers_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let systemctl = folder.path().join("systemctl");
+        std::fs::write(&systemctl, "#!/bin/sh\nexec sleep 30\n").unwrap();
+        std::fs::set_permissions(&systemctl, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let began = std::time::Instant::now();
+        let told = show(&systemctl.display().to_string(), SERVICES[0], Duration::from_millis(200));
+        assert!(told.is_err_and(|error| error.contains("did not answer")));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]
