@@ -152,7 +152,7 @@ impl Install {
             None => VmUids::USUAL,
             Some(text) => text.parse().map_err(|_| FileError::Value {
                 key: "vm_uids",
-                expected: "a range such as 1610612736-1627389951",
+                expected: "a range such as 1879048192-1895825407",
             })?,
         };
         let install = Self {
