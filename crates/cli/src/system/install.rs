@@ -80,6 +80,8 @@ pub(crate) enum SetUpError {
     Systemd(#[from] SystemdError),
     #[error("the bridge was not added to the firewall")]
     Foreign(#[source] ForeignError),
+    #[error("nothing was changed: the bridge was not removed from the firewall that it was added to before")]
+    Left(#[source] ForeignError),
     #[error("everything is installed, but the services do not answer")]
     Silent(#[source] Unanswered),
 }
@@ -120,6 +122,7 @@ impl From<SetUpError> for Failure {
                 "put `jailer` from the Firecracker release into /usr/local/bin, next to firecracker"
                     .to_owned(),
             ),
+            SetUpError::Foreign(error) | SetUpError::Left(error) => error.hint().map(str::to_owned),
             SetUpError::NoNft(_) => Some("Debian: sudo apt install nftables".to_owned()),
             SetUpError::Systemd(_) | SetUpError::Silent(_) => {
                 Some("journalctl --unit bangerd --unit bangerd-root --lines 30".to_owned())
@@ -154,6 +157,12 @@ pub(crate) fn install(wish: &Wish) -> Result<(Install, DaemonStatus), SetUpError
     let install = plan(wish, before.as_ref(), owner, &origin)?;
     let text = install.render().map_err(SetUpError::Render)?;
 
+    // Before the file says otherwise: as long as it names a firewall, what was added there is known to be ours.
+    if let Some(before) = &before
+        && let Some(former) = before.firewall.filter(|former| install.firewall != Some(*former))
+    {
+        foreign_firewall::forget(former, &before.settings.bridge).map_err(SetUpError::Left)?;
+    }
     if let Origin::Folder(folder) = &origin {
         copy_programs(folder, &own, &origin)?;
     }
@@ -165,10 +174,6 @@ pub(crate) fn install(wish: &Wish) -> Result<(Install, DaemonStatus), SetUpError
     }
     write(Path::new(INSTALL), text.as_bytes(), 0o644)?;
     start()?;
-    let former = before.as_ref().and_then(|before| before.firewall);
-    if let Some(former) = former.filter(|former| install.firewall != Some(*former)) {
-        foreign_firewall::forget(former, &install.settings.bridge).map_err(SetUpError::Foreign)?;
-    }
     if let Some(firewall) = install.firewall {
         foreign_firewall::admit(firewall, &install.settings.bridge).map_err(SetUpError::Foreign)?;
     }
