@@ -101,16 +101,15 @@ impl System {
     /// Believes nothing that somebody else than root could have written, and runs nothing either.
     pub(crate) fn take() -> Result<Self, SystemError> {
         let install = read()?;
-        let settings = install.settings;
-        let Settings { qemu, vsock_backend, firecracker, nft, .. } = &settings;
+        let Settings { qemu, vsock_backend, firecracker, nft, .. } = &install.settings;
         for program in [qemu, vsock_backend, firecracker, nft, &install.jailer].into_iter().flatten() {
             trust::check(program.as_ref()).map_err(SystemError::Untrusted)?;
         }
         install.vm_uids.are_nobodys().map_err(SystemError::VmUids)?;
         let listener = service::listener().map_err(SystemError::Socket)?;
         let owner = Owner { uid: install.owner.uid, gid: install.owner.gid };
-        let jailer = install.jailer.filter(|_| install.jailed);
-        Ok(Self { listener, settings, owner, jailer, vm_uids: install.vm_uids })
+        let jailer = install.jailer_in_use().map(str::to_owned);
+        Ok(Self { listener, settings: install.settings, owner, jailer, vm_uids: install.vm_uids })
     }
 
     /// What the installed helper goes by, for those who end with it.

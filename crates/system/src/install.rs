@@ -18,7 +18,7 @@ pub struct Install {
     pub programs: PathBuf,
     /// Firecracker's jailer, when there is one.
     pub jailer: Option<String>,
-    /// Whether Firecracker runs under it.
+    /// Whether Firecracker shall run under one, whether or not there is one: what was chosen, and not what came of it.
     pub jailed: bool,
     /// Whose rules were added to, so that guests get out.
     pub firewall: Option<Firewall>,
@@ -230,6 +230,12 @@ impl Install {
         Ok(text)
     }
 
+    /// The jailer that Firecracker runs under.
+    #[must_use]
+    pub fn jailer_in_use(&self) -> Option<&str> {
+        self.jailer.as_deref().filter(|_| self.jailed)
+    }
+
     /// A program of banger's own.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
@@ -270,7 +276,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let bare = Install { jailer: None, firewall: None, jailed: false, ..install() };
+        let bare = Install { jailer: None, firewall: None, ..install() };
         for install in [install(), bare] {
             assert_eq!(Install::parse(&install.render().unwrap()), Ok(install));
         }

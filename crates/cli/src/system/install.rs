@@ -195,9 +195,7 @@ fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) ->
     if wish.jailed == Some(true) && jailer.is_none() {
         return Err(SetUpError::NoJailer);
     }
-    // What was switched off stays off; that there was no jailer was nobody's choice.
-    let switched_off = before.is_some_and(|before| before.jailer.is_some() && !before.jailed);
-    let jailed = wish.jailed.unwrap_or(!switched_off) && jailer.is_some();
+    let jailed = is_jailed(wish.jailed, before);
     let vm_uids = wish.vm_uids.or(before.map(|before| before.vm_uids)).unwrap_or(VmUids::USUAL);
     vm_uids.are_nobodys().map_err(SetUpError::VmUids)?;
     // It is beside the others, or will be.
@@ -227,6 +225,12 @@ fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) ->
             prefix: range.prefix,
         },
     })
+}
+
+/// Whether Firecracker shall run under a jailer: what was switched off stays off, even where there was nothing to switch.
+/// Pure.
+fn is_jailed(chosen: Chosen<bool>, before: Option<&Install>) -> bool {
+    chosen.unwrap_or(before.is_none_or(|before| before.jailed))
 }
 
 fn copy_programs(folder: &Path, own: &Path, origin: &Origin) -> Result<(), SetUpError> {
@@ -317,4 +321,45 @@ pub(crate) fn tell(install: &Install, status: &DaemonStatus) {
         "as {}: `banger vm run --rm`; `banger system status` shows the status",
         install.owner.name
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn before(jailer: bool, jailed: bool) -> Install {
+        Install {
+            version: "0.1.0".to_owned(),
+            owner: Owner { uid: 1000, gid: 1000, name: "dev".to_owned(), home: "/home/dev".into() },
+            programs: "/usr/lib/banger".into(),
+            jailer: jailer.then(|| "/usr/bin/jailer".to_owned()),
+            jailed,
+            firewall: None,
+            vm_uids: VmUids::USUAL,
+            settings: Settings {
+                qemu: None,
+                vsock_backend: None,
+                firecracker: None,
+                nft: None,
+                bridge: BRIDGE.to_owned(),
+                address: RANGE.host,
+                prefix: RANGE.prefix,
+            },
+        }
+    }
+
+    #[test]
+    fn what_was_chosen_about_the_jailer_stays_whether_or_not_there_was_one() {
+        for jailer in [true, false] {
+            for jailed in [true, false] {
+                let before = before(jailer, jailed);
+                assert_eq!(is_jailed(None, Some(&before)), jailed, "with a jailer: {jailer}");
+                for chosen in [true, false] {
+                    assert_eq!(is_jailed(Some(chosen), Some(&before)), chosen);
+                }
+            }
+        }
+        assert!(is_jailed(None, None), "the first installation");
+        assert!(!is_jailed(Some(false), None));
+    }
 }
