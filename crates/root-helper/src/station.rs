@@ -48,6 +48,8 @@ pub(crate) enum Station {
         /// Absolute path of Firecracker's jailer, where Firecracker shall run under it.
         jailer: Option<String>,
         vm_uids: VmUids,
+        /// What may have been theirs before.
+        former_vm_uids: Vec<VmUids>,
     },
 }
 
@@ -95,6 +97,7 @@ pub(crate) struct System {
     /// Absolute path of Firecracker's jailer, where Firecracker shall run under it.
     pub(crate) jailer: Option<String>,
     pub(crate) vm_uids: VmUids,
+    pub(crate) former_vm_uids: Vec<VmUids>,
 }
 
 impl System {
@@ -109,7 +112,11 @@ impl System {
         let listener = service::listener().map_err(SystemError::Socket)?;
         let owner = Owner { uid: install.owner.uid, gid: install.owner.gid };
         let jailer = install.jailer_in_use().map(str::to_owned);
-        Ok(Self { listener, settings: install.settings, owner, jailer, vm_uids: install.vm_uids })
+        // Of those that somebody has by now, nothing can be said to be a VM's.
+        let mut former_vm_uids = install.former_vm_uids;
+        former_vm_uids.retain(|uids| uids.are_nobodys().is_ok());
+        let (settings, vm_uids) = (install.settings, install.vm_uids);
+        Ok(Self { listener, settings, owner, jailer, vm_uids, former_vm_uids })
     }
 
     /// What the installed helper goes by, for those who end with it.
@@ -153,6 +160,14 @@ impl Station {
         match self {
             Self::Local { .. } => VmUids::USUAL,
             Self::System { vm_uids, .. } => *vm_uids,
+        }
+    }
+
+    /// Ranges of before, to which folders of VMs may still belong.
+    pub(crate) fn former_vm_uids(&self) -> &[VmUids] {
+        match self {
+            Self::Local { .. } => &[],
+            Self::System { former_vm_uids, .. } => former_vm_uids,
         }
     }
 

@@ -215,6 +215,7 @@ fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) ->
         jailer,
         firewall: wish.firewall.unwrap_or(before.and_then(|before| before.firewall)),
         vm_uids,
+        former_vm_uids: former_vm_uids(before, vm_uids),
         settings: Settings {
             qemu: trusted("qemu-system-x86_64")?,
             vsock_backend: backend,
@@ -231,6 +232,17 @@ fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) ->
 /// Pure.
 fn is_jailed(chosen: Chosen<bool>, before: Option<&Install>) -> bool {
     chosen.unwrap_or(before.is_none_or(|before| before.jailed))
+}
+
+/// Ranges that folders of VMs may still belong to, besides the present one. Pure.
+fn former_vm_uids(before: Option<&Install>, present: VmUids) -> Vec<VmUids> {
+    let Some(before) = before else { return Vec::new() };
+    let mut former = before.former_vm_uids.clone();
+    former.push(before.vm_uids);
+    former.sort_by_key(|uids| (uids.first(), uids.last()));
+    former.dedup();
+    former.retain(|uids| *uids != present);
+    former
 }
 
 fn copy_programs(folder: &Path, own: &Path, origin: &Origin) -> Result<(), SetUpError> {
@@ -327,7 +339,8 @@ pub(crate) fn tell(install: &Install, status: &DaemonStatus) {
 mod tests {
     use super::*;
 
-    fn before(jailer: bool, jailed: bool) -> Install {
+    fn before(jailer: bool, jailed: bool, vm_uids: &str, former: &[&str]) -> Install {
+        let uids = |text: &str| text.parse::<VmUids>().unwrap();
         Install {
             version: "0.1.0".to_owned(),
             owner: Owner { uid: 1000, gid: 1000, name: "dev".to_owned(), home: "/home/dev".into() },
@@ -335,7 +348,8 @@ mod tests {
             jailer: jailer.then(|| "/usr/bin/jailer".to_owned()),
             jailed,
             firewall: None,
-            vm_uids: VmUids::USUAL,
+            vm_uids: uids(vm_uids),
+            former_vm_uids: former.iter().copied().map(uids).collect(),
             settings: Settings {
                 qemu: None,
                 vsock_backend: None,
@@ -352,7 +366,7 @@ mod tests {
     fn what_was_chosen_about_the_jailer_stays_whether_or_not_there_was_one() {
         for jailer in [true, false] {
             for jailed in [true, false] {
-                let before = before(jailer, jailed);
+                let before = before(jailer, jailed, "200000-300000", &[]);
                 assert_eq!(is_jailed(None, Some(&before)), jailed, "with a jailer: {jailer}");
                 for chosen in [true, false] {
                     assert_eq!(is_jailed(Some(chosen), Some(&before)), chosen);
@@ -361,5 +375,20 @@ mod tests {
         }
         assert!(is_jailed(None, None), "the first installation");
         assert!(!is_jailed(Some(false), None));
+    }
+
+    #[test]
+    fn ranges_of_before_are_remembered_once_and_the_present_one_is_none_of_them() {
+        let [a, b, c] = ["200000-300000", "300001-400000", "400001-500000"];
+        let former = |before: &Install, present: &str| -> Vec<String> {
+            let former = former_vm_uids(Some(before), present.parse().unwrap());
+            former.iter().map(VmUids::to_string).collect()
+        };
+        assert_eq!(former(&before(true, true, a, &[]), a), [""; 0]);
+        assert_eq!(former(&before(true, true, a, &[]), b), [a]);
+        assert_eq!(former(&before(true, true, b, &[a]), c), [a, b]);
+        assert_eq!(former(&before(true, true, b, &[a]), a), [b]);
+        assert_eq!(former(&before(true, true, b, &[a]), b), [a]);
+        assert!(former_vm_uids(None, VmUids::USUAL).is_empty());
     }
 }
