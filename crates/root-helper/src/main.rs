@@ -150,13 +150,13 @@ fn run() -> Result<(), StartupError> {
 /// The installed helper: root's, and started by systemd, who holds its socket.
 fn serve_system() -> Result<(), StartupError> {
     let taken = station::System::take()?;
-    let station::System { listener, settings, owner, jailer, vm_uids, former_vm_uids } = taken;
+    let station::System { listener, settings, owner, jailer, vm_uids, former_vm_uids, firewall } = taken;
     namespace::keep_mounts_apart()?;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
     sys::signals::outlive_the_terminal();
     tracing::info!(owner = owner.uid, "serving");
     station::tell_ready();
-    let station = station::Station::System { owner, jailer, vm_uids, former_vm_uids };
+    let station = station::Station::System { owner, jailer, vm_uids, former_vm_uids, firewall };
     serve::serve(&listener, Helper::new(settings, station, true))
 }
 

@@ -15,7 +15,7 @@ use banger_protocol::root_api::Settings;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use banger_system::service::{self, NoSocket};
 use banger_system::trust::{self, Untrusted};
-use banger_system::{Install, InstallError, Taken, VmUids};
+use banger_system::{Firewall, Install, InstallError, Taken, VmUids};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -50,6 +50,8 @@ pub(crate) enum Station {
         vm_uids: VmUids,
         /// What may have been theirs before.
         former_vm_uids: Vec<VmUids>,
+        /// Whose rules the administrator had banger add to.
+        firewall: Option<Firewall>,
     },
 }
 
@@ -98,6 +100,7 @@ pub(crate) struct System {
     pub(crate) jailer: Option<String>,
     pub(crate) vm_uids: VmUids,
     pub(crate) former_vm_uids: Vec<VmUids>,
+    pub(crate) firewall: Option<Firewall>,
 }
 
 impl System {
@@ -115,8 +118,8 @@ impl System {
         // Of those that somebody has by now, nothing can be said to be a VM's.
         let mut former_vm_uids = install.former_vm_uids;
         former_vm_uids.retain(|uids| uids.are_nobodys().is_ok());
-        let (settings, vm_uids) = (install.settings, install.vm_uids);
-        Ok(Self { listener, settings, owner, jailer, vm_uids, former_vm_uids })
+        let (settings, vm_uids, firewall) = (install.settings, install.vm_uids, install.firewall);
+        Ok(Self { listener, settings, owner, jailer, vm_uids, former_vm_uids, firewall })
     }
 
     /// What the installed helper goes by, for those who end with it.
@@ -205,6 +208,11 @@ impl Station {
                 Err(RpcError::new(ErrorKind::Unavailable, refused).with_hint(banger_system::RESTART))
             }
         }
+    }
+
+    /// Whether the administrator had rules added to Docker's.
+    pub(crate) fn is_opened_by_docker(&self) -> bool {
+        matches!(self, Self::System { firewall: Some(Firewall::Docker), .. })
     }
 
     /// Whether the bridge is the host's own, so that the host's resolver can ask there.

@@ -4,12 +4,9 @@
 //! What another chain drops in the same hook is dropped, whatever ours accepts: so theirs has to be told.
 
 use crate::tool::{NotInstalled, Tool};
-use banger_system::Firewall;
+use banger_system::{Firewall, docker};
 use std::io;
 use std::process::Output;
-
-/// By which a rule of ours is known among Docker's.
-const MARK: &str = "banger";
 
 /// What `firewall-cmd` ends with where firewalld does not run (firewall-cmd(1), NOT_RUNNING).
 const NOT_RUNNING: i32 = 252;
@@ -48,15 +45,11 @@ pub(crate) struct Steps {
 pub(crate) fn steps(firewall: Firewall, bridge: &str) -> Steps {
     let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     match firewall {
-        // A chain that Docker jumps to before any rule of its own, and leaves to administrators.
         Firewall::Docker => {
-            let rule =
-                |direction: &str| format!("{direction} {bridge} -m comment --comment {MARK} -j ACCEPT");
-            let thing = |direction| {
-                let rule = rule(direction);
-                ["-C", "-I", "-D"].map(|verb| words(format!("-w 10 {verb} DOCKER-USER {rule}")))
-            };
-            Steps { program: "iptables", things: vec![thing("-i"), thing("-o")], stopped: None }
+            let [look, add, remove] = ["-C", "-I", "-D"].map(|verb| docker::rules(verb, bridge));
+            let things = look.into_iter().zip(add).zip(remove);
+            let things = things.map(|((look, add), remove)| [look, add, remove]).collect();
+            Steps { program: "iptables", things, stopped: None }
         }
         // Our own tables already say what guests reach, so the zone lets them.
         Firewall::Firewalld => {

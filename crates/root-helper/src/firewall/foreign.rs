@@ -40,6 +40,11 @@ fn list(nft: &str, limit: Duration) -> io::Result<Vec<u8>> {
     )]
     let mut command = Command::new(nft);
     command.args(["-j", "-t", "list", "ruleset"]).env_clear().env("LC_MESSAGES", "C").current_dir("/");
+    told_by(&mut command, limit)
+}
+
+/// Runs a program, and what it told until it ended. One that takes longer is ended.
+pub(super) fn told_by(command: &mut Command, limit: Duration) -> io::Result<Vec<u8>> {
     let making = making_a_child();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     // At once: the kernel collects our children, and then their numbers become others'.
@@ -67,10 +72,7 @@ fn read_within(mut stdout: ChildStdout, limit: Duration) -> io::Result<Vec<u8>> 
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
         match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&left)) {
             Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "nft did not tell the host's rules in time",
-                ));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long"));
             }
             Ok(_) => match stdout.read(&mut buffer)? {
                 0 => break,
