@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LEVEL: i32 = 10;
 const BLOCK: usize = 512;
 
-/// What a catalogue says about an archive.
+/// What a catalog says about an archive.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub sha256: String,

@@ -1,4 +1,4 @@
-//! Makes a bundle of an image or a kernel that is here: an archive, its signature, and the entry for a catalogue.
+//! Makes a bundle of an image or a kernel that is here: an archive, its signature, and the entry for a catalog.
 //!
 //! The files are those that banger has, as they are, but for one thing: what banger keeps apart as the seed of work
 //! disks goes back into the image's `/root` ([`home`]), since a bundle is a root file system and nothing beside it.
@@ -22,8 +22,8 @@ usage: cargo xtask bundle image|kernel NAME --key FILE [--out DIR] [--url BASE] 
 
   NAME               as `banger image list` or `banger kernel list` shows it
   --key FILE         minisign's secret key; the password of an encrypted one is the first line of stdin
-  --out DIR          where bundle, signature and catalogue entry are written; here if not given
-  --url BASE         where they will be published: https://HOST/PATH; beside the catalogue if not given
+  --out DIR          where bundle, signature and catalog entry are written; here if not given
+  --url BASE         where they will be published: https://HOST/PATH; beside the catalog if not given
   --banger PROGRAM   the banger that has it; the one in the PATH if not given";
 
 /// What is to be bundled, and how.
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let written = archive::write(&bundle, &manifest, &files)?;
     key.sign(&bundle, &format!("banger {} {}", request.kind, request.name))?;
     let entry = request.out.join(format!("{}.toml", request.name));
-    let text = catalogue_entry(&request, &file_name, &written, key.public())?;
+    let text = catalog_entry(&request, &file_name, &written, key.public())?;
     fs::write(&entry, text).with_context(|| format!("writing {}", entry.display()))?;
     println!("{}\n{}.minisig\n{}", bundle.display(), bundle.display(), entry.display());
     Ok(())
@@ -135,8 +135,8 @@ fn kernel(request: &Request) -> Result<(Value, Vec<(&'static str, PathBuf)>)> {
     Ok((manifest, files.into()))
 }
 
-/// What a catalogue has to say for banger to take the bundle.
-fn catalogue_entry(
+/// What a catalog has to say for banger to take the bundle.
+fn catalog_entry(
     request: &Request,
     file_name: &str,
     written: &archive::Written,

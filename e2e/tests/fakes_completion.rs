@@ -60,7 +60,7 @@ fn without_a_daemon_it_is_quick_and_silent_and_starts_none() {
         offered(&sandbox, "fish", &["banger", "vm", "start", ""]).iter().all(|word| word.starts_with('-'))
     );
     let finished = asked(&sandbox, "fish", &["banger", "vm", "run", "--image", ""]).run().expect_success();
-    assert!(finished.stdout_text().contains("debian-bookworm"), "the catalogue needs no daemon");
+    assert!(finished.stdout_text().contains("debian-bookworm"), "the catalog needs no daemon");
     assert!(finished.took < Duration::from_secs(1), "{:?}", finished.took);
     assert_eq!(sandbox.processes(), [], "a daemon was started");
 }

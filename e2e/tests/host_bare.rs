@@ -2,6 +2,31 @@
 
 use banger_e2e::{Checks, Installed, Inventory};
 
+fn id_of(installed: &Installed, vm: &str) -> String {
+    installed.json(&["vm", "show", vm])["id"].as_str().expect("an id").to_owned()
+}
+
+/// The processes of a VM's VMM.
+fn processes_of(installed: &Installed, vm: &str) -> Vec<String> {
+    let scope = format!("/sys/fs/cgroup/banger.slice/banger-{}-vmm.scope/cgroup.procs", id_of(installed, vm));
+    let pids = std::fs::read_to_string(scope).expect("it is in its scope");
+    assert!(!pids.trim().is_empty(), "nothing is in its scope");
+    pids.lines().map(str::to_owned).collect()
+}
+
+/// The user that all of them run as.
+fn user_of(installed: &Installed, vm: &str) -> u32 {
+    let user = |pid: &String| -> u32 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+        let uids = status.lines().find_map(|line| line.strip_prefix("Uid:\t"));
+        uids.and_then(|uids| uids.split('\t').next()?.parse().ok()).expect("a number")
+    };
+    let mut users: Vec<u32> = processes_of(installed, vm).iter().map(user).collect();
+    users.dedup();
+    assert_eq!(users.len(), 1, "one user has all of it: {users:?}");
+    users[0]
+}
+
 #[test]
 fn without_its_jailer_a_firecracker_runs_as_in_local_mode_and_an_upgrade_leaves_it_so() {
     let before = Inventory::look();
@@ -30,23 +55,32 @@ fn without_its_jailer_a_firecracker_runs_as_in_local_mode_and_an_upgrade_leaves_
     let _ =
         installed.banger(["vm", "run", "-d", "--name", "demo", "--memory", "512M"]).run().expect_success();
     checks.check("a VM runs as one of those users, and in no jail", || {
-        let id = installed.json(&["vm", "show", "demo"])["id"].as_str().expect("an id").to_owned();
-        let scope = format!("/sys/fs/cgroup/banger.slice/banger-{id}-vmm.scope/cgroup.procs");
-        let pids = std::fs::read_to_string(scope).expect("it is in its scope");
-        assert!(!pids.trim().is_empty(), "nothing is in its scope");
-        for pid in pids.lines() {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-            let uids = status.lines().find_map(|line| line.strip_prefix("Uid:\t"));
-            let uid = uids.and_then(|uids| uids.split('\t').next()).and_then(|uid| uid.parse().ok());
-            assert!(uid.is_some_and(|uid| (300_000..=400_000).contains(&uid)), "{pid}: {status}");
+        let uid = user_of(&installed, "demo");
+        assert!((300_000..=400_000).contains(&uid), "{uid}");
+        for pid in processes_of(&installed, "demo") {
             let command = installed.as_root(&["cat", &format!("/proc/{pid}/cmdline")]).expect_success();
             let by_jailer = command.stdout_text().contains("--start-time-us");
             assert!(!by_jailer, "the jailer says this: {}", command.stdout_text());
         }
+        let id = id_of(&installed, "demo");
         // A device is given to a Firecracker by its jailer alone; QEMU is handed one.
         let device = Inventory::look().beyond(&before).contains(&format!("device banger-{id}"));
         assert_eq!(device, !has_firecracker, "whether the root disk is the host's device");
         let _ = installed.banger(["vm", "delete", "demo"]).run().expect_success();
+    });
+    checks.check("a VM from before starts as one of other users, with what it had", || {
+        let create = ["vm", "run", "-d", "--name", "moved", "--memory", "512M"];
+        let _ = installed.banger(create).run().expect_success();
+        let _ = installed.exec("moved", &["sh", "-c", "echo kept > /root/kept && sync"]).expect_success();
+        let _ = installed.banger(["vm", "stop", "moved"]).run().expect_success();
+        let _ = installed.install(&["--vm-uids", "500000-600000"]).expect_success();
+        assert!(settings().contains("former_vm_uids = \"300000-400000\"\n"), "{}", settings());
+        let _ = installed.banger(["vm", "start", "moved"]).run().expect_success();
+        let uid = user_of(&installed, "moved");
+        assert!((500_000..=600_000).contains(&uid), "{uid}");
+        let kept = installed.exec("moved", &["cat", "/root/kept"]).expect_success();
+        assert_eq!(kept.stdout_text(), "kept\n");
+        let _ = installed.banger(["vm", "delete", "moved"]).run().expect_success();
     });
     checks.check("QEMU is handed a device of the host's", || {
         let folder = std::env::home_dir().expect("a home").join(".config/banger");

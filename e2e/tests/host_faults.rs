@@ -200,7 +200,7 @@ fn planted_leaks_are_seen(installed: &Installed) {
     }
     let _ = installed.as_root(&["udevadm", "settle"]);
     Inventory::look().assert_nothing_beyond(&before, "by what was taken away");
-    let id = "1610612737";
+    let id = "1879048193";
     let script = "setpriv --reuid $0 --regid $0 --clear-groups sleep 300 > /dev/null 2>&1 & echo $!";
     let started = installed.as_root(&["sh", "-c", script, id]).expect_success();
     let seen = Inventory::look().beyond(&before);

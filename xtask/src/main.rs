@@ -47,7 +47,7 @@ usage: cargo xtask <command>
                    the figures banger promises, measured here
   package          a Debian package of all of it, in target/package/
   bundle image|kernel NAME --key FILE [--out DIR] [--url BASE] [--banger PROGRAM]
-                   a signed bundle of what banger has here, and its entry for a catalogue
+                   a signed bundle of what banger has here, and its entry for a catalog
   ci               setup, check, build and all tests
 
 `test`, `demo`, `bench` and `ci` run `setup` and `build` themselves.";

@@ -218,6 +218,7 @@ async fn serve_until_told(
         // It ends when systemd says so.
         Station::System(_) => None,
     };
+    personal::remove_draft(&state);
     let store = Store::open(&state.database())?;
     artefact::load_all::<ImageRecord>(&state.images(), &store)?;
     artefact::load_all::<KernelRecord>(&state.kernels(), &store)?;

@@ -54,6 +54,11 @@ impl StateFolder {
         self.0.join("personal.json")
     }
 
+    /// The same while it is being written.
+    pub(crate) fn personal_draft(&self) -> PathBuf {
+        self.0.join("personal.new")
+    }
+
     pub(crate) fn helper_log(&self) -> PathBuf {
         self.0.join("helper.log")
     }

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
 /// Who has this number now; `None` when nobody has.
@@ -68,10 +69,18 @@ pub(crate) fn kill(process: ProcessIdentity) {
     }
 }
 
+/// Whether a process has ended before this long; blocks.
+pub(crate) fn ends_within(process: ProcessIdentity, limit: Duration) -> bool {
+    let Ok(Some(handle)) = open(process) else { return !is_alive(process) };
+    let limit = Timespec::try_from(limit).ok();
+    let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], limit.as_ref());
+    !is_alive(process)
+}
+
 /// What a process has used and holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
-    pub cpu: std::time::Duration,
+    pub cpu: Duration,
     /// Bytes in memory.
     pub resident: u64,
 }
@@ -87,7 +96,7 @@ pub(crate) fn usage(process: ProcessIdentity) -> Option<Usage> {
 fn parse_usage(stat: &str, page: u64) -> Option<Usage> {
     let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    let cpu = std::time::Duration::from_millis((field(14)? + field(15)?) * 10);
+    let cpu = Duration::from_millis((field(14)? + field(15)?) * 10);
     Some(Usage { cpu, resident: field(24)? * page })
 }
 
@@ -149,7 +158,7 @@ mod tests {
     fn what_a_process_uses_is_read_behind_any_program_name() {
         let stat = "42 (a) b (c) S 1 1 1 0 -1 4194560 1 2 3 4 50 25 7 8 20 0 1 0 777 123 3 0";
         let usage = parse_usage(stat, 4096);
-        let cpu = std::time::Duration::from_millis(750);
+        let cpu = Duration::from_millis(750);
         assert_eq!(usage, Some(Usage { cpu, resident: 3 * 4096 }));
         assert_eq!(parse_usage("42 (x) S 1", 4096), None);
         let own = super::usage(identify(std::process::id()).unwrap()).unwrap();

@@ -70,7 +70,7 @@ impl Station {
         match (self, vmm) {
             (Self::Local, _) => false,
             (Self::System(_), VmmName::Qemu) => true,
-            (Self::System(install), VmmName::Firecracker) => install.jailed && install.jailer.is_some(),
+            (Self::System(install), VmmName::Firecracker) => install.jailer_in_use().is_some(),
         }
     }
 

@@ -69,7 +69,7 @@ pub const ROWS: [Row; RootCall::METHODS.len()] = [
         &[("vm", Vm), ("address", GuestAddress), ("nat", Truth)],
         [
             "none",
-            "creates a VM's tap",
+            "creates a VM's tap; with `nat`, adds the rules again that `system install --firewall docker` added",
             "name from the ID; the address is a guest address of the range; an existing link of that name is a tap",
         ],
     ),

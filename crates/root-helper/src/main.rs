@@ -71,6 +71,12 @@ impl Helper {
     fn uid_of(&self, vm: &VmId) -> Option<u32> {
         self.own_uids.then(|| confine::vm_uid(vm, self.station.vm_uids()))
     }
+
+    /// Those that it had under ranges of before.
+    fn former_uids_of(&self, vm: &VmId) -> Vec<u32> {
+        let former = self.station.former_vm_uids().iter();
+        former.filter(|_| self.own_uids).map(|uids| confine::vm_uid(vm, *uids)).collect()
+    }
 }
 
 /// Why the helper did not start.
@@ -143,13 +149,14 @@ fn run() -> Result<(), StartupError> {
 
 /// The installed helper: root's, and started by systemd, who holds its socket.
 fn serve_system() -> Result<(), StartupError> {
-    let station::System { listener, settings, owner, jailer, vm_uids } = station::System::take()?;
+    let taken = station::System::take()?;
+    let station::System { listener, settings, owner, jailer, vm_uids, former_vm_uids, firewall } = taken;
     namespace::keep_mounts_apart()?;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
     sys::signals::outlive_the_terminal();
     tracing::info!(owner = owner.uid, "serving");
     station::tell_ready();
-    let station = station::Station::System { owner, jailer, vm_uids };
+    let station = station::Station::System { owner, jailer, vm_uids, former_vm_uids, firewall };
     serve::serve(&listener, Helper::new(settings, station, true))
 }
 

@@ -46,6 +46,9 @@ pub(crate) fn route(
             let mut firewall = network(helper);
             let uid = helper.uid_of(&call.vm).unwrap_or(0);
             let outcome = tap::create(&call, uid, &helper.settings, &mut firewall);
+            if call.nat && outcome.is_ok() && helper.station.is_opened_by_docker() {
+                firewall::open_dockers(&helper.settings);
+            }
             reply(&call, id, outcome.map(changed).map_err(|e| e.answer()))
         }
         RootCall::TapDelete(call) => {

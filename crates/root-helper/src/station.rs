@@ -15,7 +15,7 @@ use banger_protocol::root_api::Settings;
 use banger_protocol::wire::{ErrorKind, RpcError};
 use banger_system::service::{self, NoSocket};
 use banger_system::trust::{self, Untrusted};
-use banger_system::{Install, InstallError, Taken, VmUids};
+use banger_system::{Firewall, Install, InstallError, Taken, VmUids};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -48,6 +48,10 @@ pub(crate) enum Station {
         /// Absolute path of Firecracker's jailer, where Firecracker shall run under it.
         jailer: Option<String>,
         vm_uids: VmUids,
+        /// What may have been theirs before.
+        former_vm_uids: Vec<VmUids>,
+        /// Whose rules the administrator had banger add to.
+        firewall: Option<Firewall>,
     },
 }
 
@@ -95,22 +99,27 @@ pub(crate) struct System {
     /// Absolute path of Firecracker's jailer, where Firecracker shall run under it.
     pub(crate) jailer: Option<String>,
     pub(crate) vm_uids: VmUids,
+    pub(crate) former_vm_uids: Vec<VmUids>,
+    pub(crate) firewall: Option<Firewall>,
 }
 
 impl System {
     /// Believes nothing that somebody else than root could have written, and runs nothing either.
     pub(crate) fn take() -> Result<Self, SystemError> {
         let install = read()?;
-        let settings = install.settings;
-        let Settings { qemu, vsock_backend, firecracker, nft, .. } = &settings;
+        let Settings { qemu, vsock_backend, firecracker, nft, .. } = &install.settings;
         for program in [qemu, vsock_backend, firecracker, nft, &install.jailer].into_iter().flatten() {
             trust::check(program.as_ref()).map_err(SystemError::Untrusted)?;
         }
         install.vm_uids.are_nobodys().map_err(SystemError::VmUids)?;
         let listener = service::listener().map_err(SystemError::Socket)?;
         let owner = Owner { uid: install.owner.uid, gid: install.owner.gid };
-        let jailer = install.jailer.filter(|_| install.jailed);
-        Ok(Self { listener, settings, owner, jailer, vm_uids: install.vm_uids })
+        let jailer = install.jailer_in_use().map(str::to_owned);
+        // Of those that somebody has by now, nothing can be said to be a VM's.
+        let mut former_vm_uids = install.former_vm_uids;
+        former_vm_uids.retain(|uids| uids.are_nobodys().is_ok());
+        let (settings, vm_uids, firewall) = (install.settings, install.vm_uids, install.firewall);
+        Ok(Self { listener, settings, owner, jailer, vm_uids, former_vm_uids, firewall })
     }
 
     /// What the installed helper goes by, for those who end with it.
@@ -157,6 +166,14 @@ impl Station {
         }
     }
 
+    /// Ranges of before, to which folders of VMs may still belong.
+    pub(crate) fn former_vm_uids(&self) -> &[VmUids] {
+        match self {
+            Self::Local { .. } => &[],
+            Self::System { former_vm_uids, .. } => former_vm_uids,
+        }
+    }
+
     /// By what VMs' processes are known to be theirs.
     pub(crate) fn known_by(&self) -> KnownBy {
         match self {
@@ -191,6 +208,11 @@ impl Station {
                 Err(RpcError::new(ErrorKind::Unavailable, refused).with_hint(banger_system::RESTART))
             }
         }
+    }
+
+    /// Whether the administrator had rules added to Docker's.
+    pub(crate) fn is_opened_by_docker(&self) -> bool {
+        matches!(self, Self::System { firewall: Some(Firewall::Docker), .. })
     }
 
     /// Whether the bridge is the host's own, so that the host's resolver can ask there.

@@ -248,7 +248,7 @@ fn nobody_but_root_and_the_owner_is_listened_to() {
             connection.call(&Version { protocol: banger_protocol::PROTOCOL_VERSION, operation: None })
         })
     };
-    for stranger in [STRANGER, 65534, 0x6000_0000, 0x6000_002a, OWNER + 1] {
+    for stranger in [STRANGER, 65534, 0x7000_0000, 0x7000_002a, OWNER + 1] {
         // Without a word from them.
         let answer = as_user(stranger, || {
             Connection::new(UnixStream::connect(&installed.socket).unwrap()).read_line().unwrap().unwrap()

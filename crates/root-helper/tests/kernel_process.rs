@@ -98,7 +98,7 @@ fn a_process_has_nothing_but_what_it_was_given() {
 
     if is_root() {
         let low = u32::from_str_radix(&vm.id.as_str()[6..], 16).unwrap();
-        let uid = 0x6000_0000 + low;
+        let uid = 0x7000_0000 + low;
         has(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}"));
         has(&format!("Gid:\t{uid}\t{uid}\t{uid}\t{uid}"));
         assert_eq!(std::fs::metadata(&vm.path).unwrap().uid(), uid);
@@ -353,7 +353,7 @@ fn qemu_gets_its_files_by_their_numbers_and_can_open_kernel_and_initrd_again() {
     }
     if is_root() {
         let uid = std::fs::metadata(vm.path.join("cow.img")).unwrap().uid();
-        assert!((0x6000_0000..0x6100_0000).contains(&uid), "the disk belongs to {uid}");
+        assert!((0x7000_0000..0x7100_0000).contains(&uid), "the disk belongs to {uid}");
     }
 }
 

@@ -18,12 +18,14 @@ pub struct Install {
     pub programs: PathBuf,
     /// Firecracker's jailer, when there is one.
     pub jailer: Option<String>,
-    /// Whether Firecracker runs under it.
+    /// Whether Firecracker shall run under one, whether or not there is one: what was chosen, and not what came of it.
     pub jailed: bool,
     /// Whose rules were added to, so that guests get out.
     pub firewall: Option<Firewall>,
     /// The users that VMs run as.
     pub vm_uids: VmUids,
+    /// The users that VMs ran as before. A VM's folder belongs to one of them until it is started again.
+    pub former_vm_uids: Vec<VmUids>,
     /// What root acts on: its programs, its bridge and its range.
     pub settings: Settings,
 }
@@ -152,7 +154,13 @@ impl Install {
             None => VmUids::USUAL,
             Some(text) => text.parse().map_err(|_| FileError::Value {
                 key: "vm_uids",
-                expected: "a range such as 1610612736-1627389951",
+                expected: "a range such as 1879048192-1895825407",
+            })?,
+        };
+        let former_vm_uids = match pairs.optional_text("former_vm_uids")? {
+            None => Vec::new(),
+            Some(text) => text.split(' ').map(str::parse).collect::<Result<_, _>>().map_err(|_| {
+                FileError::Value { key: "former_vm_uids", expected: "ranges with spaces between them" }
             })?,
         };
         let install = Self {
@@ -168,6 +176,7 @@ impl Install {
             jailed: pairs.truth("jailed")?,
             firewall,
             vm_uids,
+            former_vm_uids,
             settings: Settings {
                 qemu: pairs.optional_text("qemu")?,
                 vsock_backend: pairs.optional_text("vsock_backend")?,
@@ -194,7 +203,9 @@ impl Install {
     /// # Errors
     /// With the key whose value cannot be written: a home with a quote in its name.
     pub fn render(&self) -> Result<String, FileError> {
-        let Self { version, owner, programs, jailer, jailed, firewall, vm_uids, settings } = self;
+        let Self { version, owner, programs, jailer, jailed, firewall, vm_uids, former_vm_uids, settings } =
+            self;
+        let former: Vec<String> = former_vm_uids.iter().map(VmUids::to_string).collect();
         let range = Network { host: settings.address, prefix: settings.prefix }.to_string();
         let texts = [
             ("version", Some(version.clone())),
@@ -210,6 +221,7 @@ impl Install {
             ("range", Some(range)),
             ("firewall", firewall.map(|firewall| firewall.as_str().to_owned())),
             ("vm_uids", Some(vm_uids.to_string())),
+            ("former_vm_uids", (!former.is_empty()).then(|| former.join(" "))),
         ];
         let mut text =
             "# What bangerd-root acts on. `sudo banger system install` writes it; nothing else is asked.\n"
@@ -228,6 +240,12 @@ impl Install {
         file::write(&mut text, "owner_gid", &Value::Number(owner.gid));
         file::write(&mut text, "jailed", &Value::Truth(*jailed));
         Ok(text)
+    }
+
+    /// The jailer that Firecracker runs under.
+    #[must_use]
+    pub fn jailer_in_use(&self) -> Option<&str> {
+        self.jailer.as_deref().filter(|_| self.jailed)
     }
 
     /// A program of banger's own.
@@ -256,6 +274,7 @@ mod tests {
             jailed: true,
             firewall: Some(Firewall::Docker),
             vm_uids: "200000-300000".parse().unwrap(),
+            former_vm_uids: ["400000-500000", "600000-700000"].map(|text| text.parse().unwrap()).to_vec(),
             settings: Settings {
                 qemu: None,
                 vsock_backend: None,
@@ -270,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let bare = Install { jailer: None, firewall: None, jailed: false, ..install() };
+        let bare = Install { jailer: None, firewall: None, former_vm_uids: Vec::new(), ..install() };
         for install in [install(), bare] {
             assert_eq!(Install::parse(&install.render().unwrap()), Ok(install));
         }
@@ -288,7 +307,8 @@ mod tests {
         let good = install().render().unwrap();
         for line in good.lines().filter(|line| !line.starts_with('#')) {
             let key = line.split(' ').next().unwrap();
-            let optional = ["firecracker", "jailer", "nft", "firewall", "vm_uids"].contains(&key);
+            let optional =
+                ["firecracker", "jailer", "nft", "firewall", "vm_uids", "former_vm_uids"].contains(&key);
             let without = good.replace(&format!("{line}\n"), "");
             assert_eq!(Install::parse(&without).is_ok(), optional, "without {key}");
         }
@@ -300,6 +320,8 @@ mod tests {
             ("jailed = true", "jailed = 1"),
             ("200000-300000", "200000-200001"),
             ("200000-300000", "1000-100000"),
+            ("400000-500000 ", "400000-400001 "),
+            ("400000-500000 ", " "),
             ("owner_uid = 1000", "owner_uid = 250000"),
             ("owner_gid = 1000", "owner_gid = 250000"),
             ("# What", "more = true\n# What"),

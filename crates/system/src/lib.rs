@@ -10,6 +10,7 @@
 //! This crate is linked into `bangerd-root`, so it has almost no dependencies: the file is read by a parser of its own
 //! ([`mod@file`]), which knows only the few forms that are written.
 
+pub mod docker;
 mod file;
 mod install;
 #[cfg(feature = "paths")]

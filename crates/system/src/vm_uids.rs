@@ -49,8 +49,9 @@ struct IdFiles<'a> {
 }
 
 impl VmUids {
-    /// Those of whoever chose none: 2²⁴, as many as six digits of an id tell apart.
-    pub const USUAL: Self = Self { first: 0x6000_0000, last: 0x60ff_ffff };
+    /// Those of whoever chose none: 2²⁴, as many as six digits of an id tell apart. Right behind those that systemd gives
+    /// to containers by itself, of which no file tells (`systemd-nspawn -U`; systemd.io/UIDS-GIDS).
+    pub const USUAL: Self = Self { first: 0x7000_0000, last: 0x70ff_ffff };
 
     #[must_use]
     pub const fn first(self) -> u32 {
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn only_a_range_that_is_large_enough_and_behind_the_systems_own_ids_is_one() {
-        for good in ["65536-131071", "1610612736-1627389951", "2147418111-2147483646"] {
+        for good in ["65536-131071", "1879048192-1895825407", "2147418111-2147483646"] {
             assert_eq!(uids(good).to_string(), good);
         }
         for wrong in [
@@ -173,6 +174,16 @@ mod tests {
         assert_eq!(uids(&VmUids::USUAL.to_string()), VmUids::USUAL);
     }
 
+    /// The summary of systemd's UIDS-GIDS: containers have 524288 to 1879048191, files of foreign systems the 65,536
+    /// from 0x7ffe0000 on, and what has the highest bit is for nobody.
+    #[test]
+    fn the_usual_range_is_none_that_systemd_gives_out() {
+        for systemds in [(524_288, 1_879_048_191), (0x7ffe_0000, 0x7ffe_ffff), (0x8000_0000, u32::MAX)] {
+            let apart = VmUids::USUAL.last < systemds.0 || systemds.1 < VmUids::USUAL.first;
+            assert!(apart, "{} and {systemds:?}", VmUids::USUAL);
+        }
+    }
+
     #[test]
     fn every_vm_has_a_number_of_the_range() {
         for range in [VmUids::USUAL, uids("65536-131071"), uids("100000-200001")] {
@@ -180,7 +191,7 @@ mod tests {
                 assert!(range.contains(range.of(low)), "{range} {low}");
             }
         }
-        assert_eq!(VmUids::USUAL.of(0x2a), 0x6000_002a);
+        assert_eq!(VmUids::USUAL.of(0x2a), 0x7000_002a);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use banger_e2e::{FakeVmm, Running, Sandbox};
 use serde_json::Value;
+use std::time::Duration;
 
 fn dev(sandbox: &Sandbox) -> Value {
     sandbox.json(&["vm", "show", "dev"])
@@ -51,6 +52,47 @@ fn a_guest_and_its_commands_outlive_the_daemon_the_helper_and_both() {
         let _ = sandbox.banger(["vm", "delete", "other"]).run().expect_success();
         assert_deleted(&sandbox);
     }
+}
+
+/// Listens at its only argument and answers whoever asks as a helper does that knows no protocol of theirs.
+const STRANGER: &str = r#"
+import json, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("up", flush=True)
+while True:
+    client, _ = server.accept()
+    asked = client.makefile().readline()
+    error = {"code": -32000, "message": "this speaks protocol 0", "data": {"kind": "bad_version"}}
+    answer = {"jsonrpc": "2.0", "id": json.loads(asked)["id"] if asked else 0, "error": error}
+    client.sendall(json.dumps(answer).encode() + b"\n")
+    client.close()
+"#;
+
+#[test]
+fn a_helper_of_another_version_ends_with_the_daemon_and_the_guests_do_not() {
+    let sandbox = with_a_running_vm(FakeVmm::Qemu);
+    let before = dev(&sandbox)["running"].clone();
+    let mut talk = conversation(&sandbox);
+    let socket = sandbox.socket("bangerd-root.sock");
+    sandbox.kill("bangerd-root");
+    std::fs::remove_file(&socket).expect("its helper is gone");
+    let stranger = sandbox.tool("python3", ["-c", STRANGER, &socket.display().to_string()]);
+    let mut stranger = stranger.limit(Duration::from_secs(60)).start();
+    stranger.wait_for("up");
+
+    let create = ["vm", "create", "--name", "other"];
+    let refused = sandbox.banger(create).run();
+    let _ = refused.expect_failure(&["the helper is of another version", "`banger daemon stop`"]);
+    let _ = sandbox.banger(["daemon", "stop"]).run().expect_success();
+    assert_ne!(stranger.finish().code(), Some(0), "it ended by itself");
+    let _ = sandbox.banger(["vm", "start", "other"]).run().expect_success();
+    assert_eq!(dev(&sandbox)["running"], before);
+    talk.write(b"it\n");
+    assert_eq!(talk.finish().expect_success().stdout_text(), "ready\ngot it\n");
+    let _ = sandbox.banger(["vm", "delete", "other"]).run().expect_success();
+    assert_deleted(&sandbox);
 }
 
 #[test]

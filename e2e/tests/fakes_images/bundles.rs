@@ -1,4 +1,4 @@
-//! Bundles: made of what is here, published in a catalogue of the user's own, and taken from it only as they were made.
+//! Bundles: made of what is here, published in a catalog of the user's own, and taken from it only as they were made.
 
 use crate::users_files::{VERSION, package};
 use banger_e2e::{Finished, LayerTar, Layout, Sandbox};
@@ -24,8 +24,8 @@ fn bundle(sandbox: &Sandbox, kind: &str, name: &str, key: &Path) {
     let _ = sandbox.tool(&program, arguments).run().expect_success();
 }
 
-/// Makes the user's catalogue say what the bundles' own entries say, changed.
-pub(crate) fn catalogue(sandbox: &Sandbox, names: &[&str], change: impl Fn(String) -> String) {
+/// Makes the user's catalog say what the bundles' own entries say, changed.
+pub(crate) fn catalog(sandbox: &Sandbox, names: &[&str], change: impl Fn(String) -> String) {
     let folder = sandbox.configuration().join("banger/catalog.d");
     fs::create_dir_all(&folder).expect("the sandbox is writable");
     let published = sandbox.home().join("published");
@@ -71,7 +71,7 @@ pub(crate) fn published_of(layer: LayerTar) -> (Sandbox, PathBuf) {
 #[test]
 fn what_was_bundled_is_offered_and_taken_whole() {
     let (sandbox, _) = published();
-    catalogue(&sandbox, &["mine", "core"], |text| text);
+    catalog(&sandbox, &["mine", "core"], |text| text);
     let offered = sandbox.json(&["image", "list", "--available"]);
     let states: Vec<_> =
         offered.as_array().expect("a list").iter().map(|one| (&one["name"], &one["pulled"])).collect();
@@ -120,7 +120,7 @@ fn a_bundle_that_is_not_what_its_publisher_made_is_refused_and_leaves_nothing() 
         let _ = sandbox.banger(["image", "show", "mine"]).run().expect_code(1);
         assert!(sandbox.files_named(".tmp-").is_empty());
     };
-    catalogue(&sandbox, &["mine"], |text| text);
+    catalog(&sandbox, &["mine"], |text| text);
     let mut changed = whole.clone();
     changed[whole.len() / 2] ^= 1;
     fs::write(&archive, &changed).expect("it is writable");
@@ -129,13 +129,13 @@ fn a_bundle_that_is_not_what_its_publisher_made_is_refused_and_leaves_nothing() 
     refused("bytes, and not");
     fs::write(&archive, &whole).expect("it is writable");
 
-    // The catalogue agrees with the changed bytes; the signature does not.
+    // The catalog agrees with the changed bytes; the signature does not.
     fs::write(&archive, &changed).expect("it is writable");
     let [old, new] = [&whole, &changed].map(|bytes| banger_e2e::sha256(bytes));
-    catalogue(&sandbox, &["mine"], |text| text.replace(&old, &new));
+    catalog(&sandbox, &["mine"], |text| text.replace(&old, &new));
     refused("the signature is not of");
     fs::write(&archive, &whole).expect("it is writable");
-    catalogue(&sandbox, &["mine"], |text| text);
+    catalog(&sandbox, &["mine"], |text| text);
 
     fs::remove_file(&signature).expect("it is writable");
     refused("has no signature file next to it");
@@ -144,7 +144,7 @@ fn a_bundle_that_is_not_what_its_publisher_made_is_refused_and_leaves_nothing() 
     fs::write(&signature, &signed).expect("it is writable");
 
     // A signed bundle of the same publisher under another's name.
-    catalogue(&sandbox, &["mine"], |text| text.replace("name = \"mine\"", "name = \"yours\""));
+    catalog(&sandbox, &["mine"], |text| text.replace("name = \"mine\"", "name = \"yours\""));
     let said = pull(&sandbox, "yours").expect_code(1).stderr_text();
     assert!(said.contains("was signed as \"banger image mine\""), "{said}");
 
@@ -166,17 +166,17 @@ fn a_bundle_that_is_not_what_its_publisher_made_is_refused_and_leaves_nothing() 
         .and_then(|rest| rest.split('"').next())
         .expect("a key")
         .to_owned();
-    catalogue(&sandbox, &["mine"], |text| text.replace(&public, &theirs));
+    catalog(&sandbox, &["mine"], |text| text.replace(&public, &theirs));
     refused("was signed with another key");
 
-    catalogue(&sandbox, &["mine"], |text| text);
+    catalog(&sandbox, &["mine"], |text| text);
     let _ = pull(&sandbox, "mine").expect_success();
 }
 
 #[test]
-fn a_catalogue_that_is_wrong_is_told_with_its_line_by_whoever_needs_it() {
+fn a_catalog_that_is_wrong_is_told_with_its_line_by_whoever_needs_it() {
     let (sandbox, _) = published();
-    catalogue(&sandbox, &["mine"], |text| text.replace("sha256 =", "sha265 ="));
+    catalog(&sandbox, &["mine"], |text| text.replace("sha256 =", "sha265 ="));
     for command in [
         &["image", "list", "--available"][..],
         &["image", "pull", "mine"],
@@ -185,6 +185,6 @@ fn a_catalogue_that_is_wrong_is_told_with_its_line_by_whoever_needs_it() {
         let failed = sandbox.banger(command).run();
         let _ = failed.expect_failure(&["catalog.d/mine.toml:7: ", "did you mean `sha256`?"]);
     }
-    // What needs no catalogue goes on.
+    // What needs no catalog goes on.
     let _ = sandbox.banger(["vm", "run", "--rm", "--", "true"]).run().expect_success();
 }

@@ -1,6 +1,6 @@
 //! Bundles that come over lines which break.
 
-use crate::bundles::{catalogue, published_of};
+use crate::bundles::{catalog, published_of};
 use crate::listener::{Listener, reply};
 use crate::registry::{Line, noise};
 use banger_e2e::{LayerTar, Sandbox};
@@ -46,10 +46,10 @@ fn from(request: &str) -> Option<usize> {
     range?.trim_end_matches('-').parse().ok()
 }
 
-/// Has the user's catalogue say that the bundle is there.
+/// Has the user's catalog say that the bundle is there.
 fn publish_at(sandbox: &Sandbox, folder: &Path, address: &str) {
     let (from, to) = (format!("url = \"{}", folder.display()), format!("url = \"http://{address}"));
-    catalogue(sandbox, &["mine"], |text| text.replace(&from, &to));
+    catalog(sandbox, &["mine"], |text| text.replace(&from, &to));
 }
 
 fn partial(sandbox: &Sandbox) -> Option<u64> {

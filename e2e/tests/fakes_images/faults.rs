@@ -2,7 +2,7 @@
 //! happened, the daemon ends right before it, right after it. Afterwards there is all of it or nothing, no draft is
 //! left, and the next attempt succeeds.
 
-use crate::bundles::{catalogue, published};
+use crate::bundles::{catalog, published};
 use crate::users_files::rootfs;
 use banger_e2e::{LayerTar, Layout, Sandbox};
 use serde_json::json;
@@ -49,7 +49,7 @@ const FLOWS: &[Flow] = &[
 
 fn sandbox() -> Sandbox {
     let (sandbox, _) = published();
-    catalogue(&sandbox, &["mine", "core"], |text| text);
+    catalog(&sandbox, &["mine", "core"], |text| text);
     let _ = rootfs(&sandbox, "mine", &[("sbin/init", "x")]);
     let layer = LayerTar::new().file("etc/x", b"x").bytes();
     let _ = Layout::new(&sandbox.home().join("layout")).add("v1", "amd64", &json!({}), &[layer]);

@@ -78,6 +78,23 @@ fn a_mirror_with_a_flipped_byte_or_a_line_that_dies_is_passed_over_for_the_next(
 }
 
 #[test]
+fn what_a_broken_mirror_began_is_not_blamed_on_who_continued_it() {
+    let sandbox = Sandbox::with_fake_guests();
+    let (mirror, registry) = (filled(&sandbox, "mirror"), filled(&sandbox, "registry"));
+    let blob = mirror.largest_blob();
+    let mut bytes = fs::read(&blob).expect("the registry's folder is readable");
+    bytes[LARGE / 4] ^= 1;
+    fs::write(&blob, bytes).expect("the registry's folder is writable");
+    let (dying, to_registry) = (Line::to(&mirror), Line::to(&registry));
+    dying.vanish_after(LARGE as u64 / 2);
+    mirrored(&sandbox, &to_registry.address(), &[&dying.address()]);
+    let told = pull(&sandbox, &format!("{}/team/app:v1", to_registry.address())).expect_success();
+    let said = told.stderr_text();
+    assert!(said.contains("broke off, again and again") && !said.contains("is damaged"), "{said}");
+    assert!(to_registry.passed() > LARGE as u64, "the registry was not asked for all of it");
+}
+
+#[test]
 fn a_mirrors_repositories_may_lie_below_a_word_of_its_own() {
     let sandbox = Sandbox::with_fake_guests();
     let mirror = Registry::start_in(&sandbox, "mirror", "");
@@ -132,6 +149,33 @@ fn a_redirection_to_another_host_takes_no_credentials_along() {
     assert!(registry.requests().concat().contains(&base64(CREDENTIALS.as_bytes())));
     let asked = storage.requests().concat();
     assert!(asked.starts_with("GET /x ") && !asked.to_lowercase().contains("authorization"), "{asked}");
+}
+
+#[test]
+fn whoever_a_registry_sends_us_on_to_cannot_ask_for_its_credentials() {
+    let sandbox = Sandbox::with_fake_guests();
+    let docker = sandbox.home().join(".docker");
+    fs::create_dir(&docker).expect("the sandbox is writable");
+    let secret = base64(CREDENTIALS.as_bytes());
+    let thief = Listener::start(|_| reply("HTTP/1.1 200 OK\r\n", br#"{"token":"x"}"#));
+    let tokens = format!("Bearer realm=\"http://{}/token\"", thief.address());
+    for challenge in [tokens.as_str(), "Basic realm=\"x\""] {
+        let demand = format!("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {challenge}\r\n");
+        let storage = Listener::start(move |_| reply(&demand, b"{}"));
+        let moved = format!("HTTP/1.1 307 Moved\r\nLocation: http://{}/x\r\n", storage.address());
+        let registry = Listener::start(move |request| match request.starts_with("GET /v2/ ") {
+            true => reply("HTTP/1.1 200 OK\r\n", b"{}"),
+            false => reply(&moved, b""),
+        });
+        log_in(&docker, &[(&registry.address(), CREDENTIALS)]);
+        let told = pull(&sandbox, &format!("{}/app:v1", registry.address())).expect_code(1).stderr_text();
+        assert!(told.contains("does not let us in"), "{told}");
+        for (name, asked) in [("storage", &storage), ("thief", &thief), ("registry", &registry)] {
+            let asked = asked.requests().concat();
+            assert!(!asked.contains(&secret), "{name} for {challenge}: {asked}");
+        }
+    }
+    assert!(thief.requests().is_empty(), "{:?}", thief.requests());
 }
 
 fn log_in(docker: &Path, accounts: &[(&str, &str)]) {

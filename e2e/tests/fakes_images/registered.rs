@@ -255,6 +255,6 @@ fn a_damaged_manifest_is_an_error_of_its_own() {
         assert_ne!(failed.code(), Some(0));
         let said = failed.stderr_text();
         assert!(said.contains("`mine` was set aside: its manifest cannot be read"), "{tried:?}: {said}");
-        assert!(!said.contains("catalogue"), "{said}");
+        assert!(!said.contains("catalog"), "{said}");
     }
 }

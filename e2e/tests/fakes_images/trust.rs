@@ -1,5 +1,6 @@
 //! Registries that are trusted by a certificate of their own, or that trust nobody without a token.
 
+use crate::listener::{Listener, reply};
 use crate::registry::{CREDENTIALS, Registry, free_port, layout};
 use crate::tokens::{TokenServer, base64};
 use banger_e2e::{Finished, LayerTar, Sandbox};
@@ -123,6 +124,23 @@ fn a_registry_that_sends_us_on_to_plain_http_is_not_followed() {
     drop(server);
     // It would have been there.
     let _ = pull(&sandbox, &format!("{}/app:v1", plain.address())).expect_success();
+}
+
+#[test]
+fn a_registry_that_asks_who_greets_it_may_give_images_to_anybody() {
+    let sandbox = Sandbox::with_fake_guests();
+    let registry = Registry::start(&sandbox);
+    small(&sandbox);
+    registry.fill(&sandbox, "one:v1", "app:v1");
+    let behind = registry.address();
+    let front = Listener::start(move |request| match request.starts_with("GET /v2/ ") {
+        true => reply("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\n", b"{}"),
+        false => {
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            reply(&format!("HTTP/1.1 307 Moved\r\nLocation: http://{behind}{path}\r\n"), b"")
+        }
+    });
+    let _ = pull(&sandbox, &format!("{}/app:v1", front.address())).expect_success();
 }
 
 #[test]

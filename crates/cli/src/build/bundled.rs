@@ -1,4 +1,4 @@
-//! Bundles of a catalogue, brought here.
+//! Bundles of a catalog, brought here.
 
 use super::Builder;
 use super::published::interruptible;

@@ -1,4 +1,4 @@
-//! What a VM needs is there, or is made: from the catalogue, or of what others published.
+//! What a VM needs is there, or is made: from the catalog, or of what others published.
 
 use super::Builder;
 use super::lock::BuildLock;

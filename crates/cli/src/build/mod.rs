@@ -48,7 +48,7 @@ pub(crate) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Makes an image of the catalogue. Its kernel must be there.
+    /// Makes an image of the catalog. Its kernel must be there.
     pub(crate) fn image(
         &self,
         daemon: &mut Daemon,
@@ -109,7 +109,7 @@ impl Builder<'_> {
         Ok(follow(daemon, started, Some(self.signals), self.progress)?)
     }
 
-    /// Makes a kernel entry of the catalogue; `force` replaces one that is there.
+    /// Makes a kernel entry of the catalog; `force` replaces one that is there.
     pub(crate) fn kernel(
         &self,
         daemon: &mut Daemon,

@@ -1,4 +1,4 @@
-//! A catalogue's text and what it offers.
+//! A catalog's text and what it offers.
 
 use super::{Catalog, ImageEntry, KernelEntry, Recipe};
 use banger_config::name_the_nearest;
@@ -11,14 +11,14 @@ use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
 
-/// What is wrong with a catalogue, and where.
+/// What is wrong with a catalog, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub line: usize,
     pub message: String,
 }
 
-/// What a catalogue may say, as it is said.
+/// What a catalog may say, as it is said.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Written {
@@ -80,7 +80,7 @@ struct Keys {
 /// A mistake and the text that it is in.
 type Mistake = (Range<usize>, String);
 
-/// Adds what a catalogue offers. Paths in it are relative to the folder it lies in.
+/// Adds what a catalog offers. Paths in it are relative to the folder it lies in.
 pub(super) fn read(text: &str, path: &Path, catalog: &mut Catalog) -> Result<(), Wrong> {
     let line = |span: &Range<usize>| {
         text.as_bytes().iter().take(span.start).filter(|&&byte| byte == b'\n').count() + 1
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_lies_beside_its_catalogue() {
+    fn a_bundle_lies_beside_its_catalog() {
         let catalog = parse(BUNDLE).unwrap();
         let Recipe::Bundle(bundle) = &catalog.images[0].recipe else { panic!("{catalog:?}") };
         assert_eq!(bundle.location, Location::File("/etc/x.tar.zst".into()));
@@ -285,7 +285,7 @@ mod tests {
         use super::*;
 
         #[test]
-        fn any_text_is_a_catalogue_or_an_error() {
+        fn any_text_is_a_catalog_or_an_error() {
             banger_fuzz::feed(&[include_bytes!("../../catalog.toml"), BUNDLE.as_bytes()], |bytes| {
                 if let Ok(text) = std::str::from_utf8(bytes) {
                     drop(parse(text));

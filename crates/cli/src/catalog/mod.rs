@@ -1,7 +1,7 @@
-//! The images and kernels banger can make by name: those that are compiled in, and those of the user's own catalogues,
+//! The images and kernels banger can make by name: those that are compiled in, and those of the user's own catalogs,
 //! `catalog.d/*.toml` beside the settings.
 //!
-//! A catalogue is strict: a key that is not known, or means nothing for the entry's source, is refused with file and
+//! A catalog is strict: a key that is not known, or means nothing for the entry's source, is refused with file and
 //! line and the nearest that is. No name is in it twice.
 
 mod file;
@@ -51,7 +51,7 @@ pub(crate) enum Recipe {
     Oci(RegistryReference),
 }
 
-/// A catalogue that cannot be used.
+/// A catalog that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CatalogError {
     #[error("cannot read the catalog {}", path.display())]
@@ -74,7 +74,7 @@ impl Catalog {
     pub(crate) fn load(paths: &LocalPaths) -> Result<Self, CatalogError> {
         let mut catalog = Self::built_in();
         let folder = paths.config.with_file_name(FOLDER);
-        for path in catalogues_in(&folder)? {
+        for path in catalogs_in(&folder)? {
             let text = std::fs::read_to_string(&path);
             let text = text.map_err(|source| CatalogError::Read { path: path.clone(), source })?;
             catalog.add(&text, &path)?;
@@ -85,7 +85,7 @@ impl Catalog {
     pub(crate) fn built_in() -> Self {
         let mut catalog = Self::default();
         let added = catalog.add(BUILT_IN, Path::new("catalog.toml"));
-        added.expect("the catalogue is compiled in and tested");
+        added.expect("the catalog is compiled in and tested");
         catalog
     }
 
@@ -107,7 +107,7 @@ impl Catalog {
 }
 
 /// Sorted; there need not be any.
-fn catalogues_in(folder: &Path) -> Result<Vec<PathBuf>, CatalogError> {
+fn catalogs_in(folder: &Path) -> Result<Vec<PathBuf>, CatalogError> {
     let failed = |source| CatalogError::Read { path: folder.to_owned(), source };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries.collect::<io::Result<Vec<_>>>().map_err(failed)?,

@@ -54,7 +54,7 @@ enum Wanted<'a> {
 
 /// What it is made of, found.
 enum Origin<'a> {
-    Catalogue(&'a ImageEntry),
+    Catalog(&'a ImageEntry),
     Published(Box<Published>),
 }
 
@@ -76,7 +76,7 @@ impl Args {
         let config = Config::read(&paths)?;
         let builder = Builder { paths: &paths, config: &config, signals: &signals, progress: &progress };
         let origin = match wanted {
-            Wanted::Entry(entry) => Origin::Catalogue(entry),
+            Wanted::Entry(entry) => Origin::Catalog(entry),
             Wanted::Published(reference) => {
                 let platform = self.platform.clone().unwrap_or_else(Platform::of_guests);
                 Origin::Published(Box::new(Published::find(&builder, &reference, &platform)?))
@@ -100,18 +100,18 @@ impl Args {
         origin: &Origin<'_>,
     ) -> Result<ImageView, Failure> {
         let (own_name, usual_kernel) = match origin {
-            Origin::Catalogue(entry) => (&entry.name, &entry.kernel),
+            Origin::Catalog(entry) => (&entry.name, &entry.kernel),
             Origin::Published(published) => (&published.name, &builder.config.default_kernel.value),
         };
         let name = self.name.as_ref().unwrap_or(own_name);
         let kernel = self.kernel.as_ref().unwrap_or(usual_kernel);
         ensure_kernel(builder, daemon, kernel)?;
         let is_it = |image: &ImageView| match origin {
-            Origin::Catalogue(entry) => image.source == entry.recipe.source(),
+            Origin::Catalog(entry) => image.source == entry.recipe.source(),
             Origin::Published(published) => published.is(image),
         };
         once(builder, daemon, name, is_it, |daemon| match origin {
-            Origin::Catalogue(entry) => builder.image(daemon, entry, name, kernel, self.size),
+            Origin::Catalog(entry) => builder.image(daemon, entry, name, kernel, self.size),
             Origin::Published(published) => published.make(builder, daemon, name, kernel, self.size),
         })
     }

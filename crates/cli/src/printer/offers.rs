@@ -1,4 +1,4 @@
-//! What the catalogue offers, and what of it is here.
+//! What the catalog offers, and what of it is here.
 
 use crate::catalog::Recipe;
 use crate::failure::Failure;

@@ -80,6 +80,8 @@ pub(crate) enum SetUpError {
     Systemd(#[from] SystemdError),
     #[error("the bridge was not added to the firewall")]
     Foreign(#[source] ForeignError),
+    #[error("nothing was changed: the bridge was not removed from the firewall that it was added to before")]
+    Left(#[source] ForeignError),
     #[error("everything is installed, but the services do not answer")]
     Silent(#[source] Unanswered),
 }
@@ -120,6 +122,7 @@ impl From<SetUpError> for Failure {
                 "put `jailer` from the Firecracker release into /usr/local/bin, next to firecracker"
                     .to_owned(),
             ),
+            SetUpError::Foreign(error) | SetUpError::Left(error) => error.hint().map(str::to_owned),
             SetUpError::NoNft(_) => Some("Debian: sudo apt install nftables".to_owned()),
             SetUpError::Systemd(_) | SetUpError::Silent(_) => {
                 Some("journalctl --unit bangerd --unit bangerd-root --lines 30".to_owned())
@@ -154,6 +157,12 @@ pub(crate) fn install(wish: &Wish) -> Result<(Install, DaemonStatus), SetUpError
     let install = plan(wish, before.as_ref(), owner, &origin)?;
     let text = install.render().map_err(SetUpError::Render)?;
 
+    // Before the file says otherwise: as long as it names a firewall, what was added there is known to be ours.
+    if let Some(before) = &before
+        && let Some(former) = before.firewall.filter(|former| install.firewall != Some(*former))
+    {
+        foreign_firewall::forget(former, &before.settings.bridge).map_err(SetUpError::Left)?;
+    }
     if let Origin::Folder(folder) = &origin {
         copy_programs(folder, &own, &origin)?;
     }
@@ -165,10 +174,6 @@ pub(crate) fn install(wish: &Wish) -> Result<(Install, DaemonStatus), SetUpError
     }
     write(Path::new(INSTALL), text.as_bytes(), 0o644)?;
     start()?;
-    let former = before.as_ref().and_then(|before| before.firewall);
-    if let Some(former) = former.filter(|former| install.firewall != Some(*former)) {
-        foreign_firewall::forget(former, &install.settings.bridge).map_err(SetUpError::Foreign)?;
-    }
     if let Some(firewall) = install.firewall {
         foreign_firewall::admit(firewall, &install.settings.bridge).map_err(SetUpError::Foreign)?;
     }
@@ -190,9 +195,7 @@ fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) ->
     if wish.jailed == Some(true) && jailer.is_none() {
         return Err(SetUpError::NoJailer);
     }
-    // What was switched off stays off; that there was no jailer was nobody's choice.
-    let switched_off = before.is_some_and(|before| before.jailer.is_some() && !before.jailed);
-    let jailed = wish.jailed.unwrap_or(!switched_off) && jailer.is_some();
+    let jailed = is_jailed(wish.jailed, before);
     let vm_uids = wish.vm_uids.or(before.map(|before| before.vm_uids)).unwrap_or(VmUids::USUAL);
     vm_uids.are_nobodys().map_err(SetUpError::VmUids)?;
     // It is beside the others, or will be.
@@ -212,6 +215,7 @@ fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) ->
         jailer,
         firewall: wish.firewall.unwrap_or(before.and_then(|before| before.firewall)),
         vm_uids,
+        former_vm_uids: former_vm_uids(before, vm_uids),
         settings: Settings {
             qemu: trusted("qemu-system-x86_64")?,
             vsock_backend: backend,
@@ -222,6 +226,23 @@ fn plan(wish: &Wish, before: Option<&Install>, owner: Owner, origin: &Origin) ->
             prefix: range.prefix,
         },
     })
+}
+
+/// Whether Firecracker shall run under a jailer: what was switched off stays off, even where there was nothing to switch.
+/// Pure.
+fn is_jailed(chosen: Chosen<bool>, before: Option<&Install>) -> bool {
+    chosen.unwrap_or(before.is_none_or(|before| before.jailed))
+}
+
+/// Ranges that folders of VMs may still belong to, besides the present one. Pure.
+fn former_vm_uids(before: Option<&Install>, present: VmUids) -> Vec<VmUids> {
+    let Some(before) = before else { return Vec::new() };
+    let mut former = before.former_vm_uids.clone();
+    former.push(before.vm_uids);
+    former.sort_by_key(|uids| (uids.first(), uids.last()));
+    former.dedup();
+    former.retain(|uids| *uids != present);
+    former
 }
 
 fn copy_programs(folder: &Path, own: &Path, origin: &Origin) -> Result<(), SetUpError> {
@@ -312,4 +333,62 @@ pub(crate) fn tell(install: &Install, status: &DaemonStatus) {
         "as {}: `banger vm run --rm`; `banger system status` shows the status",
         install.owner.name
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn before(jailer: bool, jailed: bool, vm_uids: &str, former: &[&str]) -> Install {
+        let uids = |text: &str| text.parse::<VmUids>().unwrap();
+        Install {
+            version: "0.1.0".to_owned(),
+            owner: Owner { uid: 1000, gid: 1000, name: "dev".to_owned(), home: "/home/dev".into() },
+            programs: "/usr/lib/banger".into(),
+            jailer: jailer.then(|| "/usr/bin/jailer".to_owned()),
+            jailed,
+            firewall: None,
+            vm_uids: uids(vm_uids),
+            former_vm_uids: former.iter().copied().map(uids).collect(),
+            settings: Settings {
+                qemu: None,
+                vsock_backend: None,
+                firecracker: None,
+                nft: None,
+                bridge: BRIDGE.to_owned(),
+                address: RANGE.host,
+                prefix: RANGE.prefix,
+            },
+        }
+    }
+
+    #[test]
+    fn what_was_chosen_about_the_jailer_stays_whether_or_not_there_was_one() {
+        for jailer in [true, false] {
+            for jailed in [true, false] {
+                let before = before(jailer, jailed, "200000-300000", &[]);
+                assert_eq!(is_jailed(None, Some(&before)), jailed, "with a jailer: {jailer}");
+                for chosen in [true, false] {
+                    assert_eq!(is_jailed(Some(chosen), Some(&before)), chosen);
+                }
+            }
+        }
+        assert!(is_jailed(None, None), "the first installation");
+        assert!(!is_jailed(Some(false), None));
+    }
+
+    #[test]
+    fn ranges_of_before_are_remembered_once_and_the_present_one_is_none_of_them() {
+        let [a, b, c] = ["200000-300000", "300001-400000", "400001-500000"];
+        let former = |before: &Install, present: &str| -> Vec<String> {
+            let former = former_vm_uids(Some(before), present.parse().unwrap());
+            former.iter().map(VmUids::to_string).collect()
+        };
+        assert_eq!(former(&before(true, true, a, &[]), a), [""; 0]);
+        assert_eq!(former(&before(true, true, a, &[]), b), [a]);
+        assert_eq!(former(&before(true, true, b, &[a]), c), [a, b]);
+        assert_eq!(former(&before(true, true, b, &[a]), a), [b]);
+        assert_eq!(former(&before(true, true, b, &[a]), b), [a]);
+        assert!(former_vm_uids(None, VmUids::USUAL).is_empty());
+    }
 }

@@ -14,6 +14,8 @@ use banger_system::{INSTALL, Install};
 use std::io;
 use std::path::{Path, PathBuf};
 
+const AGAIN: &str = "run the command again to continue";
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TakeDownError {
     #[error("nothing was changed: the daemon was not asked to stop its VMs")]
@@ -54,7 +56,8 @@ impl From<TakeDownError> for Failure {
             TakeDownError::Connect(_) | TakeDownError::List(_) | TakeDownError::Stop { .. } => {
                 "`banger system uninstall --force` kills VMs that do not stop"
             }
-            _ => "run the command again to continue",
+            TakeDownError::Foreign(error) => error.hint().unwrap_or(AGAIN),
+            _ => AGAIN,
         };
         Self::of(&error).with_hint(hint)
     }

@@ -7,11 +7,13 @@
 
 use super::helper_process::{StartHelperError, start_local};
 use crate::paths::StateFolder;
+use crate::process;
 use banger_protocol::ids::OperationId;
-use banger_protocol::root_api::{Settings, Shutdown, Version, VersionReply};
+use banger_protocol::root_api::{ProcessIdentity, Settings, Shutdown, Version, VersionReply};
 use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method, RpcError};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -23,6 +25,8 @@ use std::time::Duration;
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take for one request. The slowest waits for the kernel to give back a VM's memory.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// How long one that was killed may take to be gone.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Requests at one time. The helper takes 32 connections; beyond these, it is asked who it is now and then.
 const MOST_REQUESTS: usize = 16;
@@ -45,7 +49,12 @@ pub(crate) enum HelperError {
     #[error("the helper{} does not answer", .pid.map(|pid| format!(", process {pid},")).unwrap_or_default())]
     Silent { pid: Option<i32> },
     #[error("the helper is of another version than this daemon{}", .theirs.as_ref().map(|it| format!(": {it}, not {VERSION}")).unwrap_or_default())]
-    OtherVersion { theirs: Option<String>, is_installed: bool },
+    OtherVersion {
+        theirs: Option<String>,
+        is_installed: bool,
+        /// Which process that is, where it can be known.
+        process: Option<ProcessIdentity>,
+    },
     #[error("the helper refused {method}")]
     Refused { method: &'static str, source: banger_protocol::wire::RpcError },
     #[error("the helper gave no answer to {method}")]
@@ -239,7 +248,8 @@ impl Helper {
         self.connect().ok().flatten().map(|(_, version)| version.pid)
     }
 
-    /// Ends the helper if it is there and ours. Running VMs stay.
+    /// Ends the helper if it is there and ours. Running VMs stay. One of another version is not asked, since it would not
+    /// understand: it may end at any moment, as every helper may.
     pub(crate) fn shut_down(&self) {
         if let Keeper::Systemd = self.keeper {
             return;
@@ -251,12 +261,20 @@ impl Helper {
                     tracing::warn!(%error, "the helper did not acknowledge its end");
                 }
             }
+            Err(HelperError::OtherVersion { theirs, process: Some(process), .. }) => {
+                process::kill(process);
+                if process::ends_within(process, END_LIMIT) {
+                    tracing::info!(pid = process.pid, ?theirs, "ended a helper of another version");
+                } else {
+                    tracing::warn!(pid = process.pid, ?theirs, "a helper of another version did not end");
+                }
+            }
             Err(error) => tracing::warn!(?error, "the helper was not told to exit"),
         }
     }
 
-    fn other_version(&self, theirs: Option<String>) -> HelperError {
-        HelperError::OtherVersion { theirs, is_installed: matches!(self.keeper, Keeper::Systemd) }
+    fn other_version(&self, theirs: Option<String>, process: Option<ProcessIdentity>) -> HelperError {
+        HelperError::OtherVersion { theirs, is_installed: matches!(self.keeper, Keeper::Systemd), process }
     }
 
     fn connect_or_start(&self) -> Result<Connection, HelperError> {
@@ -296,19 +314,23 @@ impl Helper {
                 return Err(HelperError::Connect { socket: self.socket.display().to_string(), source });
             }
         };
-        let pid = socket_peercred(&stream).ok().map(|peer| peer.pid.as_raw_nonzero().get());
+        let peer = socket_peercred(&stream).ok();
+        let pid = peer.map(|peer| peer.pid.as_raw_nonzero().get());
+        // Looked up before it answers: then the number is still its own.
+        let ours = peer.filter(|peer| peer.uid == geteuid());
+        let process = ours.and(pid).and_then(|pid| process::identify(pid.unsigned_abs()));
         // Without a limit, one that is stopped would keep whoever asks waiting, and with them the daemon's end.
         let _ = stream.set_read_timeout(Some(GREETING_LIMIT));
         let mut connection = Connection::new(stream);
         match connection.call(&self.greeting()) {
             Ok(version) if version.protocol == PROTOCOL_VERSION => Ok(Some((connection, version))),
-            Ok(version) => Err(self.other_version(Some(version.version))),
+            Ok(version) => Err(self.other_version(Some(version.version), process)),
             // It does not know our protocol, or says who it is in words that we do not know.
             Err(ConnectionError::Refused(RpcError { kind: ErrorKind::BadVersion, .. })) => {
-                Err(self.other_version(None))
+                Err(self.other_version(None, process))
             }
             Err(ConnectionError::Malformed(_) | ConnectionError::UnexpectedReply { .. }) => {
-                Err(self.other_version(None))
+                Err(self.other_version(None, process))
             }
             Err(ConnectionError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 // systemd made the socket, so its number would be systemd's.

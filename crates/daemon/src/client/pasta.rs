@@ -7,7 +7,6 @@
 
 use crate::process::identify;
 use banger_protocol::root_api::{EGRESS_LINK, ProcessIdentity};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,7 +54,7 @@ pub(crate) fn start(program: &Path, place: &Place, namespace_of: u32) -> Result<
     let mut child =
         command.stdin(Stdio::null()).stdout(output).stderr(log).spawn().map_err(PastaError::Run)?;
     let process = identify(child.id());
-    if process.is_some_and(|process| !ends_within(process, START_LIMIT)) {
+    if process.is_some_and(|process| !crate::process::ends_within(process, START_LIMIT)) {
         let _ = child.kill();
         let _ = child.wait();
         return Err(PastaError::Silent);
@@ -110,14 +109,11 @@ fn bears(command_line: &[u8], mark: &Path) -> bool {
 /// Ends it and waits until it is gone, its link with it.
 pub(crate) fn end(process: ProcessIdentity) -> Result<(), PastaError> {
     crate::process::kill(process);
-    if ends_within(process, END_LIMIT) { Ok(()) } else { Err(PastaError::Unkillable(process.pid)) }
-}
-
-fn ends_within(process: ProcessIdentity, limit: Duration) -> bool {
-    let Ok(Some(handle)) = crate::process::open(process) else { return !crate::process::is_alive(process) };
-    let limit = Timespec::try_from(limit).ok();
-    let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], limit.as_ref());
-    !crate::process::is_alive(process)
+    if crate::process::ends_within(process, END_LIMIT) {
+        Ok(())
+    } else {
+        Err(PastaError::Unkillable(process.pid))
+    }
 }
 
 #[cfg(test)]

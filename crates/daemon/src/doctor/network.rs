@@ -6,6 +6,7 @@ use crate::network::{dns, foreign};
 use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{FirewallForeign, ForeignChain};
+use banger_protocol::wire::{ErrorKind, RpcError};
 use banger_system::{Install, RESTART};
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
 use std::sync::mpsc::channel;
@@ -22,7 +23,11 @@ fn firewalls(install: &Install, daemon: &Services) -> DoctorRow {
     let subject = "other firewalls";
     match daemon.helper.call(&FirewallForeign {}, &[]) {
         Ok(closed) => told(&closed, &install.settings.bridge),
-        Err(error) => row(Verdict::Warn, subject, error.to_string(), error.hint().as_deref()),
+        Err(error) => {
+            let why = RpcError::from_error(ErrorKind::OperationFailed, &error);
+            let finding = format!("not known whether they let guests with --nat through: {why}");
+            row(Verdict::Warn, subject, finding, error.hint().as_deref())
+        }
     }
 }
 

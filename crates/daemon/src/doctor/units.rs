@@ -4,30 +4,44 @@
 //! itself.
 
 use super::{pass, row};
+use crate::process;
 use banger_protocol::daemon_api::system::{DoctorRow, Verdict};
 use banger_system::units::{DROP_IN, confinement};
 use std::collections::BTreeMap;
+use std::io;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 const SERVICES: [&str; 2] = ["bangerd.service", "bangerd-root.service"];
+/// How long systemd may take to tell about one.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Of each of these systemd tells what it came to on this host, which a unit does not say: only that there is one counts.
 const EXPANDED: [&str; 1] = ["SystemCallFilter"];
 
 pub(super) fn rows() -> Vec<DoctorRow> {
-    SERVICES.iter().map(|unit| judge(unit, show(unit))).collect()
+    SERVICES.iter().map(|unit| judge(unit, show(SYSTEMCTL, unit, ANSWER))).collect()
 }
 
-fn show(unit: &str) -> Result<String, String> {
+/// What it tells of a unit is shorter than a pipe holds, so that it can end before it is read.
+fn show(systemctl: &str, unit: &str, limit: Duration) -> Result<String, String> {
     let directives: Vec<&str> = confinement(unit).into_iter().map(|(directive, _)| directive).collect();
     let properties = format!("--property=NeedDaemonReload,DropInPaths,{}", directives.join(","));
     #[expect(
         clippy::disallowed_methods,
         reason = "an absolute path, words of our own, a cleared environment"
     )]
-    let mut command = Command::new(SYSTEMCTL);
+    let mut command = Command::new(systemctl);
     command.args(["show", "--no-pager", &properties, "--", unit]).env_clear().env("LC_MESSAGES", "C");
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{SYSTEMCTL}: {error}"))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed = |error: io::Error| format!("{systemctl}: {error}");
+    let mut child = command.spawn().map_err(failed)?;
+    if process::identify(child.id()).is_some_and(|asked| !process::ends_within(asked, limit)) {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("{systemctl} did not answer within {limit:?}"));
+    }
+    let output = child.wait_with_output().map_err(failed)?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -68,18 +82,30 @@ fn judge(unit: &str, told: Result<String, String>) -> DoctorRow {
     if wrong.is_empty() {
         return pass(unit, "all restrictions of its unit are in force");
     }
-    let drop_ins = value("DropInPaths").unwrap_or_default().split(' ');
-    let others: Vec<&str> = drop_ins.filter(|path| !path.is_empty() && !path.ends_with(DROP_IN)).collect();
-    let hint = match others.is_empty() {
-        true => "sudo banger system install".to_owned(),
-        false => format!("sudo rm {} && sudo banger system install", others.join(" ")),
-    };
     row(
         Verdict::Fail,
         unit,
         format!("restrictions of its unit are not in force: {}", wrong.join(", ")),
-        Some(&hint),
+        Some(&back_in_force(unit, value("DropInPaths").unwrap_or_default())),
     )
+}
+
+/// What puts a unit's own restrictions in force again. Only files that an administrator made for this very unit are
+/// named to be removed: others are a package's, or hold for other services too.
+fn back_in_force(unit: &str, drop_ins: &str) -> String {
+    let others = drop_ins.split(' ').filter(|path| !path.is_empty() && !path.ends_with(DROP_IN));
+    let of_an_administrator = |path: &&str| {
+        let folders = ["/etc", "/run"].map(|root| format!("{root}/systemd/system/{unit}.d/"));
+        folders.iter().any(|folder| path.starts_with(folder))
+    };
+    let (removable, foreign): (Vec<&str>, Vec<&str>) = others.partition(of_an_administrator);
+    match (removable.is_empty(), foreign.is_empty()) {
+        (false, _) => format!("sudo rm {} && sudo banger system install", removable.join(" ")),
+        (true, true) => "sudo banger system install".to_owned(),
+        (true, false) => format!(
+            "`systemctl cat {unit}` shows which file changes them; `sudo systemctl edit {unit}` can change them back"
+        ),
+    }
 }
 
 /// What systemd knows nothing of is not told; what it tells has the same words in some order.
@@ -132,10 +158,32 @@ mod tests {
                 assert!(found.finding.contains(directive), "{}", found.finding);
             }
         }
-        let foreign =
-            [("NoNewPrivileges", "no"), ("DropInPaths", "/etc/x/10-banger-owner.conf /etc/x/loose.conf")];
-        let found = judge(SERVICES[0], Ok(told(SERVICES[0], &foreign)));
-        assert_eq!(found.hint.as_deref(), Some("sudo rm /etc/x/loose.conf && sudo banger system install"));
+        let hint = |drop_ins: &str| {
+            let but = [("NoNewPrivileges", "no"), ("DropInPaths", drop_ins)];
+            judge(SERVICES[0], Ok(told(SERVICES[0], &but))).hint.unwrap()
+        };
+        let own = format!("/etc/systemd/system/bangerd.service.d/{DROP_IN}");
+        let all_services = "/usr/lib/systemd/system/service.d/10-timeout-abort.conf";
+        let loose = "/etc/systemd/system/bangerd.service.d/loose.conf";
+        let passing = "/run/systemd/system/bangerd.service.d/50-x.conf";
+        assert_eq!(hint(&own), "sudo banger system install");
+        assert_eq!(
+            hint(&format!("{all_services} {own} {loose}")),
+            format!("sudo rm {loose} && sudo banger system install")
+        );
+        assert_eq!(
+            hint(&format!("{passing} {loose}")),
+            format!("sudo rm {passing} {loose} && sudo banger system install")
+        );
+        for others in [
+            all_services,
+            "/etc/systemd/system/service.d/x.conf",
+            "/usr/lib/systemd/system/bangerd.service.d/x.conf",
+        ] {
+            let hint = hint(&format!("{others} {own}"));
+            assert!(!hint.contains("rm ") && hint.contains("systemctl cat bangerd.service"), "{hint}");
+            assert!(hint.contains("systemctl edit bangerd.service"), "{hint}");
+        }
         let stale = told(SERVICES[0], &[("NeedDaemonReload", "yes")]);
         assert!(judge(SERVICES[0], Ok(stale)).hint.is_some_and(|hint| hint.contains("daemon-reload")));
         assert_eq!(judge(SERVICES[0], Err("no bus".to_owned())).verdict, Verdict::Warn);
@@ -148,6 +196,18 @@ mod tests {
         };
         assert_eq!(capabilities("cap_net_admin"), Verdict::Pass, "told in two lines");
         assert_eq!(capabilities("cap_sys_rawio"), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_systemd_that_never_answers_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let systemctl = folder.path().join("systemctl");
+        std::fs::write(&systemctl, "#!/bin/sh\nexec sleep 30\n").unwrap();
+        std::fs::set_permissions(&systemctl, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let began = std::time::Instant::now();
+        let told = show(&systemctl.display().to_string(), SERVICES[0], Duration::from_millis(200));
+        assert!(told.is_err_and(|error| error.contains("did not answer")));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) enum RootDiskWay {
 /// The VM's own file under a block device of the host's.
 pub(super) const CHANGES: &str = "changes.img";
 
-/// The way for a kernel, or for one that is not here yet and joins disks as the catalogue's do. Pure.
+/// The way for a kernel, or for one that is not here yet and joins disks as the catalog's do. Pure.
 pub(crate) fn root_disk_way(
     choice: RootDiskChoice,
     devices: bool,

@@ -18,7 +18,9 @@ use crate::client::helper::{Helper, HelperError};
 use crate::client::pasta::{self, PastaError, Place};
 use crate::network::foreign;
 use crate::store::VmRecord;
-use banger_protocol::root_api::{FirewallForeign, Inventory, InventoryRequest, ProcessIdentity};
+use banger_protocol::root_api::{
+    FirewallForeign, ForeignChain, Inventory, InventoryRequest, ProcessIdentity,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -153,12 +155,20 @@ impl Egress {
 
 /// Where the host forwards what guests send, that nobody else drops it.
 fn through_other_firewalls(helper: &Helper) -> Result<(), EgressError> {
-    match helper.call(&FirewallForeign {}, &[])?.first() {
-        None => Ok(()),
-        Some(chain) => Err(EgressError::Closed {
-            name: foreign::name(chain),
-            command: foreign::command(chain, helper.bridge()),
+    judge(helper.call(&FirewallForeign {}, &[]), helper.bridge())
+}
+
+/// Rules that could not be read stop nobody: most hosts' let guests through. The doctor tells of them. Pure but for the log.
+fn judge(found: Result<Vec<ForeignChain>, HelperError>, bridge: &str) -> Result<(), EgressError> {
+    match found {
+        Ok(closed) => closed.first().map_or(Ok(()), |chain| {
+            Err(EgressError::Closed { name: foreign::name(chain), command: foreign::command(chain, bridge) })
         }),
+        Err(error @ HelperError::Refused { .. }) => {
+            tracing::warn!(?error, "not known whether another firewall drops what guests send");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -218,4 +228,23 @@ async fn in_background(
         Err(error) => tracing::error!(%error, "guests with NAT may have no way out"),
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banger_protocol::root_api::ForeignKind;
+    use banger_protocol::wire::{ErrorKind, RpcError};
+
+    #[test]
+    fn only_a_firewall_that_is_known_to_drop_what_guests_send_keeps_them_from_starting() {
+        let [family, table, chain] = ["ip", "filter", "FORWARD"].map(str::to_owned);
+        let chain = ForeignChain { family, table, chain, kind: ForeignKind::Docker };
+        let closed = judge(Ok(vec![chain]), "br-x").unwrap_err();
+        assert_eq!(closed.hint().as_deref(), Some("sudo banger system install --firewall=docker"));
+        assert!(judge(Ok(Vec::new()), "br-x").is_ok());
+        let source = RpcError::new(ErrorKind::OperationFailed, "nft did not tell");
+        assert!(judge(Err(HelperError::Refused { method: "firewall.foreign", source }), "br-x").is_ok());
+        assert!(judge(Err(HelperError::Stuck), "br-x").is_err());
+    }
 }

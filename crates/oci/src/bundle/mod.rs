@@ -1,8 +1,8 @@
 //! Bundles: one archive, whose digest and signature are compared while it comes.
 //!
-//! A catalogue says where one is, what it hashes to and whose key signs it. The signature lies beside it, as `minisign`
+//! A catalog says where one is, what it hashes to and whose key signs it. The signature lies beside it, as `minisign`
 //! names it: the bundle's name and `.minisig`. Its trusted comment has to say what the bundle is ([`comment`]), so
-//! that nobody who can change a catalogue can pass off one signed bundle as another.
+//! that nobody who can change a catalog can pass off one signed bundle as another.
 //!
 //! Plain HTTP is spoken to this machine alone. What broke off stays in the cache, under the digest it is to have, and is
 //! continued by this command or the next one; what turned out to be something else does not.
@@ -33,7 +33,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// Reads what a catalogue says: an URL, or a path. `None` for what cannot be trusted to lead there: another scheme,
+    /// Reads what a catalog says: an URL, or a path. `None` for what cannot be trusted to lead there: another scheme,
     /// or plain HTTP to another machine.
     #[must_use]
     pub fn parse(text: &str, base: &Path) -> Option<Self> {
@@ -73,7 +73,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// A bundle that a catalogue offers.
+/// A bundle that a catalog offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     pub location: Location,

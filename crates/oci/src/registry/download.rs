@@ -1,7 +1,9 @@
 //! One blob on its way into the cache.
 //!
 //! What is there is not fetched; what is partly there is continued where it ends, in this command or in the next
-//! one, from this host or from another. Somebody else who fetches the same blob is waited for.
+//! one, from this host or from another. A host is said to give damaged blobs only when it gave all of one: where it
+//! continued another's and the digest is wrong, it is asked once more, for everything. Somebody else who fetches the
+//! same blob is waited for.
 
 use super::PullError;
 use super::host::Host;
@@ -54,17 +56,27 @@ impl Download<'_> {
         };
         let came = |_: resume::Came<'_>, partial: &Partial| (self.report)(partial.length());
         let too_long = || PullError::TooLong { what: what(), size };
-        match resume::fill(&mut partial, size, ask, came, too_long).await {
-            Ok(()) => {}
-            Err(Interruption::Broken(source)) => return Err(PullError::BrokeOff { what: what(), source }),
-            Err(Interruption::Final(error)) => return Err(error),
+        loop {
+            let is_all_its_own = partial.length() == 0;
+            match resume::fill(&mut partial, size, &ask, came, too_long).await {
+                Ok(()) => {}
+                Err(Interruption::Broken(source)) => {
+                    return Err(PullError::BrokeOff { what: what(), source });
+                }
+                Err(Interruption::Final(error)) => return Err(error),
+            }
+            let found = partial.digest();
+            if found == digest {
+                return Ok(partial.publish()?);
+            }
+            if is_all_its_own {
+                partial.discard()?;
+                return Err(PullError::Damaged { what: what(), found });
+            }
+            // What it began with came from another host or at another time, and may be what is wrong.
+            partial.clear()?;
+            (self.report)(0);
         }
-        let found = partial.digest();
-        if found != digest {
-            partial.discard()?;
-            return Err(PullError::Damaged { what: what(), found });
-        }
-        Ok(partial.publish()?)
     }
 
     /// The content of a blob that is small.

@@ -1,8 +1,8 @@
 //! One repository at one host: the registry itself, or a mirror of it.
 //!
 //! Who we are there is found in Docker's configuration under that very host, and told to it and to whom it names as
-//! the giver of its tokens, and to nobody else: a redirection to another host goes on without. What is read into memory
-//! has a limit that is enforced before it is read.
+//! the giver of its tokens, and to nobody else: a redirection to another host goes on without, and what is asked for
+//! there is not answered. What is read into memory has a limit that is enforced before it is read.
 
 use super::PullError;
 use super::challenge::{self, Challenge};
@@ -100,7 +100,11 @@ impl Host {
         // Asked first and for nothing: some registries deny images to nobody that they have for us.
         let first = host.http.get(&host.base).send().await;
         let entered = match first {
-            Ok(response) => host.satisfy(&response).await.map(drop),
+            Ok(response) => match host.satisfy(&response).await {
+                // Who greets nobody may still give images to anybody: what is asked for decides.
+                Ok(_) | Err(NotGiven::NoCredentials) => Ok(()),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error.into()),
         };
         entered.map_err(|error| host.explain("access", error))?;
@@ -154,10 +158,14 @@ impl Host {
         }
     }
 
-    /// Gets what an answer asks for, if it asks for anything that is understood.
+    /// Gets what an answer asks for, if it asks for anything that is understood. Whoever a redirection led to is not the
+    /// host, and would be told who we are.
     async fn satisfy(&self, response: &Response) -> Result<bool, NotGiven> {
+        if !Url::parse(&self.base).is_ok_and(|base| base.origin() == response.url().origin()) {
+            return Ok(false);
+        }
         let asked = response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenge = asked.filter_map(|header| header.to_str().ok()).find_map(challenge::read);
+        let challenge = challenge::preferred(asked.filter_map(|header| header.to_str().ok()));
         let authorization = match (challenge, &self.credentials) {
             (None, _) => return Ok(false),
             (Some(Challenge::Basic), Credentials::Nobody) => return Err(NotGiven::NoCredentials),

@@ -80,9 +80,9 @@ mod tests {
     #[test]
     fn a_vms_uid_comes_from_its_id_and_stays_in_its_range() {
         let uid = |id: &str| vm_uid(&id.parse().unwrap(), VmUids::USUAL);
-        assert_eq!(uid("000000000000"), 0x6000_0000);
-        assert_eq!(uid("abcdef00002a"), 0x6000_002a);
-        assert_eq!(uid("ffffffffffff"), 0x60ff_ffff);
+        assert_eq!(uid("000000000000"), 0x7000_0000);
+        assert_eq!(uid("abcdef00002a"), 0x7000_002a);
+        assert_eq!(uid("ffffffffffff"), 0x70ff_ffff);
         let few: VmUids = "200000-300000".parse().unwrap();
         assert!(few.contains(vm_uid(&"ffffffffffff".parse().unwrap(), few)));
     }

@@ -13,6 +13,7 @@
 //! remembered saves looking: with which number of the kernel's the rules were right. Any change by anybody makes
 //! another number, and then they are put in place again.
 
+mod docker;
 mod foreign;
 mod forwarding;
 mod guest;
@@ -188,6 +189,16 @@ pub(crate) fn remove(settings: &Settings) -> Result<(), FirewallError> {
     // Deleting what is absent is an error to nft, adding what is there is none.
     let said = nft::apply(nft, &ruleset::render_none()).map_err(failed)?;
     if said.is_empty() { Ok(()) } else { Err(FirewallError::Refused(said)) }
+}
+
+/// Adds again what the install file says that was added to Docker's rules. What comes next asks whether guests get out, and
+/// says so when they do not.
+pub(crate) fn open_dockers(settings: &Settings) {
+    match docker::add_again(settings) {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("added the guests' rules to Docker's again"),
+        Err(error) => tracing::warn!(%error, "the guests' rules were not added to Docker's again"),
+    }
 }
 
 /// Chains of others that let no guest out, or no answer in.

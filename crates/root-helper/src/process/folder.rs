@@ -40,25 +40,38 @@ pub(crate) enum FolderError {
     },
 }
 
+/// Who a VM's folder, and what is in it, may belong to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whose<'a> {
+    pub(crate) owner: Owner,
+    /// The VM's own user id, where it has one.
+    pub(crate) uid: Option<u32>,
+    /// Those that it had under ranges that root chose before: it has not run since. Nobody else has them.
+    pub(crate) former: &'a [u32],
+}
+
+impl Whose<'_> {
+    /// Pure.
+    fn has(self, uid: u32) -> bool {
+        uid == self.owner.uid || self.uid == Some(uid) || self.former.contains(&uid)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Folder<'a> {
     descriptor: BorrowedFd<'a>,
-    /// The VM's own user id, where it has one.
-    uid: Option<u32>,
-    owner: Owner,
+    whose: Whose<'a>,
 }
 
 impl<'a> Folder<'a> {
     /// Accepts a directory that belongs to the owner or to the VM itself.
-    pub(crate) fn new(
-        descriptor: BorrowedFd<'a>,
-        uid: Option<u32>,
-        owner: Owner,
-    ) -> Result<Self, FolderError> {
+    pub(crate) fn new(descriptor: BorrowedFd<'a>, whose: Whose<'a>) -> Result<Self, FolderError> {
         let found = fstat(descriptor).map_err(|_| FolderError::NotAFolder)?;
         let directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-        let ours = found.st_uid == owner.uid || Some(found.st_uid) == uid;
-        if directory && ours { Ok(Self { descriptor, uid, owner }) } else { Err(FolderError::NotAFolder) }
+        match directory && whose.has(found.st_uid) {
+            true => Ok(Self { descriptor, whose }),
+            false => Err(FolderError::NotAFolder),
+        }
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'a> {
@@ -78,17 +91,17 @@ impl<'a> Folder<'a> {
 
     /// Gives a file to the VM, where it has a user id, and to the owner in common where that is another user.
     fn give(&self, file: &OwnedFd, name: &'static str) -> Result<(), FolderError> {
-        let Some(uid) = self.uid else { return Ok(()) };
+        let Some(uid) = self.whose.uid else { return Ok(()) };
         let failed = |errno: Errno| FolderError::File { name, what: "handed over", source: errno.into() };
         fchown(file, Some(Uid::from_raw(uid)), Some(self.group(uid))).map_err(failed)?;
-        match self.owner.shares() {
+        match self.whose.owner.shares() {
             true => fchmod(file, Mode::from_raw_mode(0o660)).map_err(failed),
             false => Ok(()),
         }
     }
 
     fn group(&self, uid: u32) -> Gid {
-        Gid::from_raw(if self.owner.shares() { self.owner.gid } else { uid })
+        Gid::from_raw(if self.whose.owner.shares() { self.whose.owner.gid } else { uid })
     }
 
     fn make(&self, name: &'static str, flags: OFlags) -> Result<OwnedFd, FolderError> {
@@ -129,11 +142,11 @@ impl<'a> Folder<'a> {
 
     /// Gives the folder and the files in it that a process opens to the VM's own user id, where it has one.
     pub(crate) fn hand_over(&self, disks: &[Disk]) -> Result<(), FolderError> {
-        let Some(uid) = self.uid else { return Ok(()) };
+        let Some(uid) = self.whose.uid else { return Ok(()) };
         let own = |errno: Errno| FolderError::Own { uid, source: errno.into() };
         let (owner, group) = (Some(Uid::from_raw(uid)), Some(self.group(uid)));
         chownat(self.descriptor, "", owner, group, AtFlags::EMPTY_PATH).map_err(own)?;
-        if self.owner.shares() {
+        if self.whose.owner.shares() {
             // What the VM makes in it belongs to the owner's group too. Nobody else gets to it: the folder above is the
             // owner's alone.
             chmodat(self.descriptor, ".", Mode::from_raw_mode(0o2770), AtFlags::empty()).map_err(own)?;
@@ -159,10 +172,28 @@ impl<'a> Folder<'a> {
         let failed = |errno: Errno| FolderError::File { name, what: "looked at", source: errno.into() };
         let found = fstat(file.as_fd()).map_err(failed)?;
         // A file of somebody else's may have been moved here, to be given away.
-        let ours = found.st_uid == self.owner.uid || Some(found.st_uid) == self.uid;
+        let ours = self.whose.has(found.st_uid);
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink != 1 || !ours {
             return Err(FolderError::NotOrdinary { name });
         }
         Ok(Some(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_the_owners_or_the_vms_own_under_a_range_of_now_or_before() {
+        let owner = Owner { uid: 1000, gid: 1000 };
+        let whose = Whose { owner, uid: Some(300_042), former: &[200_042, 0x7000_002a] };
+        for theirs in [1000, 300_042, 200_042, 0x7000_002a] {
+            assert!(whose.has(theirs), "{theirs}");
+        }
+        for others in [0, 999, 1001, 300_041, 300_043, 200_041, 0x7000_002b, 65_534] {
+            assert!(!whose.has(others), "{others}");
+        }
+        assert!(!Whose { uid: None, former: &[], ..whose }.has(300_042));
     }
 }

@@ -4,7 +4,7 @@
 //! that the answer names exactly the process that was started, and an exec that fails is an error here.
 
 use super::files::{self, Files};
-use super::folder::{Folder, FolderError};
+use super::folder::{Folder, FolderError, Whose};
 use super::jailed::{self, Plan};
 use crate::confine::rules::Rules;
 use crate::confine::vm_uid;
@@ -149,8 +149,10 @@ pub(crate) fn start(
     }
     let (folder, given) = descriptors.split_first().expect("at least the folder is expected");
     let uid = helper.uid_of(&vm);
+    let former = helper.former_uids_of(&vm);
+    let whose = Whose { owner: helper.station.owner(), uid, former: &former };
     let in_folder = |source| StartError::Folder { program: name, source };
-    let folder = Folder::new(folder.as_fd(), uid, helper.station.owner()).map_err(in_folder)?;
+    let folder = Folder::new(folder.as_fd(), whose).map_err(in_folder)?;
 
     let _turn = helper.turns.take(&vm);
     let log = |name| folder.open_log(name).map_err(in_folder);

@@ -252,7 +252,7 @@ fn install() {
         "version = \"{}\"\nowner = \"dev\"\nowner_home = \"/home/dev\"\nprograms = \"/usr/lib/banger\"\n\
          firecracker = \"{firecracker}\"\njailer = \"{jailer}\"\nnft = \"/usr/sbin/nft\"\n\
          bridge = \"br-banger\"\nrange = \"172.16.0.1/24\"\nowner_uid = {OWNER}\nowner_gid = {OWNER}\njailed = true\n\
-         vm_uids = \"{VM_UIDS}\"\n",
+         vm_uids = \"{VM_UIDS}\"\nfirewall = \"docker\"\n",
         banger_protocol::VERSION
     );
     put(&format!("{INSTALL}/install.toml"), &text);
