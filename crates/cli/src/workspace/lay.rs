@@ -73,7 +73,7 @@ pub(super) fn lay_within(inside: &mut Inside<'_>, within: &Within) -> Result<(),
     Ok(())
 }
 
-/// Makes room after an attempt that was killed. Its last command may not have noticed yet: without its lock it fails.
+/// Makes room after an attempt that was cut off with its guest, and left locks that nobody holds.
 pub(crate) fn take_over(inside: &mut Inside<'_>) -> Result<(), PrepareError> {
     // A branch can be called anything, and so can its lock. A guest without `find` has git say which is in the way.
     let unlock = "rm -f .git/*.lock\nfind .git/refs -name '*.lock' -exec rm -f {} + || :";

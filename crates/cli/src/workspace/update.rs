@@ -31,8 +31,12 @@ if [ "$1" != 0 ]; then
 fi
 tree=$(git write-tree)
 git update-ref refs/banger/base "$tree"
+rm -f .git/banger-updating
 echo "$tree"
 "#;
+
+/// There while an update is under way, so that the next knows of one that was cut off.
+const UPDATING: &str = ".git/banger-updating";
 
 /// Brings a place up to date; the answer is what the guest calls the tree that is laid then.
 pub(super) fn update(
@@ -45,6 +49,7 @@ pub(super) fn update(
     let steps = &compared.steps;
     let sent = SentTree::of(repository, snapshot)?;
     let moved = snapshot.commit != compared.head;
+    inside.write_file(UPDATING, b"")?;
     if moved {
         move_head(inside, repository, snapshot, branch, compared)?;
     } else {
@@ -103,13 +108,12 @@ fn follow(
             touched.iter().filter(|path| known.contains(path.as_slice()) || steps.remove.contains(path));
         lists.extend(snapshot.index_info(tracked));
     }
-    let tree = inside.script(FOLLOW, &[&length], Input::Bytes(lists))?;
-    let tree = oid(tree.trim_ascii_end()).map_err(|_| PrepareError::GuestOutput { command: "write-tree" })?;
     if moved {
         make_index(inside, snapshot)?;
         tell_about_repository(inside, repository, snapshot)?;
     }
-    Ok(tree)
+    let tree = inside.script(FOLLOW, &[&length], Input::Bytes(lists))?;
+    oid(tree.trim_ascii_end()).map_err(|_| PrepareError::GuestOutput { command: "write-tree" })
 }
 
 /// Follows the host to another commit. Commits that the guest made since make room.
