@@ -59,7 +59,9 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, turns: &Turns, on_termi
             while frame::write(&mut stream, Kind::Data, &[7; 1000]).is_ok() {}
         }
         Request::CopyOut { path } => {
-            let sent = send(Path::new(&path), |kind, payload| frame::write(&mut stream, kind, payload));
+            let sent = send(Path::new(&in_guest(home, &path)), |kind, payload| {
+                frame::write(&mut stream, kind, payload)
+            });
             answer(&mut stream, sent.map(|sent| sent.entries).map_err(|error| error.to_string()));
         }
         Request::CopyIn { path, name } => {
@@ -80,7 +82,7 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, turns: &Turns, on_termi
             let _ = banger_copy::answer_look(&mut stream, Path::new(&path));
         }
         Request::Remove { path } => {
-            let _ = banger_copy::answer_remove(&mut stream, Path::new(&path));
+            let _ = banger_copy::answer_remove(&mut stream, Path::new(&in_guest(home, &path)));
         }
         // By the real agent's code, for whoever this process is.
         Request::SshAgent { .. } => {
@@ -92,9 +94,11 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, turns: &Turns, on_termi
     }
 }
 
-/// A path below root's home, as this host has it.
+/// A path below root's home, or of banger's own, as this host has it.
 fn in_guest(home: &Path, path: &str) -> String {
-    path.strip_prefix("/root/").map_or_else(|| path.to_owned(), |below| format!("{}/{below}", home.display()))
+    let below = path.strip_prefix("/root/").or_else(|| path.strip_prefix("/var/lib/"));
+    let is_there = |below: &str| format!("{}/{below}", home.display());
+    below.map_or_else(|| path.to_owned(), is_there)
 }
 
 fn answer(stream: &mut UnixStream, outcome: Result<u64, String>) {

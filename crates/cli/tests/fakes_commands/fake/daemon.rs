@@ -290,6 +290,10 @@ impl FakeDaemon {
                 let state = OperationState::Succeeded(json!({"id": vm.id, "name": vm.name}));
                 value(known.operation(state))
             }
+            DaemonCall::VmStart(start) => {
+                let vm = known.vm(&start.vm.0)?;
+                value(known.operation(OperationState::Succeeded(json!(vm))))
+            }
             DaemonCall::VmStop(stop) => {
                 let vm = known.vm(&stop.vm.0)?;
                 value(known.operation(OperationState::Succeeded(json!(vm))))
