@@ -319,7 +319,7 @@ fn what_keeps_the_work_in_the_guest_is_said_with_a_way_out() {
         let refused = both.banger(words);
         let is_diff = words[0] == "diff";
         assert_eq!(refused.code, Some(u8::from(!is_diff).into()), "{}", said(&refused));
-        for part in ["\"vendored\" is a submodule", "hint: ", ".gitignore"] {
+        for part in ["\"vendored\" is a new submodule", "hint: ", ".gitignore"] {
             assert!(is_diff || refused.err.contains(part), "{}", said(&refused));
         }
     }

@@ -156,7 +156,7 @@ fn submodules_are_refused_whether_new_or_elsewhere_or_under_another_name() {
     let no_config = forge.blob("[submodule");
     let file = forge.blob("x");
     for (mode, name, oid, reason) in [
-        ("160000", &b"s"[..], &link, "\"s\" is a submodule"),
+        ("160000", &b"s"[..], &link, "\"s\" is a new submodule"),
         ("100644", b".gitmodules", &there, "https://evil/s"),
         ("100644", b".gitmodules", &command, ".gitmodules"),
         ("100644", b".gitmodules", &dash, ".gitmodules"),
@@ -193,7 +193,7 @@ fn a_submodule_in_a_commit_on_the_way_is_not_landed() {
     let text = format!("tree {clean}\nparent {first}\nauthor {who}\ncommitter {who}\n\nx\n");
     let head = forge.object("commit", text.as_bytes());
     let said = refused(&place, liar(&head, &clean, forge.pack()));
-    assert!(said.contains("\"s\" is a submodule"), "{said}");
+    assert!(said.contains("\"s\" is a new submodule"), "{said}");
 }
 
 #[test]
