@@ -7,7 +7,10 @@ use banger_protocol::guest_api::Exec;
 use banger_protocol::guest_api::frame::{self, Kind};
 use banger_protocol::ids::TurnId;
 use banger_protocol::image_config::ImageConfig;
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::{self, Scope};
@@ -42,22 +45,25 @@ fn wait_for(path: &Path) {
 }
 
 #[test]
-fn nothing_that_a_command_has_started_writes_once_the_next_turn_has_begun() {
+fn nothing_that_a_command_has_started_is_left_once_the_next_turn_has_begun() {
     let folder = tempfile::tempdir().unwrap();
-    // Its first process dies of the hang-up, the one that writes does not, and its outputs are closed.
-    let lines = "(trap '' HUP; exec >/dev/null 2>&1; while :; do echo x >> file; : > there; done) & wait";
+    let held = folder.path().join("held");
+    let pipe = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &held, pipe, Mode::from_raw_mode(0o600), 0).unwrap();
+    let read = OFlags::RDONLY | OFlags::NONBLOCK;
+    let mut held = File::from(rustix::fs::open(&held, read, Mode::empty()).unwrap());
+    // Its first process dies of the hang-up; the one that holds the pipe does not, and its outputs are closed.
+    let lines = "(trap '' HUP; exec >/dev/null 2>&1 9> held; : > there; while :; do sleep 0.1; done) & wait";
     let turns = Turns::default();
     thread::scope(|scope| {
         let (first, second) = (TurnId::random(), TurnId::random());
         turns.begin(&first).unwrap();
         let host = run(scope, &turns, &first, shell(folder.path(), lines));
         wait_for(&folder.path().join("there"));
-        // As when the host was killed: nobody has noticed yet.
+        assert!(held.read(&mut [0]).is_err(), "it does not hold it");
+        // As when the host was killed and nobody has noticed yet.
         turns.begin(&second).unwrap();
-        let length = || std::fs::metadata(folder.path().join("file")).unwrap().len();
-        let before = length();
-        thread::park_timeout(std::time::Duration::from_millis(200));
-        assert_eq!(length(), before, "something of the first still writes");
+        assert_eq!(held.read(&mut [0]).unwrap(), 0, "something of the first is left");
         drop(host);
     });
 }
