@@ -31,6 +31,7 @@ while locked && [ "$tries" -lt 30 ]; do sleep 0.1; tries=$((tries + 1)); done
 if [ -e .git/banger-updating ]; then
     rm -f .git/*.lock
     find .git/refs -name '*.lock' -exec rm -f {} + || :
+    rm -f .git/banger-updating
 fi
 echo laid
 if [ "$2" != moved ] || ! git rev-parse -q --verify 'HEAD^{commit}'; then echo -; fi

@@ -64,10 +64,25 @@ pub(super) fn update(
     branch: Option<&str>,
     compared: &Comparison,
 ) -> Result<String, PrepareError> {
+    inside.write_file(UPDATING, b"")?;
+    let updated = follow_host(inside, repository, snapshot, branch, compared);
+    if updated.is_err() {
+        // Not cut off: what is locked now is locked by somebody else. Where this fails too, it was.
+        let _ = inside.script(&format!("rm -f {UPDATING}"), &[], Input::None);
+    }
+    updated
+}
+
+fn follow_host(
+    inside: &mut Inside<'_>,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    branch: Option<&str>,
+    compared: &Comparison,
+) -> Result<String, PrepareError> {
     let steps = &compared.steps;
     let sent = SentTree::of(repository, snapshot)?;
     let moved = snapshot.commit != compared.head;
-    inside.write_file(UPDATING, b"")?;
     if moved {
         move_head(inside, repository, snapshot, branch, compared)?;
     } else {

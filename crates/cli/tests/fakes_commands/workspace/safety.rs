@@ -94,6 +94,56 @@ fn an_interrupt_while_git_works_here_is_obeyed_before_the_guest_is_asked_for_mor
     scene.assert_same_status();
 }
 
+#[test]
+fn a_prepare_begins_when_nothing_of_the_one_before_runs_in_the_guest_any_more() {
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    let [at_it, over, early] = ["at-it", "over", "early"].map(|name| scene.world.home().join(name));
+    let lingers = format!(
+        "trap 'sleep 1; : > {}; exit 1' HUP; : > {}; while :; do sleep 0.05; done",
+        over.display(),
+        at_it.display()
+    );
+    guest_git_lies(&scene, "update-ref refs/heads/main", &lingers);
+    let child = scene.preparing();
+    while !at_it.exists() {
+        std::thread::yield_now();
+    }
+    signal(&child, Signal::KILL);
+    let _ = Finished::from(child);
+    guest_git_lies(&scene, "rev-parse", &format!("[ -e {} ] || : > {}", over.display(), early.display()));
+    scene.prepared(&[]);
+    assert!(over.exists() && !early.exists(), "it did not wait");
+    scene.assert_same_status();
+}
+
+#[test]
+fn what_is_locked_by_an_update_that_went_down_with_its_guest_is_unlocked_and_a_lock_of_somebody_elses_is_not()
+{
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    let locks = ["index.lock", "HEAD.lock", "refs/heads/main.lock", "banger-index.lock"];
+    let locks = locks.map(|name| scene.guest().join(".git").join(name));
+    for lock in &locks {
+        std::fs::write(lock, "").unwrap();
+    }
+    for _ in 0..2 {
+        let refused = scene.prepare(&[]);
+        assert!(refused.code == Some(1) && refused.err.contains(".lock"), "{}", refused.err);
+        assert_eq!(locks.each_ref().map(|lock| lock.exists()), [true, true, true, false]);
+    }
+    let updating = scene.guest().join(".git/banger-updating");
+    assert!(!updating.exists(), "it was not cut off");
+    std::fs::write(&updating, "").unwrap();
+    scene.prepared(&[]);
+    scene.assert_same_status();
+    assert!(!updating.exists());
+}
+
 /// Ends a prepare at each of its connections to the guest in turn; the scene is as before each time.
 fn ended_at_each_connection(scene: &Scene, again: impl Fn(&Scene)) -> usize {
     for number in 1.. {
