@@ -196,6 +196,8 @@ fn a_branch_has_the_guests_commits_and_one_for_the_rest_and_nothing_else_is_touc
         "{}",
         again.err
     );
+    let on_it = both.banger(&["export", "dev", "--branch", "main"]).err;
+    assert!(on_it.contains("--branch main-vm") && !on_it.contains("-D"), "{on_it}");
 }
 
 #[test]
