@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-/// Collects what failed. Dropping it without [`Checks::finish`] loses nothing: each failure was printed.
+/// Collects what failed. Dropping it is [`Checks::finish`], unless the test has failed already: each failure was printed.
 #[derive(Debug, Default)]
 pub struct Checks {
     made: usize,
@@ -31,8 +31,16 @@ impl Checks {
     /// # Panics
     /// When a check failed, or none was made.
     pub fn finish(self) {
-        assert!(self.made > 0, "no check was made");
-        assert!(self.failed.is_empty(), "of {} checks failed: {}", self.made, self.failed.join("; "));
+        drop(self);
+    }
+}
+
+impl Drop for Checks {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.made > 0, "no check was made");
+            assert!(self.failed.is_empty(), "of {} checks failed: {}", self.made, self.failed.join("; "));
+        }
     }
 }
 
@@ -48,6 +56,12 @@ mod tests {
         checks.check("the second", || {});
         checks.check("the third", || panic!("no"));
         checks.finish();
+    }
+
+    #[test]
+    #[should_panic(expected = "of 1 checks failed: the only one")]
+    fn a_failed_check_fails_a_test_that_does_not_finish_them() {
+        Checks::new().check("the only one", || panic!("no"));
     }
 
     #[test]

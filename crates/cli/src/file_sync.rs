@@ -8,7 +8,7 @@ use crate::daemon::{self, Daemon};
 use crate::failure::Failure;
 use crate::git::Git;
 use crate::git::inspect::global_identity;
-use crate::guest::{CopyError, Input, copy_in, run_task, write_file};
+use crate::guest::{CopyError, Input, copy_in, read_file, remove, run_task, write_file};
 use crate::printer;
 use banger_config::{Config, FileSync};
 use banger_protocol::daemon_api::personal::{File, GitIdentity, LONGEST_TEXT, MOST_FILES, MOST_TEXT, Set};
@@ -16,8 +16,9 @@ use banger_protocol::daemon_api::vm::Connect;
 use banger_protocol::guest_api::Exec;
 use banger_protocol::names::VmRef;
 use banger_protocol::wire::ConnectionError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -39,14 +40,28 @@ enum SyncError {
     Copy(#[source] CopyError),
 }
 
+/// Where in root's home everything is.
+const HOME: &str = "/root/";
+
+/// Where a guest keeps which files came to it here, below root's home and each with a NUL behind it. What the config drive
+/// brings, the agent looks after.
+const BROUGHT: &str = "/var/lib/banger/synced-files";
+
+/// Longest such list.
+const LONGEST_LIST: usize = 16 << 20;
+
 /// What is left to be brought into a VM when it is up.
 #[derive(Debug)]
-pub(crate) struct Later(Vec<(PathBuf, FileSync)>);
+pub(crate) struct Later {
+    files: Vec<(PathBuf, FileSync)>,
+    /// What was handed over, below root's home.
+    given: BTreeSet<Vec<u8>>,
+}
 
 /// Hands over what fits a config drive; the rest is for [`sync_files`]. To be called before every start.
 pub(crate) fn hand_over(daemon: &mut Daemon) -> Result<Later, Failure> {
     let paths = daemon::paths()?;
-    let Some(home) = &paths.home else { return Ok(Later(Vec::new())) };
+    let Some(home) = &paths.home else { return Ok(Later { files: Vec::new(), given: BTreeSet::new() }) };
     let mut given = Set { files: Vec::new(), git: git_identity(home) };
     let mut later = Vec::new();
     for file in Config::read(&paths)?.file_sync {
@@ -62,7 +77,8 @@ pub(crate) fn hand_over(daemon: &mut Daemon) -> Result<Later, Failure> {
         }
     }
     daemon.call(&given)?;
-    Ok(Later(later))
+    let given = given.files.into_iter().map(|file| file.path.into_bytes()).collect();
+    Ok(Later { files: later, given })
 }
 
 fn fits(given: &[File], more: &[File]) -> bool {
@@ -70,20 +86,74 @@ fn fits(given: &[File], more: &[File]) -> bool {
     all().count() <= MOST_FILES && all().map(|file| file.text.len()).sum::<usize>() <= MOST_TEXT
 }
 
-/// Brings the rest into a VM that has just come up.
+/// Brings the rest into a VM that has come up for the first time.
 pub(crate) fn sync_files(daemon: &mut Daemon, vm: &VmRef, later: &Later) {
-    for (real, file) in &later.0 {
+    if !later.files.is_empty() {
+        sync_files_again(daemon, vm, later);
+    }
+}
+
+/// Brings the rest into a VM that has come up, and removes what came to it so and is named no longer.
+pub(crate) fn sync_files_again(daemon: &mut Daemon, vm: &VmRef, later: &Later) {
+    if let Err(error) = take_back(daemon, vm, later) {
+        let why = in_one_line(&error);
+        printer::warning(format_args!("files that `file_sync` no longer names may be left in the VM: {why}"));
+    }
+    for (real, file) in &later.files {
         if let Err(error) = sync(daemon, vm, real, file) {
             not_brought(file, &error);
         }
     }
 }
 
-fn not_brought(file: &FileSync, error: &SyncError) {
-    let why = Failure::of(error).report.map_or_else(String::new, |report| {
+/// Removes files that came here and will not again, and remembers those that will.
+fn take_back(daemon: &mut Daemon, vm: &VmRef, later: &Later) -> Result<(), SyncError> {
+    let mut connect = || connect(daemon, vm);
+    let listed = read_file(&mut connect()?, BROUGHT.to_owned(), LONGEST_LIST).map_err(SyncError::Copy)?;
+    let listed = listed.unwrap_or_default();
+    let before: BTreeSet<&[u8]> = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).collect();
+    let mut now = BTreeSet::new();
+    for (real, file) in &later.files {
+        now.extend(brought(real, file).map_err(SyncError::Read)?);
+    }
+    let gone: Vec<&[u8]> =
+        before.iter().copied().filter(|path| !now.contains(*path) && !later.given.contains(*path)).collect();
+    if !gone.is_empty() {
+        remove(&mut connect()?, HOME.to_owned(), &gone).map_err(SyncError::Copy)?;
+    }
+    if now.iter().map(Vec::as_slice).ne(before.iter().copied()) {
+        make_folder(connect()?, BROUGHT);
+        let list: Vec<u8> = now.into_iter().flat_map(|path| [path, vec![0]].concat()).collect();
+        write_file(&mut connect()?, BROUGHT.to_owned(), 0o600, &list).map_err(SyncError::Copy)?;
+    }
+    Ok(())
+}
+
+/// The files that come of it, below root's home.
+fn brought(real: &Path, file: &FileSync) -> io::Result<Vec<Vec<u8>>> {
+    let guest = file.guest.strip_prefix(HOME).unwrap_or_default().as_bytes().to_vec();
+    let (mut files, mut waiting) = (Vec::new(), vec![(real.to_owned(), guest)]);
+    while let Some((host, guest)) = waiting.pop() {
+        if host != real && host.is_symlink() || !host.is_dir() {
+            files.push(guest);
+            continue;
+        }
+        for entry in std::fs::read_dir(&host)? {
+            let entry = entry?;
+            waiting.push((entry.path(), [&guest, &b"/"[..], entry.file_name().as_bytes()].concat()));
+        }
+    }
+    Ok(files)
+}
+
+fn in_one_line(error: &SyncError) -> String {
+    Failure::of(error).report.map_or_else(String::new, |report| {
         std::iter::once(report.message).chain(report.causes).collect::<Vec<_>>().join(": ")
-    });
-    printer::warning(format_args!("{} was not copied: {why}", file.host.display()));
+    })
+}
+
+fn not_brought(file: &FileSync, error: &SyncError) {
+    printer::warning(format_args!("{} was not copied: {}", file.host.display(), in_one_line(error)));
 }
 
 /// The user's own, as given for every repository. A host without git, or one that does not say, has none.
@@ -143,18 +213,25 @@ fn text(path: &Path) -> Result<Option<String>, SyncError> {
     Ok(String::from_utf8(bytes).ok().filter(|text| text.len() <= LONGEST_TEXT))
 }
 
-fn sync(daemon: &mut Daemon, vm: &VmRef, real: &Path, file: &FileSync) -> Result<(), SyncError> {
-    let mut connect = || {
-        let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
-        connected.map(|(_, agent)| UnixStream::from(agent)).map_err(SyncError::Connect)
-    };
-    if let Some((folder, _)) = file.guest.rsplit_once('/') {
+fn connect(daemon: &mut Daemon, vm: &VmRef) -> Result<UnixStream, SyncError> {
+    let connected = daemon.call_receiving(&Connect { vm: vm.clone() });
+    connected.map(|(_, agent)| UnixStream::from(agent)).map_err(SyncError::Connect)
+}
+
+/// Makes the folder of a file.
+fn make_folder(agent: UnixStream, file: &str) {
+    if let Some((folder, _)) = file.rsplit_once('/') {
         let words = ["mkdir", "-p", "--", folder].map(str::to_owned).to_vec();
         let (env, user) = (BTreeMap::new(), Some("root".to_owned()));
         let make = Exec { argv: words, env, cwd: Some("/".to_owned()), user, terminal: None, stdin: false };
         // What it could not make, the copy will miss.
-        let _ = run_task(connect()?, &make, Input::None);
+        let _ = run_task(agent, &make, Input::None);
     }
+}
+
+fn sync(daemon: &mut Daemon, vm: &VmRef, real: &Path, file: &FileSync) -> Result<(), SyncError> {
+    let mut connect = || connect(daemon, vm);
+    make_folder(connect()?, &file.guest);
     let guest = file.guest.clone();
     if real.is_dir() {
         return copy_in(&mut connect()?, real, guest, None).map(drop).map_err(SyncError::Copy);

@@ -2,7 +2,7 @@
 //!
 //! One static program with two roles. As the first program of a guest, in the initrd, it mounts the disks, sets the guest's
 //! identity, and starts the image's own init ([`boot`]). Before that it starts itself once more, from `/run`, as the agent
-//! that runs commands for the host over vsock ([`serve`], [`exec`], [`session`]).
+//! that runs commands for the host over vsock ([`serve`], [`exec`], [`session`], [`turn`]).
 //!
 //! It is deliberately simple: blocking calls and threads, no name resolution, no configuration of its own. It answers only
 //! the host.
@@ -15,3 +15,4 @@ mod image;
 pub mod serve;
 pub mod session;
 mod sys;
+pub mod turn;

@@ -88,6 +88,10 @@ id! {
     /// One long-running request; also the handle under which both daemons log it.
     OperationId
 }
+id! {
+    /// Connections to a guest that are one piece of work, of which there is one at a time.
+    TurnId
+}
 
 impl VmId {
     /// The name of this VM's tap device: `bt` and the id, 14 bytes, one below the kernel's limit.

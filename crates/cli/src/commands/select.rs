@@ -5,7 +5,7 @@
 
 use crate::daemon::{Daemon, follow};
 use crate::failure::Failure;
-use crate::file_sync::{hand_over, sync_files};
+use crate::file_sync::{hand_over, sync_files_again};
 use crate::printer::{self, Progress};
 use crate::signals::Signals;
 use banger_config::probably_meant;
@@ -107,7 +107,7 @@ pub(super) fn boot_each<M: Method<Reply = OperationStarted>>(
         return act_on_each(given, |daemon, vm| {
             let started = daemon.call(&request(vm.clone()))?;
             follow::<VmView>(daemon, started, None, &Progress::Silent)?;
-            sync_files(daemon, &vm, &later);
+            sync_files_again(daemon, &vm, &later);
             Ok(())
         });
     };
@@ -119,7 +119,7 @@ pub(super) fn boot_each<M: Method<Reply = OperationStarted>>(
         let started = daemon.call(&request(vm.clone()))?;
         follow::<VmView>(daemon, started, Some(&signals), &progress)?;
         drop(held);
-        sync_files(daemon, &vm, &later);
+        sync_files_again(daemon, &vm, &later);
         Ok(())
     })
 }

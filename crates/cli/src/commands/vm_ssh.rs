@@ -98,7 +98,7 @@ fn options(access: &SshAccess) -> Result<Vec<String>, Failure> {
 }
 
 /// One word for the shell that runs a `ProxyCommand`, after ssh has expanded its `%`.
-pub(super) fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('%', "%%").replace('\'', r"'\''"))
 }
 

@@ -11,6 +11,7 @@
 //! banger-export 1
 //! head 0123…        or `-` before the first commit
 //! tree 4567…
+//! edited libs/one   for each submodule in which something was done
 //!                   and then the pack
 //! ```
 //!
@@ -52,6 +53,24 @@ printf '"%s"\n' "$(printf %s "$objects" | sed 's/["\\]/\\&/g')" > "$tmp/objects/
 export GIT_INDEX_FILE="$tmp/index" GIT_OBJECT_DIRECTORY="$tmp/objects"
 git add --all -- . >/dev/null
 tree=$(git write-tree)
+tab=$(printf '\t')
+# A submodule is a repository of its own: that something was done in it is all that is told. Where banger laid it, what was laid
+# is known, index and other files; elsewhere git says what is new.
+lines() { tr '\0\n' '\n\0' | sort; }
+edited() (
+    cd -- "$1" 2>/dev/null && [ -e .git ] || exit 1
+    unset GIT_INDEX_FILE GIT_OBJECT_DIRECTORY
+    if [ ! -e .git/banger-index ]; then [ -n "$(git status --porcelain)" ]; exit; fi
+    cp -- .git/banger-index "$tmp/laid-index"
+    export GIT_INDEX_FILE="$tmp/laid-index"
+    git update-index -q --refresh >/dev/null || :
+    git diff-files --quiet --ignore-submodules=all || exit 0
+    { cat .git/banger-laid 2>/dev/null || :; } | lines | cut -f 2- | sort > "$tmp/laid"
+    git ls-files -z --others --exclude-standard | lines | comm -13 "$tmp/laid" - > "$tmp/new"
+    [ -s "$tmp/new" ]
+)
+git -c core.quotePath=false ls-files --stage | sed -n "s/^160000 [0-9a-f]* 0$tab//p" | head -n 50 |
+    while IFS= read -r path; do if edited "$path"; then printf 'edited %s\n' "$path"; fi; done > "$tmp/edited"
 head=$(git rev-parse -q --verify 'HEAD^{commit}') || head=-
 {
     echo "$tree"
@@ -60,15 +79,17 @@ head=$(git rev-parse -q --verify 'HEAD^{commit}') || head=-
     # Without its tree git sends all of that again where there is no new commit.
     if [ "$2" != - ] && git cat-file -e "$2" 2>/dev/null; then echo "^$2"; echo "^$2^{tree}"; fi
 } > "$tmp/wanted"
-printf 'banger-export 1\nhead %s\ntree %s\n\n' "$head" "$tree"
+printf 'banger-export 1\nhead %s\ntree %s\n' "$head" "$tree"
+cat "$tmp/edited"
+echo
 git pack-objects --revs --stdout --thin --delta-base-offset -q < "$tmp/wanted"
 "#;
 
 /// What the guest has.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The pack is received.
-    Packed(Claim),
+    /// The pack is received. There are submodules in which something was done that is not part of it.
+    Packed(Claim, Vec<String>),
     /// No git there that could pack it.
     NoGit,
 }
@@ -129,7 +150,7 @@ pub(crate) fn for_objects(
 }
 
 /// Longest beginning of an answer.
-const LONGEST_HEAD: usize = 512;
+const LONGEST_HEAD: usize = 32 << 10;
 
 struct Receiver {
     /// What came of the lines before the pack.
@@ -167,12 +188,15 @@ fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
     let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let lines: Vec<&str> = head.split('\n').collect();
-    let ["banger-export 1", head, tree] = lines[..] else { return None };
+    let ["banger-export 1", head, tree, edited @ ..] = &lines[..] else { return None };
+    let edited: Option<Vec<String>> =
+        edited.iter().map(|line| line.strip_prefix("edited ").map(said)).collect();
     let head = match head.strip_prefix("head ")? {
         "-" => None,
         oid => Some(Oid::parse(oid)?),
     };
-    Some((Answer::Packed(Claim { head, tree: Oid::parse(tree.strip_prefix("tree ")?)? }), end + 2))
+    let claim = Claim { head, tree: Oid::parse(tree.strip_prefix("tree ")?)? };
+    Some((Answer::Packed(claim, edited?), end + 2))
 }
 
 #[cfg(test)]
@@ -182,14 +206,14 @@ mod tests {
     #[test]
     fn an_answer_is_understood_in_whatever_pieces_it_comes() {
         let (a, b) = ("a".repeat(40), "b".repeat(40));
-        let text = format!("banger-export 1\nhead {a}\ntree {b}\n\nPACK");
+        let text = format!("banger-export 1\nhead {a}\ntree {b}\nedited libs/one\n\nPACK");
         for cut in 0..text.len() {
             let mut receiver =
                 Receiver { head: Vec::new(), said: None, file: tempfile::tempfile().unwrap(), left: 1000 };
             receiver.take(&text.as_bytes()[..cut], 1000).unwrap();
             receiver.take(&text.as_bytes()[cut..], 1000).unwrap();
             let claim = Claim { head: Oid::parse(&a), tree: Oid::parse(&b).unwrap() };
-            assert_eq!(receiver.said, Some(Answer::Packed(claim)));
+            assert_eq!(receiver.said, Some(Answer::Packed(claim, vec!["libs/one".to_owned()])));
             assert_eq!(receiver.file.metadata().unwrap().len(), 4);
         }
     }
@@ -198,7 +222,7 @@ mod tests {
     fn an_answer_that_is_none_is_not_waited_for() {
         let receiver =
             |left| Receiver { head: Vec::new(), said: None, file: tempfile::tempfile().unwrap(), left };
-        let nonsense = receiver(10_000).take(&[b'x'; 600], 10_000);
+        let nonsense = receiver(100_000).take(&[b'x'; 40_000], 100_000);
         assert!(matches!(nonsense, Err(TakeError::Nonsense)));
         assert!(matches!(receiver(10).take(&[b'x'; 11], 10), Err(TakeError::TooMuch(10))));
         for text in

@@ -54,6 +54,7 @@ pub(crate) struct Work {
     origin: Origin,
     base: Base,
     claim: Claim,
+    edited: Vec<String>,
 }
 
 /// Why the work of a guest was not had.
@@ -111,15 +112,15 @@ impl Work {
         let laid = workspace.base_tree.as_deref().and_then(Oid::parse);
         let known = base.commit.as_ref();
         let answer = ask::for_objects(&agent()?, &quarantine, &workspace.guest_path, known, laid.as_ref());
-        let claim = match answer.map_err(FetchError::Ask)? {
-            Answer::Packed(claim) => {
+        let (claim, edited) = match answer.map_err(FetchError::Ask)? {
+            Answer::Packed(claim, edited) => {
                 verify::objects(&quarantine, &claim, known, laid.as_ref())?;
                 if let Some(laid) = laid
                     && quarantine.has(&laid)
                 {
                     base.tree = laid;
                 }
-                claim
+                (claim, edited)
             }
             Answer::NoGit => {
                 if let Some(laid) = &laid {
@@ -134,10 +135,15 @@ impl Work {
                 })?;
                 let claim = Claim { head: base.commit.clone(), tree };
                 verify::tree(&quarantine, &claim.tree)?;
-                claim
+                (claim, Vec::new())
             }
         };
-        Ok(Self { quarantine, origin, base, claim })
+        Ok(Self { quarantine, origin, base, claim, edited })
+    }
+
+    /// Submodules in which something was done, by what the guest says. It is not part of this.
+    pub(crate) fn edited_submodules(&self) -> &[String] {
+        &self.edited
     }
 
     /// The tree that the patch is made against, unless another is asked for: what was in the guest at first.

@@ -47,8 +47,10 @@ pub(crate) enum Refused {
     TooLarge { path: String, size: u64, most: u64 },
     #[error("unpacked it is more than {0} bytes")]
     TooMuch(u64),
-    #[error("\"{path}\" is a submodule at another commit, or a repository inside the repository")]
+    #[error("\"{path}\" is a new submodule, or a repository inside the repository")]
     Submodule { path: String },
+    #[error("the submodule \"{path}\" is at another commit, and submodules are not exported")]
+    MovedSubmodule { path: String, from: Oid },
     #[error("\".gitmodules\" says something new: {0}")]
     Submodules(String),
     #[error("\"{path}\" is another spelling of .gitmodules")]
@@ -264,6 +266,8 @@ fn judge(quarantine: &Quarantine, changes: Run<'_>) -> Result<(), VerifyError> {
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
     mode: String,
+    /// Whether it was a submodule on some side before.
+    was_submodule: bool,
     from: Vec<Oid>,
     to: Oid,
 }
@@ -278,7 +282,8 @@ impl Change {
         }
         let ids = words[parents + 1..2 * (parents + 1)].iter().map(|id| Oid::parse(id));
         let mut ids = ids.collect::<Option<Vec<Oid>>>()?;
-        Some(Self { mode: words[parents].to_owned(), to: ids.pop()?, from: ids })
+        let was_submodule = words[..parents].contains(&SUBMODULE);
+        Some(Self { mode: words[parents].to_owned(), was_submodule, to: ids.pop()?, from: ids })
     }
 
     fn judge(&self, path: &[u8]) -> Result<(), Refused> {
@@ -286,7 +291,13 @@ impl Change {
         if path != b".gitmodules" && path.eq_ignore_ascii_case(b".gitmodules") && self.mode != GONE {
             return Err(Refused::Spelling { path: told() });
         }
-        if self.mode == SUBMODULE { Err(Refused::Submodule { path: told() }) } else { Ok(()) }
+        match self.from.first() {
+            _ if self.mode != SUBMODULE => Ok(()),
+            Some(from) if self.was_submodule => {
+                Err(Refused::MovedSubmodule { path: told(), from: from.clone() })
+            }
+            _ => Err(Refused::Submodule { path: told() }),
+        }
     }
 }
 
@@ -317,6 +328,7 @@ mod tests {
     fn submodules_and_other_spellings_are_refused_and_may_go() {
         let change = |mode: &str| Change {
             mode: mode.into(),
+            was_submodule: false,
             from: Vec::new(),
             to: Oid::parse(&"a".repeat(40)).unwrap(),
         };

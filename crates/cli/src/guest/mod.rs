@@ -22,6 +22,7 @@ mod session;
 mod ssh_agent;
 mod task;
 mod terminal;
+mod turn;
 
 pub(crate) use collect::{CollectError, collect};
 pub(crate) use copy::{CopyError, copy_in, copy_out, copy_some_in, copy_some_out, read_file, write_file};
@@ -33,6 +34,7 @@ pub(crate) use session::{Left, Sent, SessionError, ask, attach, list, logs, send
 pub(crate) use ssh_agent::{ForwardError, SSH_AUTH_SOCK, SshAgent};
 pub(crate) use task::{Done, Input, run_task};
 pub(crate) use terminal::stdin_is_terminal;
+pub(crate) use turn::{begin_turn, join_turn};
 
 use banger_protocol::guest_api::Exec;
 use std::collections::BTreeMap;

@@ -22,12 +22,17 @@ git --git-dir="$1/.git" rev-parse -q --verify refs/banger/base >/dev/null 2>&1
 case $? in 0) ;; 126 | 127) echo no-git; exit 0 ;; *) echo other; exit 0 ;; esac
 set -e
 cd -- "$1"
-# Nobody else has a turn: whoever holds a lock was killed, and may need a moment to notice, or went down with the guest.
-# The guest's own index and branch may be in use by somebody in the guest, whose lock is not ours to remove.
-held() { for name in index HEAD banger-index refs/banger/base; do [ ! -e ".git/$name.lock" ] || return 0; done; return 1; }
+# Somebody in the guest may be using git, and is given a moment. Nothing of ours runs by now: what an update left locked that
+# was cut off, the guest being killed with it, nobody unlocks any more.
+locked() { [ -n "$(find .git/*.lock .git/refs -name '*.lock' 2>/dev/null)" ]; }
+rm -f .git/banger-*.lock .git/refs/banger/*.lock
 tries=0
-while held && [ "$tries" -lt 30 ]; do sleep 0.1; tries=$((tries + 1)); done
-rm -f .git/banger-index.lock .git/refs/banger/base.lock
+while locked && [ "$tries" -lt 30 ]; do sleep 0.1; tries=$((tries + 1)); done
+if [ -e .git/banger-updating ]; then
+    rm -f .git/*.lock
+    find .git/refs -name '*.lock' -exec rm -f {} + || :
+    rm -f .git/banger-updating
+fi
 echo laid
 if [ "$2" != moved ] || ! git rev-parse -q --verify 'HEAD^{commit}'; then echo -; fi
 export GIT_INDEX_FILE="$PWD/.git/banger-index"

@@ -30,6 +30,8 @@ pub(crate) enum PrepareError {
     SubmodulePath(Vec<u8>),
     #[error("the daemon refused")]
     Daemon(#[source] ConnectionError),
+    #[error("the guest did not begin")]
+    Turn(#[source] CopyError),
     #[error("the guest refused")]
     Guest(#[source] ExecError),
     #[error("`{command}` failed in the guest: {said}")]
@@ -84,6 +86,7 @@ impl PrepareError {
             Self::Unborn | Self::BranchTooLate => {
                 "create the branch in the guest instead: `banger vm exec VM -- git switch -c NAME`"
             }
+            Self::Turn(_) => "if the VM was started by an older banger, run `banger vm restart VM`",
             Self::Git(_)
             | Self::Read { .. }
             | Self::NoCommit(_)

@@ -7,6 +7,7 @@ use crate::signals::{Directed, Signals, asks_to_end, exit_code};
 use banger_copy::Found;
 use banger_protocol::daemon_api::vm::Connect;
 use banger_protocol::guest_api::{Exec, Exit};
+use banger_protocol::ids::TurnId;
 use banger_protocol::names::VmRef;
 use std::collections::BTreeMap;
 use std::net::Shutdown;
@@ -99,10 +100,36 @@ pub(crate) struct Inside<'d> {
     pub vm: VmRef,
     /// Absolute.
     pub place: String,
-    pub interrupt: Interrupt,
+    interrupt: Interrupt,
+    turn: TurnId,
+}
+
+impl<'d> Inside<'d> {
+    /// Ends what an earlier command that was killed left running in the guest, and begins.
+    pub(super) fn begin(
+        daemon: &'d mut Daemon,
+        vm: VmRef,
+        place: String,
+        interrupt: &Interrupt,
+    ) -> Result<Self, PrepareError> {
+        let mut inside = Self { daemon, vm, place, interrupt: interrupt.clone(), turn: TurnId::random() };
+        let begun = guest::begin_turn(&mut inside.connect()?, inside.turn.clone());
+        inside.interrupt.check()?;
+        begun.map_err(PrepareError::Turn)?;
+        Ok(inside)
+    }
 }
 
 impl Inside<'_> {
+    /// A connection for something that is done in this turn.
+    fn ask(&mut self) -> Result<UnixStream, PrepareError> {
+        let mut agent = self.connect()?;
+        let joined = guest::join_turn(&mut agent, self.turn.clone());
+        self.interrupt.check()?;
+        joined.map_err(PrepareError::Turn)?;
+        Ok(agent)
+    }
+
     fn connect(&mut self) -> Result<UnixStream, PrepareError> {
         let (_, agent) =
             self.daemon.call_receiving(&Connect { vm: self.vm.clone() }).map_err(PrepareError::Daemon)?;
@@ -120,7 +147,7 @@ impl Inside<'_> {
         env: &[(&str, &str)],
         input: Input,
     ) -> Result<Done, PrepareError> {
-        let agent = self.connect()?;
+        let agent = self.ask()?;
         let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let exec = Exec {
             argv: argv.iter().map(ToString::to_string).collect(),
@@ -207,14 +234,14 @@ impl Inside<'_> {
 
     /// Writes a file anywhere in the guest.
     pub(crate) fn write_file_at(&mut self, path: &str, bytes: &[u8]) -> Result<(), PrepareError> {
-        let written = guest::write_file(&mut self.connect()?, path.to_owned(), 0o644, bytes);
+        let written = guest::write_file(&mut self.ask()?, path.to_owned(), 0o644, bytes);
         self.interrupt.check()?;
         written.map_err(PrepareError::Copy)
     }
 
     /// What a file of the guest holds, of which there may be so many bytes; nothing where there is none.
     pub(crate) fn read_file(&mut self, path: &str, most: usize) -> Result<Option<Vec<u8>>, PrepareError> {
-        let read = guest::read_file(&mut self.connect()?, path.to_owned(), most);
+        let read = guest::read_file(&mut self.ask()?, path.to_owned(), most);
         self.interrupt.check()?;
         read.map_err(PrepareError::Copy)
     }
@@ -224,14 +251,14 @@ impl Inside<'_> {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        let found = guest::look(&mut self.connect()?, self.place.clone(), paths);
+        let found = guest::look(&mut self.ask()?, self.place.clone(), paths);
         self.interrupt.check()?;
         found.map_err(PrepareError::Copy)
     }
 
     /// Removes these files from the place, and the folders that are empty then.
     pub(crate) fn remove(&mut self, paths: &[&[u8]]) -> Result<(), PrepareError> {
-        let removed = guest::remove(&mut self.connect()?, self.place.clone(), paths);
+        let removed = guest::remove(&mut self.ask()?, self.place.clone(), paths);
         self.interrupt.check()?;
         removed.map_err(PrepareError::Copy)
     }
@@ -242,14 +269,14 @@ impl Inside<'_> {
         root: &Path,
         paths: impl Iterator<Item = &'p [u8]>,
     ) -> Result<(), PrepareError> {
-        let copied = guest::copy_some_in(&mut self.connect()?, root, paths, self.place.clone());
+        let copied = guest::copy_some_in(&mut self.ask()?, root, paths, self.place.clone());
         self.interrupt.check()?;
         copied.map(drop).map_err(PrepareError::Copy)
     }
 
     /// Lays a whole folder of the host in the place.
     pub(crate) fn lay_all(&mut self, root: &Path) -> Result<(), PrepareError> {
-        let copied = guest::copy_in(&mut self.connect()?, root, self.place.clone(), None);
+        let copied = guest::copy_in(&mut self.ask()?, root, self.place.clone(), None);
         self.interrupt.check()?;
         copied.map(drop).map_err(PrepareError::Copy)
     }

@@ -73,7 +73,7 @@ pub(super) fn lay_within(inside: &mut Inside<'_>, within: &Within) -> Result<(),
     Ok(())
 }
 
-/// Makes room after an attempt that was killed. Its last command may not have noticed yet: without its lock it fails.
+/// Makes room after an attempt that was cut off with its guest, and left locks that nobody holds.
 pub(crate) fn take_over(inside: &mut Inside<'_>) -> Result<(), PrepareError> {
     // A branch can be called anything, and so can its lock. A guest without `find` has git say which is in the way.
     let unlock = "rm -f .git/*.lock\nfind .git/refs -name '*.lock' -exec rm -f {} + || :";
@@ -213,6 +213,9 @@ pub(super) fn check_out_files(
     inside.script(CHECK_OUT, &[&length], Input::Bytes(lists)).map(drop)
 }
 
+/// Stages what is staged here, and remembers it, so that it can be unstaged.
+const STAGE: &str = "cat > .git/banger-staged\ngit update-index -z --index-info < .git/banger-staged";
+
 /// Makes the guest's own index say what the host's says. It knows of each file that was checked out that it is the same.
 pub(super) fn make_index(inside: &mut Inside<'_>, snapshot: &Snapshot) -> Result<(), PrepareError> {
     match &snapshot.commit {
@@ -224,10 +227,7 @@ pub(super) fn make_index(inside: &mut Inside<'_>, snapshot: &Snapshot) -> Result
             inside.git(&["read-tree", "--empty"], Input::None)?;
         }
     }
-    let staged = snapshot.index_info(snapshot.staged.iter());
-    if !staged.is_empty() {
-        inside.git(&["update-index", "-z", "--index-info"], Input::Bytes(staged))?;
-    }
+    inside.script(STAGE, &[], Input::Bytes(snapshot.index_info(snapshot.staged.iter())))?;
     if !snapshot.intended.is_empty() {
         let paths = null_separated(snapshot.intended.iter().map(Vec::as_slice));
         let words = ["add", "--intent-to-add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul"];

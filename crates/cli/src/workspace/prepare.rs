@@ -42,7 +42,7 @@ pub(crate) fn prepare(
         (None, Some(known)) => known.guest_path.clone(),
         (None, None) => source.place(),
     };
-    let mut inside = Inside { daemon, vm: vm.clone(), place, interrupt: interrupt.clone() };
+    let mut inside = Inside::begin(daemon, vm.clone(), place, interrupt)?;
     let workspace = match &source.repository {
         Some(of_git) => with_git(&mut inside, source, of_git, options, known.as_ref())?,
         None => without_git::bring(&mut inside, source, options)?,

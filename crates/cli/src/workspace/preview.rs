@@ -23,7 +23,7 @@ pub(crate) fn preview(
     let (_, source) = &as_before(source, options, known.as_ref())?;
     let Some(known) = known else { return source.list() };
     let vm = VmRef(turn.id.to_string());
-    let mut inside = Inside { daemon, vm, place: known.guest_path.clone(), interrupt: interrupt.clone() };
+    let mut inside = Inside::begin(daemon, vm, known.guest_path.clone(), interrupt)?;
     let looked = match &source.repository {
         Some((repository, snapshot)) => {
             match compare(&mut inside, repository, snapshot, known.head.as_deref())? {

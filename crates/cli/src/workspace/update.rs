@@ -16,14 +16,32 @@ use crate::git::oid;
 use crate::guest::Input;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `$1` is how many bytes of the input are paths that were laid; lines for the guest's own index follow them. What was laid
-/// counts as such when all the rest is done. Prints the tree that is laid then.
+/// `$1` is how many bytes of the input are paths that were laid; lines for the guest's own index follow them, the first `$2`
+/// bytes of which are what is staged here, or `-` where the index is made already. What was staged here, is no more, and is in
+/// the guest as it was sent, is unstaged there. What was laid counts as such when all the rest is done. Prints the tree that
+/// is laid then.
 const FOLLOW: &str = r#"
-lists=.git/banger-lists
-trap 'rm -f "$lists"' EXIT
+lists=.git/banger-lists staged=.git/banger-staged
+trap 'rm -f "$lists" "$lists".* "$staged".*' EXIT
 cat > "$lists"
-if [ "$(wc -c < "$lists")" -gt "$1" ]; then
-    tail -c "+$(($1 + 1))" "$lists" | git update-index -z --index-info
+if [ "$2" != - ]; then
+    tail -c "+$(($1 + 1))" "$lists" > "$lists.index"
+    if [ -s "$staged" ]; then
+        lines() { tr '\0\n' '\n\0' | sort; }
+        lines < "$staged" > "$staged.was"
+        git ls-files --stage -z | lines > "$staged.is"
+        grep -v '^0 ' "$staged.was" | cut -f 2- | sort -u > "$staged.kept"
+        cut -f 2- "$staged.is" | sort -u > "$staged.there"
+        {
+            comm -12 "$staged.was" "$staged.is" | cut -f 2-
+            cut -f 2- "$staged.was" | sort -u | comm -23 - "$staged.kept" | comm -23 - "$staged.there"
+        } | tr '\0\n' '\n\0' > "$staged.back"
+        if [ -s "$staged.back" ]; then
+            git reset -q --pathspec-from-file="$staged.back" --pathspec-file-nul
+        fi
+    fi
+    head -c "$2" "$lists.index" > "$staged"
+    git update-index -z --index-info < "$lists.index"
 fi
 export GIT_INDEX_FILE="$PWD/.git/banger-index"
 if [ "$1" != 0 ]; then
@@ -31,11 +49,31 @@ if [ "$1" != 0 ]; then
 fi
 tree=$(git write-tree)
 git update-ref refs/banger/base "$tree"
+rm -f .git/banger-updating
 echo "$tree"
 "#;
 
+/// There while an update is under way, so that the next knows of one that was cut off.
+const UPDATING: &str = ".git/banger-updating";
+
 /// Brings a place up to date; the answer is what the guest calls the tree that is laid then.
 pub(super) fn update(
+    inside: &mut Inside<'_>,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    branch: Option<&str>,
+    compared: &Comparison,
+) -> Result<String, PrepareError> {
+    inside.write_file(UPDATING, b"")?;
+    let updated = follow_host(inside, repository, snapshot, branch, compared);
+    if updated.is_err() {
+        // Not cut off: what is locked now is locked by somebody else. Where this fails too, it was.
+        let _ = inside.script(&format!("rm -f {UPDATING}"), &[], Input::None);
+    }
+    updated
+}
+
+fn follow_host(
     inside: &mut Inside<'_>,
     repository: &Repository,
     snapshot: &Snapshot,
@@ -94,22 +132,24 @@ fn follow(
 ) -> Result<String, PrepareError> {
     let mut lists = null_separated(laid.iter().copied());
     let length = lists.len().to_string();
+    let mut staged = "-".to_owned();
     if !moved {
+        let lines = snapshot.index_info(snapshot.staged.iter());
+        staged = lines.len().to_string();
+        lists.extend(lines);
         // The guest may have staged something of its own elsewhere.
-        let touched: BTreeSet<Vec<u8>> =
-            steps.lay.iter().chain(&steps.remove).chain(&snapshot.staged).cloned().collect();
+        let touched: BTreeSet<Vec<u8>> = steps.lay.iter().chain(&steps.remove).cloned().collect();
         let known: BTreeSet<&[u8]> = snapshot.index.iter().map(|entry| entry.path.as_slice()).collect();
-        let tracked =
-            touched.iter().filter(|path| known.contains(path.as_slice()) || steps.remove.contains(path));
+        let tracked = touched.iter().filter(|path| !snapshot.staged.contains(*path));
+        let tracked = tracked.filter(|path| known.contains(path.as_slice()) || steps.remove.contains(path));
         lists.extend(snapshot.index_info(tracked));
     }
-    let tree = inside.script(FOLLOW, &[&length], Input::Bytes(lists))?;
-    let tree = oid(tree.trim_ascii_end()).map_err(|_| PrepareError::GuestOutput { command: "write-tree" })?;
     if moved {
         make_index(inside, snapshot)?;
         tell_about_repository(inside, repository, snapshot)?;
     }
-    Ok(tree)
+    let tree = inside.script(FOLLOW, &[&length, &staged], Input::Bytes(lists))?;
+    oid(tree.trim_ascii_end()).map_err(|_| PrepareError::GuestOutput { command: "write-tree" })
 }
 
 /// Follows the host to another commit. Commits that the guest made since make room.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set fails the test")]
 
-use super::fake::{Finished, World, in_background, signal};
+use super::fake::{FakeDaemon, Finished, World, in_background, signal};
 use banger_protocol::daemon_api::workspace::{Chosen, Mode, Workspace};
 use rustix::process::Signal;
 use std::fs;
@@ -17,6 +17,7 @@ const ONE: &str = "aaaaaaaaaaaa";
 struct Both {
     world: World,
     guest_home: std::cell::RefCell<PathBuf>,
+    daemon: std::cell::RefCell<Option<FakeDaemon>>,
     here: PathBuf,
     there: PathBuf,
 }
@@ -48,7 +49,7 @@ impl Both {
         git_in(&here, &["add", "-A"]);
         git_in(&here, &["commit", "-q", "-m", "first"]);
         git_in(&world.home(), &["clone", "-q", "--depth=1", &format!("file://{}", here.display()), "there"]);
-        let both = Self { world, guest_home: PathBuf::new().into(), here, there };
+        let both = Self { world, guest_home: PathBuf::new().into(), daemon: None.into(), here, there };
         let head = git_in(&both.here, &["rev-parse", "HEAD"]);
         both.record(Some(head), None);
         both
@@ -69,6 +70,7 @@ impl Both {
         };
         daemon.has_workspace(ONE, "dev", workspace);
         *self.guest_home.borrow_mut() = daemon.guest_home();
+        *self.daemon.borrow_mut() = Some(daemon);
     }
 
     /// The guest's git stops at this subcommand until the answer is there no more, and makes this file when it is at it.
@@ -91,7 +93,8 @@ impl Both {
     }
 
     fn left_in_guest(&self) -> usize {
-        let names = fs::read_dir(self.there.join(".git")).unwrap().map(|entry| entry.unwrap().file_name());
+        let entries = fs::read_dir(self.there.join(".git")).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().starts_with("banger-export")).count()
     }
 
@@ -193,6 +196,8 @@ fn a_branch_has_the_guests_commits_and_one_for_the_rest_and_nothing_else_is_touc
         "{}",
         again.err
     );
+    let on_it = both.banger(&["export", "dev", "--branch", "main"]).err;
+    assert!(on_it.contains("--branch main-vm") && !on_it.contains("-D"), "{on_it}");
 }
 
 #[test]
@@ -311,6 +316,45 @@ fn ctrl_c_and_a_kill_at_any_stage_leave_nothing_here_or_there() {
 }
 
 #[test]
+fn ended_at_any_connection_an_export_leaves_nothing_here_or_there_and_the_next_succeeds() {
+    for has_git in [true, false] {
+        let both = Both::new();
+        both.work();
+        if !has_git {
+            fs::write(both.guest_home.borrow().join("no-git"), "").unwrap();
+            fs::remove_dir_all(both.there.join(".git")).unwrap();
+        }
+        let here = snapshot(&both.here);
+        let daemon = both.daemon.borrow().clone().unwrap();
+        let line = ["vm", "workspace", "export", "dev", "--branch", "x"];
+        let connections = (1..).map(|number| ("vm.connect", number));
+        let mut ended = 0;
+        for (method, number) in std::iter::once(("vm.workspace.prepare", 1)).chain(connections) {
+            daemon.forgets_what_was_asked();
+            let child = match daemon.reaches(method, number, in_background(&mut both.world.banger(&line))) {
+                Ok(child) => child,
+                Err(done) => {
+                    let done = Finished::from(done);
+                    assert_eq!(done.code, Some(0), "{}", said(&done));
+                    break;
+                }
+            };
+            ended += 1;
+            signal(&child, if ended % 2 == 0 { Signal::INT } else { Signal::KILL });
+            let finished = Finished::from(child);
+            assert!(finished.code.is_none_or(|code| code == 130), "{}", said(&finished));
+            until(|| both.left_in_guest() == 0);
+            assert!(snapshot(&both.here) == here, "{method} {number} left something here");
+            let after = both.banger(&["export", "dev"]);
+            assert_eq!(after.code, Some(0), "{}", said(&after));
+            assert_eq!(both.quarantines(), 0, "what was killed is swept by the next");
+        }
+        git_in(&both.here, &["rev-parse", "--verify", "refs/heads/x"]);
+        assert!(ended >= 2, "{ended}");
+    }
+}
+
+#[test]
 fn what_keeps_the_work_in_the_guest_is_said_with_a_way_out() {
     let both = Both::new();
     git_in(&both.there, &["clone", "-q", &format!("file://{}", both.here.display()), "vendored"]);
@@ -319,7 +363,7 @@ fn what_keeps_the_work_in_the_guest_is_said_with_a_way_out() {
         let refused = both.banger(words);
         let is_diff = words[0] == "diff";
         assert_eq!(refused.code, Some(u8::from(!is_diff).into()), "{}", said(&refused));
-        for part in ["\"vendored\" is a submodule", "hint: ", ".gitignore"] {
+        for part in ["\"vendored\" is a new submodule", "hint: ", ".gitignore"] {
             assert!(is_diff || refused.err.contains(part), "{}", said(&refused));
         }
     }

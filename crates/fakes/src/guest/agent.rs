@@ -17,8 +17,14 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 /// Runs a command for the host.
-pub(super) fn execute(host: &UnixStream, guest: &Guest, command: &Exec) -> io::Result<()> {
-    between(host, &guest.hold, |agent| exec::run(agent, &at_home(command), &ImageConfig::default()))
+pub(super) fn execute(
+    host: &UnixStream,
+    guest: &Guest,
+    command: &Exec,
+    is_part_of_a_turn: bool,
+) -> io::Result<()> {
+    let run = if is_part_of_a_turn { exec::run_in_turn } else { exec::run };
+    between(host, &guest.hold, |agent| run(agent, &at_home(command), &ImageConfig::default()))
 }
 
 /// Answers something about sessions.

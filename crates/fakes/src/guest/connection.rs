@@ -33,18 +33,33 @@ fn greet_and_answer(stream: &mut UnixStream, guest: &Guest) -> io::Result<()> {
         return Ok(());
     }
     stream.write_all(b"OK 1073741824\n")?;
-    let Ok(Some(first)) = frame::read(stream) else { return Ok(()) };
-    let request = match serde_json::from_slice(&first.payload) {
-        Ok(request) if first.kind == Kind::Request => request,
-        Ok(_) | Err(_) => {
-            return frame::write_json(stream, Kind::Error, &Failure { message: "not a request".to_owned() });
-        }
-    };
+    let Some(request) = request(stream)? else { return Ok(()) };
     guest.hold.pass();
-    match guest.behaviour.answers {
-        Answers::Proper => answer(stream, guest, &request),
-        Answers::Lies => lie(stream, &request),
+    match (guest.behaviour.answers, &request) {
+        (Answers::Proper, Request::InTurn { turn }) => match guest.turns.join(turn, &*stream) {
+            Ok(part) => {
+                let request = self::request(stream)?;
+                let answered = request.map_or(Ok(()), |request| answer(stream, guest, &request, true));
+                drop(part);
+                answered
+            }
+            Err(error) => refuse(stream, error.to_string()),
+        },
+        (Answers::Proper, request) => answer(stream, guest, request, false),
+        (Answers::Lies, request) => lie(stream, request),
     }
+}
+
+fn request(stream: &mut UnixStream) -> io::Result<Option<Request>> {
+    let Ok(Some(frame)) = frame::read(stream) else { return Ok(None) };
+    match serde_json::from_slice(&frame.payload) {
+        Ok(request) if frame.kind == Kind::Request => Ok(Some(request)),
+        Ok(_) | Err(_) => refuse(stream, "not a request".to_owned()).map(|()| None),
+    }
+}
+
+fn refuse(stream: &mut UnixStream, message: String) -> io::Result<()> {
+    frame::write_json(stream, Kind::Error, &Failure { message })
 }
 
 fn greeting(stream: &mut UnixStream) -> io::Result<String> {
@@ -60,7 +75,12 @@ fn greeting(stream: &mut UnixStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Result<()> {
+fn answer(
+    stream: &mut UnixStream,
+    guest: &Guest,
+    request: &Request,
+    is_part_of_a_turn: bool,
+) -> io::Result<()> {
     match request {
         Request::Health => frame::write_json(stream, Kind::Reply, &health(guest)),
         Request::WaitUsable => {
@@ -80,7 +100,7 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
                 guest.order(Order::Panic);
                 Ok(())
             }
-            _ => agent::execute(stream, guest, exec),
+            _ => agent::execute(stream, guest, exec, is_part_of_a_turn),
         },
         Request::SshAgent { .. } => agent::offer_ssh_agent(stream, guest),
         Request::Session(request) => agent::session(stream, guest, request),
@@ -111,10 +131,12 @@ fn answer(stream: &mut UnixStream, guest: &Guest, request: &Request) -> io::Resu
             listeners.push(everywhere);
             frame::write_json(stream, Kind::Reply, &listeners)
         }
-        Request::Dial { port } => {
-            let message = format!("port {port} of the guest does not answer");
-            frame::write_json(stream, Kind::Error, &Failure { message })
-        }
+        Request::Dial { port } => refuse(stream, format!("port {port} of the guest does not answer")),
+        Request::BeginTurn { turn } => match guest.turns.begin(turn) {
+            Ok(()) => frame::write_json(stream, Kind::Reply, &()),
+            Err(error) => refuse(stream, error.to_string()),
+        },
+        Request::InTurn { .. } => refuse(stream, "a turn within a turn".to_owned()),
         Request::Sync if guest.behaviour.sync == Sync::Ignored => {
             // Until the host gives up.
             stream.read(&mut [0]).map(drop)
@@ -140,6 +162,8 @@ fn lie(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
         | Request::Dial { .. }
         | Request::Ports
         | Request::Session(_)
+        | Request::BeginTurn { .. }
+        | Request::InTurn { .. }
         | Request::Look { .. }
         | Request::Remove { .. }
         | Request::CopyIn { .. } => stream.write_all(&[99, 0, 0, 0, 0]),

@@ -18,6 +18,7 @@ mod phase;
 use crate::behaviour::{Behaviour, BehaviourError};
 use crate::vmm_process::VmmProcess;
 use banger_guest_agent::session::Sessions;
+use banger_guest_agent::turn::Turns;
 use banger_protocol::root_api::DiskRole;
 use hold::Hold;
 use phase::{Phase, Phases};
@@ -98,6 +99,7 @@ pub(crate) struct Guest {
     phases: Phases,
     hold: Arc<Hold>,
     sessions: Sessions,
+    turns: Turns,
     /// The VMM's end of the machine.
     machine: UnixStream,
     vmm: VmmProcess,
@@ -120,6 +122,7 @@ impl Guest {
             phases: Phases::new(Phase::Booting),
             hold: Arc::default(),
             sessions: Sessions::default(),
+            turns: Turns::default(),
             machine,
             vmm,
             is_deaf: AtomicBool::new(false),

@@ -14,6 +14,7 @@
 use super::ended::{Ended, timespec};
 use super::incoming::Incoming;
 use super::reaper::Child;
+use super::remains::Remains;
 use super::spawn::{self, Descriptors, Running};
 use banger_protocol::guest_api::frame::{self, Failure, Frame, Kind};
 use banger_protocol::guest_api::{Exit, STDIN_WINDOW, WindowSize};
@@ -68,18 +69,19 @@ struct Ready {
     ended: PollFlags,
 }
 
-/// Serves `running` until its end was told to the host, or the host is gone.
-pub(super) fn run(host: OwnedFd, running: Running) -> io::Result<()> {
+/// Serves `running` until its end was told to the host, or the host is gone. Of a command whose remains are watched none are
+/// left then.
+pub(super) fn run(host: OwnedFd, running: Running, remains: Option<&Remains>) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&host, true)?;
     let mut exchange = Exchange::new(host, running)?;
     match exchange.until_over() {
         Ok(()) => {}
-        Err(Stop::HostGone) => exchange.hang_up(),
+        Err(Stop::HostGone) => exchange.hang_up(remains),
         Err(Stop::Protocol(message)) => {
             let _ = frame::write_json(&mut exchange.unsent, Kind::Error, &Failure { message });
             // Best effort, to a host that broke the protocol.
             let _ = rustix::io::write(&exchange.host, &exchange.unsent);
-            exchange.hang_up();
+            exchange.hang_up(remains);
         }
     }
     Ok(())
@@ -125,10 +127,13 @@ impl Exchange {
     }
 
     /// Ends the command as a closed terminal would.
-    fn hang_up(&self) {
+    fn hang_up(&self, remains: Option<&Remains>) {
         self.child.group.signal(HANGUP);
         // With its outputs closed at once, a shell that reports the signal would die of that report before it
         // runs its trap.
+        if let Some(remains) = remains {
+            return remains.end(self.child.group);
+        }
         let mut ended = [PollFd::new(&self.child.ended, PollFlags::IN)];
         let _ = poll(&mut ended, Some(&timespec(LAST_WORDS)));
     }

@@ -84,6 +84,16 @@ impl Group {
         self.act(|entry| entry.takes_its_group = true);
     }
 
+    /// Kills what is left of it, which the caller knows not to be nothing: a group's number is given to no other while there
+    /// is a process of it, even when its leader was collected long ago.
+    pub(super) fn kill_the_rest(self) {
+        let table = REAPER.table();
+        let leader = table.children.get(&self.pid.as_raw_nonzero().get());
+        if leader.is_none_or(|entry| entry.number == self.number) {
+            let _ = signals::kill_group(self.pid, KILL);
+        }
+    }
+
     fn act(self, action: impl FnOnce(&mut Entry)) {
         let mut table = REAPER.table();
         let entry = table.children.get_mut(&self.pid.as_raw_nonzero().get());

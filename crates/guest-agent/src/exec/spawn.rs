@@ -64,13 +64,17 @@ pub(crate) enum Descriptors {
     Terminal(OwnedFd),
 }
 
-/// Starts `exec`, as a member of the control group with this `cgroup.procs` if there is one; what it does not say, the
-/// image says.
-pub(crate) fn start(
-    exec: &Exec,
-    image: &ImageConfig,
-    cgroup: Option<OwnedFd>,
-) -> Result<Running, StartError> {
+/// What else a command has from its start.
+#[derive(Debug, Default)]
+pub(crate) struct Besides {
+    /// The `cgroup.procs` of the control group that it is in.
+    pub(crate) cgroup: Option<OwnedFd>,
+    /// What it and all that it starts hold open.
+    pub(crate) sign_of_life: Option<OwnedFd>,
+}
+
+/// Starts `exec`; what it does not say, the image says.
+pub(crate) fn start(exec: &Exec, image: &ImageConfig, besides: Besides) -> Result<Running, StartError> {
     let user = who(exec.user.as_deref(), image).map_err(StartError::NoUser)?;
     let term = exec.terminal.as_ref().map(|terminal| terminal.term.as_str());
     let etc_environment = std::fs::read_to_string("/etc/environment").unwrap_or_default();
@@ -104,7 +108,8 @@ pub(crate) fn start(
         // A home may be a directory its owner cannot enter; a directory that was asked for must be.
         fallback: exec.cwd.is_none().then(|| c"/".to_owned()),
         terminal: exec.terminal.is_some(),
-        cgroup,
+        cgroup: besides.cgroup,
+        sign_of_life: besides.sign_of_life,
     };
     child::arrange(&mut command, identity);
     let child = reaper::spawn(&mut command)

@@ -4,7 +4,9 @@
 
 use super::usable::Gate;
 use super::{copy, dial, notice, ports};
+use crate::causes::with_causes;
 use crate::session::Sessions;
+use crate::turn::Turns;
 use crate::{exec, image};
 use banger_protocol::VERSION;
 use banger_protocol::guest_api::frame::{self, Failure, Kind};
@@ -14,18 +16,48 @@ use rustix::fd::OwnedFd;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the host may take to say what it wants.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
+/// What connections have to do with, other than themselves.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) gate: Arc<Gate>,
+    pub(super) sessions: Sessions,
+    pub(super) turns: Turns,
+}
+
 /// Reads the request and answers it.
-pub(super) fn serve(stream: OwnedFd, gate: &Gate, sessions: &Sessions) {
+pub(super) fn serve(stream: OwnedFd, served: &Served) {
     let mut stream = File::from(stream);
     match read_request(&mut stream) {
+        Ok(Some(Request::InTurn { turn })) => match served.turns.join(&turn, &stream) {
+            Ok(part) => {
+                serve_part(stream, served);
+                drop(part);
+            }
+            Err(error) => refuse(stream.into(), &with_causes(&error)),
+        },
         Ok(Some(request)) => {
             // A connection that breaks has nobody left to tell.
-            let _ = answer(stream, &request, gate, sessions);
+            let _ = answer(stream, &request, served);
+        }
+        Ok(None) => {}
+        Err(message) => refuse(stream.into(), &message),
+    }
+}
+
+/// Reads the request of a connection that is part of a turn, and answers it.
+fn serve_part(mut stream: File, served: &Served) {
+    match read_request(&mut stream) {
+        Ok(Some(Request::Exec(exec))) => {
+            let _ = exec::run_in_turn(stream.into(), &exec, &image::config());
+        }
+        Ok(Some(request)) => {
+            let _ = answer(stream, &request, served);
         }
         Ok(None) => {}
         Err(message) => refuse(stream.into(), &message),
@@ -48,7 +80,8 @@ fn read_request(stream: &mut File) -> Result<Option<Request>, String> {
     serde_json::from_slice(&first.payload).map(Some).map_err(|e| format!("not a request: {e}"))
 }
 
-fn answer(mut stream: File, request: &Request, gate: &Gate, sessions: &Sessions) -> io::Result<()> {
+fn answer(mut stream: File, request: &Request, served: &Served) -> io::Result<()> {
+    let Served { gate, sessions, turns } = served;
     match request {
         Request::Health => frame::write_json(&mut stream, Kind::Reply, &health(gate)),
         Request::WaitUsable => {
@@ -68,6 +101,17 @@ fn answer(mut stream: File, request: &Request, gate: &Gate, sessions: &Sessions)
         Request::SshAgent { user } => {
             let (image, places) = (image::config(), exec::SSH_AGENT_PLACES);
             exec::offer_ssh_agent(stream.into(), user.as_deref(), &image, &places)
+        }
+        Request::BeginTurn { turn } => match turns.begin(turn) {
+            Ok(()) => frame::write_json(&mut stream, Kind::Reply, &()),
+            Err(error) => {
+                refuse(stream.into(), &with_causes(&error));
+                Ok(())
+            }
+        },
+        Request::InTurn { .. } => {
+            refuse(stream.into(), "a turn within a turn");
+            Ok(())
         }
         Request::Sync => {
             rustix::fs::sync();
@@ -101,10 +145,18 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::thread;
 
+    fn served() -> Served {
+        Served {
+            gate: Arc::new(Gate::new(Usable::Now)),
+            sessions: Sessions::default(),
+            turns: Turns::default(),
+        }
+    }
+
     fn ask(request: &str) -> UnixStream {
         let (mut host, guest) = UnixStream::pair().unwrap();
         host.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        thread::spawn(move || serve(guest.into(), &Gate::new(Usable::Now), &Sessions::default()));
+        thread::spawn(move || serve(guest.into(), &served()));
         frame::write(&mut host, Kind::Request, request.as_bytes()).unwrap();
         host
     }
@@ -136,7 +188,7 @@ mod tests {
             assert!(failure["message"].as_str().unwrap().starts_with("not a request"), "{failure}");
         }
         let (mut host, guest) = UnixStream::pair().unwrap();
-        thread::spawn(move || serve(guest.into(), &Gate::new(Usable::Now), &Sessions::default()));
+        thread::spawn(move || serve(guest.into(), &served()));
         frame::write(&mut host, Kind::Stdin, b"x").unwrap();
         assert_eq!(only_answer(host).0, Kind::Error);
     }
@@ -168,7 +220,7 @@ mod tests {
         let (mut host, guest) = UnixStream::pair().unwrap();
         let (ended, end) = std::sync::mpsc::channel();
         thread::spawn(move || {
-            serve(guest.into(), &Gate::new(Usable::Now), &Sessions::default());
+            serve(guest.into(), &served());
             ended.send(()).unwrap();
         });
         frame::write(&mut host, Kind::Request, format!(r#"{{"dial":{{"port":{port}}}}}"#).as_bytes())
@@ -205,7 +257,7 @@ mod tests {
             let (mut host, guest) = UnixStream::pair().unwrap();
             host.write_all(&bytes).unwrap();
             host.shutdown(Shutdown::Write).unwrap();
-            serve(guest.into(), &Gate::new(Usable::Now), &Sessions::default());
+            serve(guest.into(), &served());
         }
     }
 }

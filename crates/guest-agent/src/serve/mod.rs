@@ -19,7 +19,9 @@ pub use usable::{MarkError, Usable, mark_usable};
 use crate::deadline;
 use crate::session::Sessions;
 use crate::sys::{self, signals};
+use crate::turn::Turns;
 use banger_protocol::guest_api::{AGENT_PORT, HOST_CID};
+use connection::Served;
 use rustix::process::{Resource, Rlimit};
 use std::io;
 use std::path::PathBuf;
@@ -77,11 +79,12 @@ pub fn run(usable: Usable) -> Result<(), ServeError> {
     let gate = Arc::new(Gate::new(usable));
     let for_notices = Arc::clone(&gate);
     start("notices", move || notice::tell_host(&for_notices)).map_err(ServeError::Thread)?;
-    let sessions = Arc::new(Sessions::new(OUTPUTS.map(PathBuf::from).into(), Some(CGROUP.into())));
+    let sessions = Sessions::new(OUTPUTS.map(PathBuf::from).into(), Some(CGROUP.into()));
+    let served = Arc::new(Served { gate, sessions, turns: Turns::default() });
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         match listener.accept() {
-            Ok((stream, peer)) if peer.cid() == HOST_CID => accept(stream, &gate, &sessions, &open),
+            Ok((stream, peer)) if peer.cid() == HOST_CID => accept(stream, &served, &open),
             Ok(_) => {}
             Err(e) if passes(&e) => {}
             Err(e) => return Err(ServeError::Accept(e)),
@@ -89,16 +92,16 @@ pub fn run(usable: Usable) -> Result<(), ServeError> {
     }
 }
 
-fn accept(stream: VsockStream, gate: &Arc<Gate>, sessions: &Arc<Sessions>, open: &Arc<AtomicUsize>) {
+fn accept(stream: VsockStream, served: &Arc<Served>, open: &Arc<AtomicUsize>) {
     if open.load(Ordering::Relaxed) >= MOST_CONNECTIONS {
         connection::refuse(stream.into(), "too many connections at once");
         return;
     }
     let place = Place::take(open);
-    let (gate, sessions) = (Arc::clone(gate), Arc::clone(sessions));
+    let served = Arc::clone(served);
     // Without a thread the connection closes, which is all that can be said.
     let _ = start("connection", move || {
-        connection::serve(stream.into(), &gate, &sessions);
+        connection::serve(stream.into(), &served);
         drop(place);
     });
 }

@@ -25,7 +25,7 @@ mod live;
 mod ring;
 
 use crate::causes::with_causes;
-use crate::exec::spawn::{self, Descriptors, Running};
+use crate::exec::spawn::{self, Besides, Descriptors, Running};
 use crate::image;
 use banger_protocol::guest_api::Exec;
 use banger_protocol::guest_api::frame::{self, Kind};
@@ -136,7 +136,8 @@ impl Sessions {
         let ring = Ring::make(&self.folders, KEPT).map_err(not_kept)?;
         let parent = self.cgroups.as_deref();
         let (cgroup, members) = parent.and_then(|parent| Cgroup::make(parent, name.as_str())).unzip();
-        let Running { child, io } = spawn::start(command, &image::config(), members)
+        let besides = Besides { cgroup: members, ..Besides::default() };
+        let Running { child, io } = spawn::start(command, &image::config(), besides)
             .map_err(|error| Refusal::NotStarted { code: error.shell_code(), reason: with_causes(&error) })?;
         let group = child.group;
         let (input, outputs) = match io {

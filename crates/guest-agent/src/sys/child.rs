@@ -22,6 +22,8 @@ pub(crate) struct Become {
     pub(crate) terminal: bool,
     /// The `cgroup.procs` of the group to be in.
     pub(crate) cgroup: Option<OwnedFd>,
+    /// Held open by this process and by all that it starts.
+    pub(crate) sign_of_life: Option<OwnedFd>,
 }
 
 /// Has `command` do what `identity` says before it executes its program.
@@ -41,6 +43,9 @@ impl Become {
         if let Some(cgroup) = &self.cgroup {
             // Outside of it the command runs as well; what it leaves behind is then found by its process group only.
             let _ = rustix::io::write(cgroup, b"0");
+        }
+        if let Some(sign) = &self.sign_of_life {
+            rustix::io::fcntl_setfd(sign, rustix::io::FdFlags::empty())?;
         }
         match self.change_identity() {
             // An agent without privileges runs commands as who it is itself.

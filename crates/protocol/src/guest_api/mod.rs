@@ -10,6 +10,7 @@ pub mod config_drive;
 pub mod frame;
 pub mod session;
 
+use crate::ids::TurnId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -72,6 +73,12 @@ pub enum Request {
     /// Answered with one `Item` frame holding the path of a socket, or `Error`; then each question asked there is an
     /// `SshAgent` frame, which the host answers with one of the same client before the next.
     SshAgent { user: Option<String> },
+    /// Begin a turn and end every other: what they began is ended, and what comes of them late is refused. Answered with one
+    /// `Reply` frame holding `null` when nothing of them is left, or `Error`.
+    BeginTurn { turn: TurnId },
+    /// What this connection is for follows in another `Request` frame, and is part of that turn. When the host goes away or
+    /// another turn begins, a command that is run in one gets SIGHUP, and soon SIGKILL, with everything it has started.
+    InTurn { turn: TurnId },
     /// Write everything to the disks. Answered with one `Reply` frame holding `null`.
     Sync,
 }

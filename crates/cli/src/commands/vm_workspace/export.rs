@@ -105,7 +105,7 @@ fn tell_of_filters(filtered: &[(Vec<u8>, String)]) {
 }
 
 fn land(mut opened: Opened, branch: &str, stop: &Stop) -> Outcome {
-    may_be_made(&opened.repository.git, branch)?;
+    may_be_made(&opened.repository.git, branch, opened.repository.branch.as_deref())?;
     let work = opened.fetch(stop)?;
     let landed = work.land(&opened.repository, branch, &opened.vm, identity(&opened)?);
     match landed.map_err(|error| not_landed(&opened, branch, &error))? {
@@ -128,7 +128,7 @@ fn land(mut opened: Opened, branch: &str, stop: &Stop) -> Outcome {
 }
 
 /// Before the guest is asked for anything.
-fn may_be_made(git: &Git, branch: &str) -> Result<(), Failure> {
+fn may_be_made(git: &Git, branch: &str, checked_out: Option<&str>) -> Result<(), Failure> {
     let failed = |error| Failure::of(&error);
     let name = format!("refs/heads/{branch}");
     let is_name = !branch.starts_with('-') && branch != "HEAD";
@@ -136,8 +136,13 @@ fn may_be_made(git: &Git, branch: &str) -> Result<(), Failure> {
         return Err(Failure::usage(format!("`{branch}` is not a valid branch name")));
     }
     if git.find(&["rev-parse", "--quiet", "--verify", &name]).map_err(failed)?.is_some() {
-        return Err(Failure::message(format!("branch {branch} already exists"))
-            .with_hint(format!("choose another name, or delete the branch: `git branch -D {branch}`")));
+        let hint = match checked_out {
+            Some(checked_out) if checked_out == branch => {
+                format!("it is the branch you are on; choose another name, such as `--branch {branch}-vm`")
+            }
+            _ => format!("choose another name, or delete the branch: `git branch -D {branch}`"),
+        };
+        return Err(Failure::message(format!("branch {branch} already exists")).with_hint(hint));
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! A VM's workspace, and what was done in it.
 
+use crate::commands::vm_ssh::shell_word;
 use crate::daemon::Daemon;
 use crate::export::{FetchError, Limits, Oid, Refused, ShowError, Stop, VerifyError, Work};
 use crate::failure::{Failure, Outcome};
 use crate::git::inspect::{Found, Repository, inspect};
 use crate::places;
+use crate::printer;
 use crate::signals::Signals;
 use banger_protocol::daemon_api::vm::Connect;
 use banger_protocol::daemon_api::workspace::{Prepare, Status, Workspace};
@@ -60,8 +62,19 @@ impl Opened {
             let connected = daemon.call_receiving(&Connect { vm });
             connected.map(|(_, agent)| agent).map_err(|error| Unreachable::of(Failure::from(error)))
         };
-        Work::fetch(&self.workspace, &self.repository, &paths.paths.cache, Limits::default(), stop, connect)
-            .map_err(|error| self.not_fetched(&error))
+        let (cache, limits) = (&paths.paths.cache, Limits::default());
+        let work = Work::fetch(&self.workspace, &self.repository, cache, limits, stop, connect)
+            .map_err(|error| self.not_fetched(&error))?;
+        for path in work.edited_submodules() {
+            let place = format!("{}/{path}", self.workspace.guest_path);
+            printer::warning(format_args!(
+                "files in the submodule {path} were changed in the VM, and submodules are not exported: `banger vm exec \
+                 {} -- git -C {} diff HEAD` shows the changes",
+                self.vm,
+                shell_word(&place)
+            ));
+        }
+        Ok(work)
     }
 
     fn not_fetched(&self, error: &FetchError) -> Failure {
@@ -102,9 +115,18 @@ impl Opened {
         let there = format!("banger vm exec {vm} -- git -C {guest_path}");
         match refused {
             Refused::Submodule { path } => format!(
-                "`{there} restore --staged --worktree -- {path}` reverts it; move a repository that was cloned \
-                 there out of the tree, or add it to .gitignore"
+                "move it out of the tree, or add it to .gitignore; if it was added as a submodule, run `{there} rm --cached \
+                 -- {}` first",
+                shell_word(path)
             ),
+            Refused::MovedSubmodule { path, from } => {
+                let inside =
+                    format!("banger vm exec {vm} -- git -C {}", shell_word(&format!("{guest_path}/{path}")));
+                format!(
+                    "`{inside} format-patch --stdout {from}` prints its commits; after `{inside} checkout {from}` the \
+                     rest can be exported"
+                )
+            }
             Refused::Submodules(_) | Refused::Spelling { .. } => {
                 format!("`{there} checkout {} -- .gitmodules` reverts that", self.base())
             }

@@ -39,6 +39,8 @@ struct Guest {
     /// Commits that are not on the host.
     commits: usize,
     changed: Vec<Changed>,
+    /// Submodules with changes in them, which are not exported.
+    changed_submodules: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +77,7 @@ impl Args {
                 guest: Guest {
                     commits: work.commits().map_err(|error| Failure::of(&error))?,
                     changed: changes(&output),
+                    changed_submodules: work.edited_submodules().to_vec(),
                 },
                 host: host(&opened, &work)?,
             };

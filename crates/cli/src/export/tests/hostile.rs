@@ -120,6 +120,32 @@ fn a_repository_in_any_spelling_is_refused_with_its_path() {
 }
 
 #[test]
+fn what_the_users_own_objects_already_are_is_judged_too() {
+    let place = place();
+    // Fetched once from somewhere by a git that did not mind: nothing of it is in what the guest sends.
+    for name in [".git", "git~1", ".g\u{200c}it"] {
+        let forge = Forge::new(&place);
+        let blob = forge.blob("x");
+        let inner = forge.tree(&[("100644", b"config", &blob)]);
+        let tree = forge.tree(&[("40000", name.as_bytes(), &inner)]);
+        let pack = raw_git_in(&place.there(), &["pack-objects", "--stdout", "-q"], b"");
+        raw_git_in(&place.here(), &["unpack-objects", "-q"], &forge.pack());
+        let said = refused(&place, liar("-", &tree, pack));
+        assert!(said.contains("git refuses") && said.contains(name), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_submodule_is_in_no_patch_either() {
+    let place = place();
+    let forge = Forge::new(&place);
+    let tree = forge.tree(&[("160000", b"s", place.head.as_ref().unwrap())]);
+    let work = place.fetch(Limits::default(), liar("-", &tree, forge.pack())).unwrap();
+    let said = told(&work.patch(work.first()).expect_err("it was taken"));
+    assert!(said.contains("\"s\" is a new submodule"), "{said}");
+}
+
+#[test]
 fn a_path_that_leads_elsewhere_is_refused() {
     let place = place();
     for name in [&b".."[..], b".", b"a/b", b"../x", b"", b"/etc"] {
@@ -156,7 +182,7 @@ fn submodules_are_refused_whether_new_or_elsewhere_or_under_another_name() {
     let no_config = forge.blob("[submodule");
     let file = forge.blob("x");
     for (mode, name, oid, reason) in [
-        ("160000", &b"s"[..], &link, "\"s\" is a submodule"),
+        ("160000", &b"s"[..], &link, "\"s\" is a new submodule"),
         ("100644", b".gitmodules", &there, "https://evil/s"),
         ("100644", b".gitmodules", &command, ".gitmodules"),
         ("100644", b".gitmodules", &dash, ".gitmodules"),
@@ -193,7 +219,7 @@ fn a_submodule_in_a_commit_on_the_way_is_not_landed() {
     let text = format!("tree {clean}\nparent {first}\nauthor {who}\ncommitter {who}\n\nx\n");
     let head = forge.object("commit", text.as_bytes());
     let said = refused(&place, liar(&head, &clean, forge.pack()));
-    assert!(said.contains("\"s\" is a submodule"), "{said}");
+    assert!(said.contains("\"s\" is a new submodule"), "{said}");
 }
 
 #[test]

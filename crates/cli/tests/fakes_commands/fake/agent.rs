@@ -3,6 +3,7 @@
 use super::session;
 use banger_copy::{Destination, Entry, MODES_FROM_HOST, Modified, Receiver, Step, What, send};
 use banger_guest_agent::exec::offer_ssh_agent;
+use banger_guest_agent::turn::Turns;
 use banger_protocol::guest_api::frame::{self, Kind};
 use banger_protocol::guest_api::{Copied, Exec, Exit, Request, Terminal};
 use banger_protocol::image_config::ImageConfig;
@@ -17,9 +18,20 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Serves one request. A command named `vanish` is a guest that dies: the connection just ends.
-pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnce(String)) {
+pub(super) fn serve(mut stream: UnixStream, home: &Path, turns: &Turns, on_terminal: impl FnOnce(String)) {
     let Ok(Some(request)) = frame::read(&mut stream) else { return };
     match serde_json::from_slice(&request.payload).unwrap() {
+        Request::BeginTurn { turn } => match turns.begin(&turn) {
+            Ok(()) => frame::write_json(&mut stream, Kind::Reply, &()).unwrap_or_default(),
+            Err(error) => answer(&mut stream, Err(error.to_string())),
+        },
+        Request::InTurn { turn } => match turns.join(&turn, &stream) {
+            Ok(part) => {
+                serve(stream, home, turns, on_terminal);
+                drop(part);
+            }
+            Err(error) => answer(&mut stream, Err(error.to_string())),
+        },
         Request::Exec(exec) if exec.argv.first().is_some_and(|program| program == "vanish") => {
             frame::write(&mut stream, Kind::Stdout, b"half").unwrap();
         }
@@ -47,7 +59,9 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnc
             while frame::write(&mut stream, Kind::Data, &[7; 1000]).is_ok() {}
         }
         Request::CopyOut { path } => {
-            let sent = send(Path::new(&path), |kind, payload| frame::write(&mut stream, kind, payload));
+            let sent = send(Path::new(&in_guest(home, &path)), |kind, payload| {
+                frame::write(&mut stream, kind, payload)
+            });
             answer(&mut stream, sent.map(|sent| sent.entries).map_err(|error| error.to_string()));
         }
         Request::CopyIn { path, name } => {
@@ -64,8 +78,12 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnc
                 }
             }
         }
-        Request::Look { path } => banger_copy::answer_look(&mut stream, Path::new(&path)).unwrap(),
-        Request::Remove { path } => banger_copy::answer_remove(&mut stream, Path::new(&path)).unwrap(),
+        Request::Look { path } => {
+            let _ = banger_copy::answer_look(&mut stream, Path::new(&path));
+        }
+        Request::Remove { path } => {
+            let _ = banger_copy::answer_remove(&mut stream, Path::new(&in_guest(home, &path)));
+        }
         // By the real agent's code, for whoever this process is.
         Request::SshAgent { .. } => {
             let uid = rustix::process::geteuid().as_raw().to_string();
@@ -76,9 +94,11 @@ pub(super) fn serve(mut stream: UnixStream, home: &Path, on_terminal: impl FnOnc
     }
 }
 
-/// A path below root's home, as this host has it.
+/// A path below root's home, or of banger's own, as this host has it.
 fn in_guest(home: &Path, path: &str) -> String {
-    path.strip_prefix("/root/").map_or_else(|| path.to_owned(), |below| format!("{}/{below}", home.display()))
+    let below = path.strip_prefix("/root/").or_else(|| path.strip_prefix("/var/lib/"));
+    let is_there = |below: &str| format!("{}/{below}", home.display());
+    below.map_or_else(|| path.to_owned(), is_there)
 }
 
 fn answer(stream: &mut UnixStream, outcome: Result<u64, String>) {
@@ -170,9 +190,8 @@ fn pass_on(
     thread::spawn(move || {
         let mut chunk = vec![0; frame::MAX_PAYLOAD];
         while let Ok(count @ 1..) = from.read(&mut chunk) {
-            if frame::write(&mut *to.lock().unwrap(), kind, &chunk[..count]).is_err() {
-                return;
-            }
+            // To the end, whoever listens: it is at it when nothing is left of the command.
+            let _ = frame::write(&mut *to.lock().unwrap(), kind, &chunk[..count]);
         }
     })
 }

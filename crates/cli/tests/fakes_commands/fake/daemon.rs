@@ -1,6 +1,7 @@
 //! The daemon's side of every connection.
 
 use super::agent;
+use banger_guest_agent::turn::Turns;
 use banger_protocol::daemon_api::operation::{Event, OperationStarted, OperationState, OperationView};
 use banger_protocol::daemon_api::personal::{self, Kept};
 use banger_protocol::daemon_api::vm::{Checked, Connected, Created, LogChunk, SshAccess, VmHealth, VmView};
@@ -55,6 +56,7 @@ struct Known {
     terminals: Vec<String>,
     /// Where commands in guests are at home.
     guest_home: PathBuf,
+    turns: Arc<Turns>,
     /// What every guest is given.
     given: personal::Set,
 }
@@ -83,6 +85,7 @@ impl FakeDaemon {
             ingested: Vec::new(),
             terminals: Vec::new(),
             guest_home: socket.with_file_name("guest-home"),
+            turns: Arc::default(),
             given: personal::Set::default(),
         };
         let daemon = Self { known: Arc::new((Mutex::new(known), Condvar::new())) };
@@ -287,6 +290,10 @@ impl FakeDaemon {
                 let state = OperationState::Succeeded(json!({"id": vm.id, "name": vm.name}));
                 value(known.operation(state))
             }
+            DaemonCall::VmStart(start) => {
+                let vm = known.vm(&start.vm.0)?;
+                value(known.operation(OperationState::Succeeded(json!(vm))))
+            }
             DaemonCall::VmStop(stop) => {
                 let vm = known.vm(&stop.vm.0)?;
                 value(known.operation(OperationState::Succeeded(json!(vm))))
@@ -328,9 +335,9 @@ impl FakeDaemon {
                 let VmView { id, workspace, .. } = known.vm(&connect.vm.0)?;
                 let (theirs, ours) = UnixStream::pair().unwrap();
                 let daemon = self.clone();
-                let home = known.guest_home.clone();
+                let (home, turns) = (known.guest_home.clone(), known.turns.clone());
                 thread::spawn(move || {
-                    agent::serve(ours, &home, |terminal| daemon.known().terminals.push(terminal));
+                    agent::serve(ours, &home, &turns, |terminal| daemon.known().terminals.push(terminal));
                 });
                 Ok((json!(Connected { id, workspace }), Some(theirs.into())))
             }

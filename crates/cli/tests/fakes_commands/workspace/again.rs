@@ -136,3 +136,29 @@ fn commits_of_the_guests_own_are_kept_whichever_branch_they_are_on() {
     assert_eq!(scene.guest_git(&["rev-parse", &kept]), own);
     assert_eq!(scene.guest_git(&["rev-parse", "next"]), scene.git(&["rev-parse", "next"]));
 }
+
+#[test]
+fn what_is_staged_no_more_is_unstaged_there_and_what_the_guest_staged_stays() {
+    let scene = Scene::with_files();
+    scene.write("file", "staged\n");
+    scene.write("tool", "staged\n");
+    scene.write("new\nline", "staged\n");
+    scene.git(&["rm", "-q", "gone"]);
+    scene.git(&["add", "-A"]);
+    scene.prepared(&[]);
+    scene.assert_same_status();
+    for name in ["sub/other", "tool"] {
+        std::fs::write(scene.guest().join(name), "the guest's\n").unwrap();
+        scene.guest_git(&["add", name]);
+    }
+    scene.git(&["reset", "-q"]);
+    scene.prepared(&[]);
+    let expected = " M file\n D gone\nM  sub/other\nM  tool\n?? \"new\\nline\"\n";
+    assert_eq!(scene.guest_git(&["status", "--porcelain"]), expected);
+    assert_eq!(scene.guest_git(&["diff", "--cached", "--name-only"]), "sub/other\ntool\n");
+    scene.git(&["add", "file"]);
+    scene.prepared(&[]);
+    scene.git(&["reset", "-q"]);
+    scene.prepared(&[]);
+    assert_eq!(scene.guest_git(&["status", "--porcelain"]), expected);
+}

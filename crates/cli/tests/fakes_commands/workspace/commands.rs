@@ -117,3 +117,39 @@ fn what_every_guest_gets_is_handed_over_before_a_start_and_the_rest_goes_in_when
     assert_eq!(scene.world.run(&["vm", "run", "--rm", "--", "true"]).code, Some(0));
     assert!(scene.daemon.given().files.is_empty());
 }
+
+#[test]
+fn what_came_over_the_connection_goes_with_the_next_start_when_it_is_named_no_longer() {
+    let scene = Scene::with_files();
+    let home = scene.world.home();
+    let config = home.join(".config/banger/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(home.join("many")).unwrap();
+    for name in ["long", "many/one", "many/two"] {
+        std::fs::write(home.join(name), [0xff; 100]).unwrap();
+    }
+    let names = |names: &[&str]| {
+        let one = |name: &&str| format!("[[file_sync]]\nhost = \"~/{name}\"\nguest = \"~/sub/{name}\"\n");
+        std::fs::write(&config, names.iter().map(one).collect::<String>()).unwrap();
+        let started = scene.world.run(&["vm", "start", "dev"]);
+        assert!(started.code == Some(0) && !started.err.contains("warning"), "{}", started.err);
+    };
+    let there = || {
+        let sub = scene.daemon.guest_home().join("sub");
+        ["long", "many/one", "many/two", "own"].map(|name| sub.join(name).exists())
+    };
+    names(&["long", "many"]);
+    std::fs::write(scene.daemon.guest_home().join("sub/own"), "the guest's\n").unwrap();
+    assert_eq!(there(), [true; 4]);
+    std::fs::remove_file(home.join("many/two")).unwrap();
+    names(&["long", "many"]);
+    assert_eq!(there(), [true, true, false, true]);
+    names(&["many"]);
+    assert_eq!(there(), [false, true, false, true]);
+    // The config drive's from now on, which the agent looks after.
+    std::fs::write(home.join("many/one"), "text\n").unwrap();
+    names(&["many"]);
+    assert_eq!(there(), [false, true, false, true]);
+    names(&[]);
+    assert_eq!(there(), [false, true, false, true]);
+}

@@ -115,3 +115,45 @@ fn what_both_sides_changed_of_what_git_does_not_look_after_is_refused_too() {
     assert_eq!(read(scene.guest().join("library/code")), "the host's\n");
     assert_same(&scene);
 }
+
+#[test]
+fn what_is_done_in_a_submodule_is_told_with_the_command_that_shows_it_and_the_rest_comes_out() {
+    let scene = scene();
+    let home = scene.world.home();
+    std::fs::write(scene.host().join("library/extra"), "untracked here\n").unwrap();
+    scene.prepared(&["--mode", "full_copy"]);
+    let library = scene.guest().join("library");
+    let ask = |what: &str| scene.world.run(&["vm", "workspace", what, "dev"]);
+    assert!(!ask("status").err.contains("library"), "nothing was done in it");
+
+    std::fs::write(scene.guest().join("file"), "by the guest\n").unwrap();
+    for (name, content) in [("code", "by the guest\n"), ("new", "by the guest\n")] {
+        let before = std::fs::read(library.join(name));
+        std::fs::write(library.join(name), content).unwrap();
+        let exported = ask("export");
+        assert!(exported.code == Some(0) && exported.out.windows(12).any(|piece| piece == b"by the guest"));
+        for what in ["export", "diff", "status"] {
+            let told = ask(what).err;
+            let show = format!("banger vm exec dev -- git -C '{}' diff HEAD", library.display());
+            assert!(told.contains("submodule library") && told.contains(&show), "{name} {what}: {told}");
+        }
+        match before {
+            Ok(before) => std::fs::write(library.join(name), before).unwrap(),
+            Err(_) => std::fs::remove_file(library.join(name)).unwrap(),
+        }
+    }
+
+    let at = git(&library, &home, &["rev-parse", "HEAD"]);
+    git(
+        &library,
+        &home,
+        &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
+    );
+    let refused = ask("export");
+    assert!(refused.code == Some(1) && refused.out.is_empty(), "{}", refused.err);
+    for part in ["submodule \"library\" is at another commit", "format-patch", "checkout", at.trim()] {
+        assert!(refused.err.contains(part), "{part}: {}", refused.err);
+    }
+    git(&library, &home, &["checkout", "-q", at.trim()]);
+    assert_eq!(ask("export").code, Some(0));
+}

@@ -95,6 +95,107 @@ fn an_interrupt_while_git_works_here_is_obeyed_before_the_guest_is_asked_for_mor
 }
 
 #[test]
+fn a_prepare_begins_when_nothing_of_the_one_before_runs_in_the_guest_any_more() {
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    let [at_it, over, early] = ["at-it", "over", "early"].map(|name| scene.world.home().join(name));
+    let lingers = format!(
+        "trap 'sleep 1; : > {}; exit 1' HUP; : > {}; while :; do sleep 0.05; done",
+        over.display(),
+        at_it.display()
+    );
+    guest_git_lies(&scene, "update-ref refs/heads/main", &lingers);
+    let child = scene.preparing();
+    while !at_it.exists() {
+        std::thread::yield_now();
+    }
+    signal(&child, Signal::KILL);
+    let _ = Finished::from(child);
+    guest_git_lies(&scene, "rev-parse", &format!("[ -e {} ] || : > {}", over.display(), early.display()));
+    scene.prepared(&[]);
+    assert!(over.exists() && !early.exists(), "it did not wait");
+    scene.assert_same_status();
+}
+
+#[test]
+fn what_is_locked_by_an_update_that_went_down_with_its_guest_is_unlocked_and_a_lock_of_somebody_elses_is_not()
+{
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    scene.write("file", "second\n");
+    scene.commit("second");
+    let locks = ["index.lock", "HEAD.lock", "refs/heads/main.lock", "banger-index.lock"];
+    let locks = locks.map(|name| scene.guest().join(".git").join(name));
+    for lock in &locks {
+        std::fs::write(lock, "").unwrap();
+    }
+    for _ in 0..2 {
+        let refused = scene.prepare(&[]);
+        assert!(refused.code == Some(1) && refused.err.contains(".lock"), "{}", refused.err);
+        assert_eq!(locks.each_ref().map(|lock| lock.exists()), [true, true, true, false]);
+    }
+    let updating = scene.guest().join(".git/banger-updating");
+    assert!(!updating.exists(), "it was not cut off");
+    std::fs::write(&updating, "").unwrap();
+    scene.prepared(&[]);
+    scene.assert_same_status();
+    assert!(!updating.exists());
+}
+
+/// Ends a prepare at each of its connections to the guest in turn; the scene is as before each time.
+fn ended_at_each_connection(scene: &Scene, again: impl Fn(&Scene)) -> usize {
+    for number in 1.. {
+        let child = scene.preparing();
+        let kind = if number % 2 == 0 { Signal::INT } else { Signal::KILL };
+        let reached = scene.daemon.reaches("vm.connect", number, child);
+        let Ok(child) = reached else { return number - 1 };
+        signal(&child, kind);
+        let finished = Finished::from(child);
+        assert!(finished.code.is_none_or(|code| code == 130 || code == 0), "{}", finished.err);
+        let left: Vec<_> = everything(&scene.world.home()).into_iter().map(|(path, _)| path).collect();
+        let left = left.iter().filter(|path| path.to_string_lossy().contains(".tmp")).count();
+        assert_eq!(left, 0, "something was left behind at connection {number}");
+        scene.prepared(&[]);
+        scene.assert_same_status();
+        assert_eq!(scene.guest_git(&["fsck", "--no-dangling"]), "");
+        again(scene);
+    }
+    unreachable!("numbers do not end")
+}
+
+#[test]
+fn ended_at_any_connection_the_first_prepare_is_made_whole_by_the_next() {
+    let scene = Scene::with_files();
+    scene.write("file", "changed\n");
+    scene.write("sub/other", "staged\n");
+    scene.git(&["add", "sub/other"]);
+    let times = ended_at_each_connection(&scene, |scene| {
+        std::fs::remove_dir_all(scene.guest()).unwrap();
+    });
+    assert!(times >= 10, "{times}");
+}
+
+#[test]
+fn ended_at_any_connection_an_update_is_made_whole_by_the_next() {
+    let scene = Scene::with_files();
+    scene.prepared(&[]);
+    let number = std::cell::Cell::new(0);
+    let change = |scene: &Scene| {
+        number.set(number.get() + 1);
+        scene.write("sub/other", &format!("committed {}\n", number.get()));
+        scene.commit("more");
+        scene.write("file", &format!("changed {}\n", number.get()));
+        scene.write(&format!("new {}", number.get()), "staged\n");
+        scene.git(&["add", "-A"]);
+    };
+    change(&scene);
+    let times = ended_at_each_connection(&scene, change);
+    assert!(times >= 8, "{times}");
+}
+
+#[test]
 fn ended_at_any_connection_a_copy_into_a_guest_without_git_is_made_whole_by_the_next() {
     let scene = Scene::with_files();
     std::fs::write(scene.daemon.guest_home().join("no-git"), "").unwrap();
