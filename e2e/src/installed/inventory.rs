@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The first and the last of the users that VMs run as, where nothing else was chosen.
-const VM_UIDS: std::ops::RangeInclusive<u32> = 0x6000_0000..=0x60ff_ffff;
+const VM_UIDS: std::ops::RangeInclusive<u32> = 0x7000_0000..=0x70ff_ffff;
 const STATE: &str = "/var/lib/banger";
 /// Where a jail is for its VM, and where the jailer makes one by itself; the host's own view has nothing there.
 const JAILS: [&str; 3] = ["/sys/vm", "/sys/firecracker", "/srv/jailer"];
