@@ -6,6 +6,7 @@ use super::decide::{Content, Guest, Steps, decide};
 use super::files::{self, Contents};
 use super::host::Snapshot;
 use super::inside::{Inside, scripted};
+use super::place::unless_occupied;
 use super::within::Within;
 use super::{Options, PrepareError};
 use crate::git::inspect::{Kind, Repository};
@@ -96,21 +97,33 @@ impl Comparison {
     /// Refuses to lose what the guest has, unless forced to.
     pub(super) fn check(
         &self,
-        inside: &Inside<'_>,
+        inside: &mut Inside<'_>,
         snapshot: &Snapshot,
         options: &Options,
     ) -> Result<(), PrepareError> {
         let conflicts = self.all_steps(snapshot).conflicts;
-        if options.force {
-            return Ok(());
-        }
-        if !conflicts.is_empty() {
+        if !options.force && !conflicts.is_empty() {
             return Err(PrepareError::Edited { paths: conflicts });
         }
-        if self.has_own_commits() {
+        if !options.force && self.has_own_commits() {
             return Err(PrepareError::Committed { place: inside.place.clone() });
         }
-        Ok(())
+        self.check_new_within(inside, snapshot, options)
+    }
+
+    /// The same of what the guest has where submodules are still to be laid.
+    fn check_new_within(
+        &self,
+        inside: &mut Inside<'_>,
+        snapshot: &Snapshot,
+        options: &Options,
+    ) -> Result<(), PrepareError> {
+        snapshot.within.iter().zip(&self.within).try_for_each(|(within, compared)| {
+            inside.within(&within.path, |inside| match compared {
+                Some(compared) => compared.check_new_within(inside, &within.snapshot, options),
+                None => unless_occupied(inside, options),
+            })
+        })
     }
 
     fn has_own_commits(&self) -> bool {

@@ -35,7 +35,8 @@ pub(super) fn unless_occupied(inside: &mut Inside<'_>, options: &Options) -> Res
         return lay::take_over(inside);
     }
     if options.force {
-        return Ok(());
+        // A repository whose objects lie elsewhere, as git makes submodules: ours has them where it is.
+        return inside.script("[ ! -f .git ] || rm -f .git", &[], Input::None).map(drop);
     }
     Err(PrepareError::Occupied { place })
 }

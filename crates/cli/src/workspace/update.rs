@@ -114,17 +114,19 @@ fn follow_host(
             None => lay_within(inside, within),
         })?;
     }
+    if moved || compared.within.iter().any(Option::is_none) {
+        tell_about_repository(inside, repository, snapshot)?;
+    }
     if compared.submodules != sent.submodules {
         let lines = moved_submodules(&compared.submodules, &sent.submodules);
         inside.base(&["update-index", "-z", "--index-info"], Input::Bytes(lines))?;
     }
-    follow(inside, repository, snapshot, steps, &over, moved)
+    follow(inside, snapshot, steps, &over, moved)
 }
 
 /// Has the indexes of the guest follow what was laid.
 fn follow(
     inside: &mut Inside<'_>,
-    repository: &Repository,
     snapshot: &Snapshot,
     steps: &super::decide::Steps,
     laid: &[&[u8]],
@@ -146,7 +148,6 @@ fn follow(
     }
     if moved {
         make_index(inside, snapshot)?;
-        tell_about_repository(inside, repository, snapshot)?;
     }
     let tree = inside.script(FOLLOW, &[&length, &staged], Input::Bytes(lists))?;
     oid(tree.trim_ascii_end()).map_err(|_| PrepareError::GuestOutput { command: "write-tree" })

@@ -76,6 +76,35 @@ fn a_submodule_is_as_it_is_here_whatever_was_done_to_it() {
 }
 
 #[test]
+fn a_submodule_that_comes_later_takes_the_place_of_nothing_that_the_guest_has_there() {
+    let write = |scene: &Scene| std::fs::write(scene.guest().join("library/own"), "the guest's\n").unwrap();
+    let clone = |scene: &Scene| {
+        std::fs::create_dir(scene.guest().join(".git/modules")).unwrap();
+        scene.guest_git(&["init", "-q", "--separate-git-dir", ".git/modules/library", "library"]);
+        std::fs::write(scene.guest().join("library/code"), "the guest's\n").unwrap();
+    };
+    for (there, work) in [("own", &write as &dyn Fn(&Scene)), ("code", &clone)] {
+        let scene = scene();
+        scene.git(&["submodule", "deinit", "--force", "--quiet", "library"]);
+        scene.prepared(&["--mode", "full_copy"]);
+        work(&scene);
+        scene.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init"]);
+        scene.write("file", "the host's\n");
+        let refused = scene.prepare(&[]);
+        assert!(
+            refused.code == Some(1) && refused.err.contains("library already contains"),
+            "{}",
+            refused.err
+        );
+        assert_eq!(read(scene.guest().join("library").join(there)), "the guest's\n");
+        assert_eq!(read(scene.guest().join("file")), "one\n", "half of it was done");
+        scene.prepared(&["--force"]);
+        assert_eq!(read(scene.guest().join("library/code")), "two\n");
+        assert_eq!(scene.guest_git(&["submodule", "status"]), scene.git(&["submodule", "status"]));
+    }
+}
+
+#[test]
 fn a_second_full_copy_sends_what_changed_and_keeps_what_the_guest_did() {
     let scene = scene();
     scene.prepared(&["--mode", "full_copy"]);
