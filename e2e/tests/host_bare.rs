@@ -6,12 +6,16 @@ fn id_of(installed: &Installed, vm: &str) -> String {
     installed.json(&["vm", "show", vm])["id"].as_str().expect("an id").to_owned()
 }
 
-/// The processes of a VM's VMM.
+/// The processes of a VM's VMM, without the kernel's own thread for its memory (`kvm-nx-lpage-recovery`), which is counted
+/// with it and has no command line.
 fn processes_of(installed: &Installed, vm: &str) -> Vec<String> {
     let scope = format!("/sys/fs/cgroup/banger.slice/banger-{}-vmm.scope/cgroup.procs", id_of(installed, vm));
     let pids = std::fs::read_to_string(scope).expect("it is in its scope");
-    assert!(!pids.trim().is_empty(), "nothing is in its scope");
-    pids.lines().map(str::to_owned).collect()
+    let has_command =
+        |pid: &&str| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+    let processes: Vec<String> = pids.lines().filter(has_command).map(str::to_owned).collect();
+    assert!(!processes.is_empty(), "nothing is in its scope");
+    processes
 }
 
 /// The user that all of them run as.
