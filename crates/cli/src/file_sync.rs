@@ -40,6 +40,9 @@ enum SyncError {
     Copy(#[source] CopyError),
 }
 
+/// What the agent gives folders that it makes for files of the config drive.
+const FOLDER_MODE: u32 = 0o755;
+
 /// Where in root's home everything is.
 const HOME: &str = "/root/";
 
@@ -172,7 +175,8 @@ fn real(home: &Path, file: &FileSync) -> Result<PathBuf, SyncError> {
     if is_inside { Ok(real) } else { Err(SyncError::LeadsOut) }
 }
 
-/// It, or the files in it, as texts; `None` where that cannot be said.
+/// It, or the files in it, as texts; `None` where that cannot be said, or is not all: the config drive knows files, and the
+/// agent makes the folders they need, as anybody may read them.
 fn small(real: &Path, file: &FileSync) -> Result<Option<Vec<File>>, SyncError> {
     let guest = file.guest.strip_prefix("/root/").unwrap_or_default().to_owned();
     if !real.is_dir() {
@@ -183,7 +187,12 @@ fn small(real: &Path, file: &FileSync) -> Result<Option<Vec<File>>, SyncError> {
     }
     let (mut files, mut waiting) = (Vec::new(), vec![(real.to_owned(), guest)]);
     while let Some((folder, guest)) = waiting.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(SyncError::Read)? {
+        let mode = folder.metadata().map_err(SyncError::Read)?.permissions().mode();
+        let mut entries = std::fs::read_dir(&folder).map_err(SyncError::Read)?.peekable();
+        if mode & 0o7777 != FOLDER_MODE || entries.peek().is_none() {
+            return Ok(None);
+        }
+        for entry in entries {
             let entry = entry.map_err(SyncError::Read)?;
             let about = entry.metadata().map_err(SyncError::Read)?;
             let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
@@ -243,4 +252,28 @@ fn sync(daemon: &mut Daemon, vm: &VmRef, real: &Path, file: &FileSync) -> Result
         return Err(SyncError::TooLong);
     }
     write_file(&mut connect()?, guest, file.mode, &bytes).map_err(SyncError::Copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, create_dir, set_permissions, write};
+
+    #[test]
+    fn a_folder_is_on_the_config_drive_only_if_it_can_be_what_it_is_here() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("keys");
+        create_dir(&folder).unwrap();
+        write(folder.join("ring"), "a key\n").unwrap();
+        let file = FileSync { host: folder.clone(), guest: "/root/.keys".to_owned(), mode: 0o600 };
+        let is_small = |mode: u32| {
+            set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+            small(&folder, &file).unwrap().is_some()
+        };
+        assert!(is_small(0o755));
+        assert!(!is_small(0o700), "the guest would have it open for everybody");
+        assert!(is_small(0o755));
+        create_dir(folder.join("empty")).unwrap();
+        assert!(!is_small(0o755), "the guest would not have the empty folder");
+    }
 }

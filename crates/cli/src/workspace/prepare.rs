@@ -96,7 +96,7 @@ fn with_git(
         }
         compared.check(inside, snapshot, options)?;
         workspace.branch = head::branch_after(repository, options, known)?;
-        let tree = update(inside, repository, snapshot, workspace.branch.as_deref(), &compared)?;
+        let tree = update(inside, repository, snapshot, &sent, workspace.branch.as_deref(), &compared)?;
         let steps = compared.all_steps(snapshot);
         printer::remark(format_args!(
             "{} files changed in {}",

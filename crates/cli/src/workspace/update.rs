@@ -11,6 +11,7 @@ use super::lay::{
     check_out_files, lay_within, make_index, remove_files, send_history, send_objects, tell_about_repository,
 };
 use super::sent_tree::SentTree;
+use super::within::Within;
 use crate::git::inspect::Repository;
 use crate::git::oid;
 use crate::guest::Input;
@@ -56,16 +57,17 @@ echo "$tree"
 /// There while an update is under way, so that the next knows of one that was cut off.
 const UPDATING: &str = ".git/banger-updating";
 
-/// Brings a place up to date; the answer is what the guest calls the tree that is laid then.
+/// Brings a place up to date with what is `sent`; the answer is what the guest calls the tree that is laid then.
 pub(super) fn update(
     inside: &mut Inside<'_>,
     repository: &Repository,
     snapshot: &Snapshot,
+    sent: &SentTree,
     branch: Option<&str>,
     compared: &Comparison,
 ) -> Result<String, PrepareError> {
     inside.write_file(UPDATING, b"")?;
-    let updated = follow_host(inside, repository, snapshot, branch, compared);
+    let updated = follow_host(inside, repository, snapshot, sent, branch, compared);
     if updated.is_err() {
         // Not cut off: what is locked now is locked by somebody else. Where this fails too, it was.
         let _ = inside.script(&format!("rm -f {UPDATING}"), &[], Input::None);
@@ -77,11 +79,11 @@ fn follow_host(
     inside: &mut Inside<'_>,
     repository: &Repository,
     snapshot: &Snapshot,
+    sent: &SentTree,
     branch: Option<&str>,
     compared: &Comparison,
 ) -> Result<String, PrepareError> {
     let steps = &compared.steps;
-    let sent = SentTree::of(repository, snapshot)?;
     let moved = snapshot.commit != compared.head;
     if moved {
         move_head(inside, repository, snapshot, branch, compared)?;
@@ -108,8 +110,9 @@ fn follow_host(
     for (within, compared) in snapshot.within.iter().zip(&compared.within) {
         inside.within(&within.path, |inside| match compared {
             Some(compared) => {
-                let branch = within.repository.branch.as_deref();
-                update(inside, &within.repository, &within.snapshot, branch, compared).map(drop)
+                let Within { repository, snapshot, .. } = within;
+                let sent = SentTree::of(repository, snapshot)?;
+                update(inside, repository, snapshot, &sent, repository.branch.as_deref(), compared).map(drop)
             }
             None => lay_within(inside, within),
         })?;
