@@ -11,6 +11,12 @@ fn heard(installed: &Installed) -> String {
     guest_hears(installed, VMS, &[WORLD]).concat()
 }
 
+/// As whom the guest reaches the server, on a host whose one emulated processor may have other things to do.
+fn heard_in_time(installed: &Installed) -> String {
+    let mut told = (0..4).map(|_| heard(installed));
+    told.find(|told| told != "nothing").unwrap_or_else(|| "nothing".to_owned())
+}
+
 fn set_nat(installed: &Installed, state: &str) -> banger_e2e::Finished {
     installed.banger(["vm", "set", VMS, "--nat", state]).run()
 }
@@ -79,7 +85,7 @@ fn guests_with_nat_get_out_beside_other_firewalls_or_are_told_what_to_type() {
             let _ = set_nat(&installed, "on").expect_success();
             assert_eq!(rules(), 1, "{}", root("nft list ruleset").stdout_text());
         }
-        assert_eq!(heard(&installed), "the world to 203.0.113.1", "its packets leave as the host's");
+        assert_eq!(heard_in_time(&installed), "the world to 203.0.113.1", "its packets leave as the host's");
         let _ = set_nat(&installed, "off").expect_success();
         assert_eq!((rules(), heard(&installed).as_str()), (0, "nothing"));
     });
@@ -106,7 +112,7 @@ fn guests_with_nat_get_out_beside_other_firewalls_or_are_told_what_to_type() {
         assert!(doctor.stdout_text().contains("WARN  other firewalls: the chain `forward` of the table `inet strict`"), "{}", doctor.stdout_text());
         type_it(&installed, &hint(&failed.stderr_text()));
         let _ = set_nat(&installed, "on").expect_success();
-        assert_eq!(heard(&installed), "the world to 203.0.113.1");
+        assert_eq!(heard_in_time(&installed), "the world to 203.0.113.1");
         let _ = set_nat(&installed, "off").expect_success();
         let _ = root("nft delete table inet strict").expect_success();
     });
@@ -129,12 +135,12 @@ fn guests_with_nat_get_out_beside_other_firewalls_or_are_told_what_to_type() {
             let failed = set_nat(&installed, "on").expect_failure(&[&choose]);
             type_it(&installed, &hint(&failed.stderr_text()));
             let _ = set_nat(&installed, "on").expect_success();
-            assert_eq!(heard(&installed), "the world to 203.0.113.1");
+            assert_eq!(heard_in_time(&installed), "the world to 203.0.113.1");
             let ends = ["203.0.113.1/8081", "172.16.0.1/8081"];
             assert_eq!(guest_hears(&installed, VMS, &ends), ["nothing"; 2]);
             // Nothing chosen leaves it as it is, as an upgrade does.
             let _ = installed.install(&[]).expect_success();
-            assert_eq!(heard(&installed), "the world to 203.0.113.1");
+            assert_eq!(heard_in_time(&installed), "the world to 203.0.113.1");
             let _ = set_nat(&installed, "off").expect_success();
             let _ = installed.install(&["--firewall", "none"]).expect_success();
             let _ = set_nat(&installed, "on").expect_failure(&[&choose]);

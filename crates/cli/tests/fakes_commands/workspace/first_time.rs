@@ -169,7 +169,11 @@ fn the_tree_that_was_sent_is_the_one_that_git_makes_of_it() {
     scene.write("a/now/a/folder", "x\n");
     for _ in 0..2 {
         let finished = scene.prepare(&["--include-untracked"]);
-        assert!(finished.code == Some(0) && !finished.err.contains("differ from what was sent"), "{}", finished.err);
+        assert!(
+            finished.code == Some(0) && !finished.err.contains("differ from what was sent"),
+            "{}",
+            finished.err
+        );
         scene.git(&["add", "-A"]);
         let tree = scene.git(&["write-tree"]);
         assert_eq!(scene.daemon.workspace("dev").unwrap().base_tree.unwrap(), tree.trim());
