@@ -54,14 +54,14 @@ fn turns(ring: Ring, firecracker: bool) -> Vec<Turn> {
     }
 }
 
-/// How many hosts the host ring shares its tests out to: an emulated processor keeps one of this machine's busy.
+/// How many hosts a ring shares its tests out to: an emulated processor keeps one of this machine's busy.
 const MOST_HOSTS: usize = 2;
 
 pub(super) fn run(place: &Place, ring: Ring, names: &[String], programs: &Path) -> Result<Outcome> {
     // Before the host is up: what does not compile should not wait for it.
     let parcel = Parcel::pack(place, programs)?;
     add_tests(place, ring, &parcel, programs)?;
-    let most = if ring == Ring::Host && names.is_empty() { MOST_HOSTS } else { 1 };
+    let most = if names.is_empty() { MOST_HOSTS } else { 1 };
     let mut hosts = Host::developers_or_own_up_to(place, most)?;
     let given =
         hosts.iter().map(|host| Given::folder(place, host, parcel.folder())).collect::<Result<Vec<_>>>()?;
