@@ -111,6 +111,6 @@ fn without_its_jailer_a_firecracker_runs_as_in_local_mode_and_an_upgrade_leaves_
         assert_eq!(settings().contains("jailed = true\n"), has_firecracker, "{}", settings());
     });
     drop(installed);
-    Inventory::look().assert_nothing_beyond(&before, "by bare programs that were uninstalled");
+    Inventory::assert_nothing_beyond(&before, "by bare programs that were uninstalled");
     checks.finish();
 }

@@ -72,14 +72,14 @@ fn whatever_goes_wrong_on_the_host_nothing_of_a_vm_is_left_on_it() {
             assert!(there.iter().any(|line| line.starts_with(kind)), "no {kind}: {there:#?}");
         }
         let _ = installed.banger(DELETE).run().expect_success();
-        Inventory::look().assert_nothing_beyond(&before, "by a VM that was deleted");
+        Inventory::assert_nothing_beyond(&before, "by a VM that was deleted");
     });
     checks.check("every effect of a create fails once, and the error names it", || {
         for (index, step) in each(&CREATE_STEPS).into_iter().enumerate() {
             plan(&installed, &format!("fail:{index}"));
             let _ = installed.banger(CREATE).run().expect_failure(&["made to fail", step]);
             clear_away(&installed);
-            Inventory::look().assert_nothing_beyond(&before, &format!("by failing to {step}"));
+            Inventory::assert_nothing_beyond(&before, &format!("by failing to {step}"));
         }
     });
     checks.check("the daemon dies at every effect of a create", || {
@@ -87,7 +87,7 @@ fn whatever_goes_wrong_on_the_host_nothing_of_a_vm_is_left_on_it() {
             plan(&installed, &format!("abort:{index}"));
             let _ = installed.banger(CREATE).run().expect_failure(&[]);
             clear_away(&installed);
-            Inventory::look().assert_nothing_beyond(&before, &format!("by dying after it could {step}"));
+            Inventory::assert_nothing_beyond(&before, &format!("by dying after it could {step}"));
         }
     });
     checks.check("every effect of a delete fails once, and the daemon dies at each", || {
@@ -98,7 +98,7 @@ fn whatever_goes_wrong_on_the_host_nothing_of_a_vm_is_left_on_it() {
                 let words: &[&str] = if fault == "fail" { &["made to fail", step] } else { &[] };
                 let _ = installed.banger(DELETE).run().expect_failure(words);
                 clear_away(&installed);
-                Inventory::look().assert_nothing_beyond(&before, &format!("by {fault} of {step}"));
+                Inventory::assert_nothing_beyond(&before, &format!("by {fault} of {step}"));
             }
         }
     });
@@ -121,7 +121,7 @@ fn whatever_goes_wrong_on_the_host_nothing_of_a_vm_is_left_on_it() {
                 "it was not killed, or has not come back"
             );
             let _ = installed.as_root(&["systemctl", "reset-failed", helper]).expect_success();
-            Inventory::look().assert_nothing_beyond(&before, &format!("by a helper killed after {after:?}"));
+            Inventory::assert_nothing_beyond(&before, &format!("by a helper killed after {after:?}"));
         }
     });
     checks.finish();
@@ -199,7 +199,7 @@ fn planted_leaks_are_seen(installed: &Installed) {
         }
     }
     let _ = installed.as_root(&["udevadm", "settle"]);
-    Inventory::look().assert_nothing_beyond(&before, "by what was taken away");
+    Inventory::assert_nothing_beyond(&before, "by what was taken away");
     let id = "1879048193";
     let script = "setpriv --reuid $0 --regid $0 --clear-groups sleep 300 > /dev/null 2>&1 & echo $!";
     let started = installed.as_root(&["sh", "-c", script, id]).expect_success();

@@ -117,7 +117,7 @@ fn the_package_is_upgraded_under_a_running_command_and_goes_without_a_trace() {
     );
     checks.check("purged it was never there", || {
         let _ = installed.as_root(&["dpkg", "--purge", "banger"]).expect_success();
-        Inventory::look().assert_nothing_beyond(&inventory, "by purging");
+        Inventory::assert_nothing_beyond(&inventory, "by purging");
         Host::look().assert_same_as(&host);
         assert_same_files(&before, "purged");
     });

@@ -143,8 +143,6 @@ fn a_command_in_a_guest_outlives_services_that_are_restarted_killed_and_of_other
         assert_eq!(installed.boot_id("demo"), boot);
     });
     let _ = installed.banger(["vm", "delete", "demo"]).run().expect_success();
-    checks.check("and nothing of it is left", || {
-        Inventory::look().assert_nothing_beyond(&before, "by all of that")
-    });
+    checks.check("and nothing of it is left", || Inventory::assert_nothing_beyond(&before, "by all of that"));
     checks.finish();
 }

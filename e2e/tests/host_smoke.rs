@@ -43,14 +43,14 @@ fn the_first_hour_with_an_installed_banger() {
     checks.check("a bare run prints what the command prints, and leaves nothing", || {
         let told = installed.banger(run(&["--rm"], &["echo", "a  b"])).run().expect_success();
         assert_eq!(told.stdout_text(), "a  b\n");
-        Inventory::look().assert_nothing_beyond(&before, "by a run");
+        Inventory::assert_nothing_beyond(&before, "by a run");
     });
     checks.check("two runs at once do not know of each other, and each has its exit code", || {
         let second = installed.banger(run(&["--rm"], &["sh", "-c", "hostname; exit 9"])).start();
         let first = installed.banger(run(&["--rm"], &["sh", "-c", "hostname; exit 7"])).run();
         let (first, second) = (first.expect_code(7), second.finish().expect_code(9));
         assert_ne!(first.stdout_text(), second.stdout_text());
-        Inventory::look().assert_nothing_beyond(&before, "by two runs");
+        Inventory::assert_nothing_beyond(&before, "by two runs");
     });
 
     let _ = banger(&[&["vm", "run", "-d", "--name", "demo"][..], &SMALL].concat()).expect_success();
@@ -165,7 +165,7 @@ fn the_first_hour_with_an_installed_banger() {
         let told = format!("{}{}", pruned.stdout_text(), pruned.stderr_text());
         assert!(told.contains("demo"), "{told}");
         assert_eq!(banger(&["ps", "-q"]).expect_success().stdout_text(), "");
-        Inventory::look().assert_nothing_beyond(&before, "by pruning");
+        Inventory::assert_nothing_beyond(&before, "by pruning");
     });
     checks.finish();
 }
