@@ -10,7 +10,7 @@ use crate::inside::boot::{MACHINE, TAP, Vmm};
 use crate::samples::{Samples, ticks};
 use anyhow::{Context as _, Result, bail, ensure};
 use banger_e2e::Sandbox;
-use banger_protocol::root_api::API_SOCKET;
+use banger_protocol::root_api::{API_SOCKET, FirecrackerFiles};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -153,7 +153,7 @@ impl Machine {
             disks: [("base", image.join("rootfs.ext4")), ("modules", kernel.join("modules.ext4"))],
         };
         let vmm = match sandbox.running("firecracker").first() {
-            Some(firecracker) => firecracker_of(firecracker.pid, &own)?,
+            Some(firecracker) => firecracker_of(firecracker.pid, &own, &files)?,
             None => Vmm::Qemu {
                 backend: words_of(sandbox, "vhost-device-vsock")?,
                 command: with_files(words_of(sandbox, "qemu-system-x86_64")?, &files)?,
@@ -212,7 +212,7 @@ fn words_of(sandbox: &Sandbox, program: &str) -> Result<Vec<String>> {
 }
 
 /// A Firecracker that runs in this folder, as it tells its machine itself.
-fn firecracker_of(pid: u32, folder: &Path) -> Result<Vmm> {
+fn firecracker_of(pid: u32, folder: &Path, files: &Files) -> Result<Vmm> {
     let asked = "GET /vm/config HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\r\n";
     let mut api = UnixStream::connect(folder.join(API_SOCKET)).context("connecting to Firecracker's API")?;
     api.write_all(asked.as_bytes())?;
@@ -225,17 +225,10 @@ fn firecracker_of(pid: u32, folder: &Path) -> Result<Vmm> {
     // What follows the headers is one value, and the connection stays open behind it.
     let told = serde_json::Deserializer::from_reader(answer).into_iter().next();
     let told: Value = told.context("Firecracker tells no machine")?.context("Firecracker's machine")?;
-    let opened = |path: &str| match path.strip_prefix("/proc/self/fd/") {
-        Some(number) => {
-            let path = std::fs::read_link(format!("/proc/{pid}/fd/{number}")).context("a file of its")?;
-            Ok(Some(path.to_str().context("the path of a file")?.to_owned()))
-        }
-        None => Ok(None),
-    };
     let program = std::fs::read_link(format!("/proc/{pid}/exe")).context("Firecracker's program")?;
     Ok(Vmm::Firecracker {
         program: program.to_str().context("the path of Firecracker")?.to_owned(),
-        machine: machine_with_files(in_order_of_disks(told)?, &opened)?,
+        machine: machine_with_files(in_order_of_disks(told)?, files)?,
     })
 }
 
@@ -251,8 +244,19 @@ fn in_order_of_disks(mut told: Value) -> Result<Value> {
     Ok(told)
 }
 
-/// Firecracker's machine with a path in the place of each descriptor, and the tap that is there. Pure.
-fn machine_with_files(told: Value, opened: &dyn Fn(&str) -> Result<Option<String>>) -> Result<Value> {
+/// Where a file is that banger's Firecracker has under this name in a root of its own; its VM's own lie in the folder that
+/// it runs in by hand. Pure.
+fn outside_of_its_root(name: &str, files: &Files) -> Option<String> {
+    let own = name.strip_prefix(FirecrackerFiles::FOLDER).and_then(|rest| rest.strip_prefix('/'));
+    let shared = [(FirecrackerFiles::KERNEL, &files.kernel), (FirecrackerFiles::INITRD, &files.initrd)];
+    let disks = (FirecrackerFiles::FIRST_DISK..).zip(files.disks.iter().map(|(_, path)| path));
+    let mut all = shared.into_iter().chain(disks);
+    let found = all.find(|(number, _)| FirecrackerFiles::descriptor(*number) == name);
+    own.map(str::to_owned).or_else(|| found.map(|(_, path)| path.display().to_string()))
+}
+
+/// Firecracker's machine with the paths that its files have outside, and the tap that is there. Pure.
+fn machine_with_files(told: Value, files: &Files) -> Result<Value> {
     Ok(match told {
         Value::Object(fields) => fields
             .into_iter()
@@ -260,13 +264,13 @@ fn machine_with_files(told: Value, opened: &dyn Fn(&str) -> Result<Option<String
             .filter(|(_, value)| !value.is_null())
             .map(|(key, value)| match key.as_str() {
                 "host_dev_name" => Ok((key, TAP.into())),
-                _ => Ok((key, machine_with_files(value, opened)?)),
+                _ => Ok((key, machine_with_files(value, files)?)),
             })
             .collect::<Result<_>>()?,
         Value::Array(values) => {
-            values.into_iter().map(|value| machine_with_files(value, opened)).collect::<Result<_>>()?
+            values.into_iter().map(|value| machine_with_files(value, files)).collect::<Result<_>>()?
         }
-        Value::String(text) => opened(&text)?.unwrap_or(text).into(),
+        Value::String(text) => outside_of_its_root(&text, files).unwrap_or(text).into(),
         value => value,
     })
 }
@@ -341,24 +345,31 @@ mod tests {
 
     #[test]
     fn a_machine_that_firecracker_tells_becomes_one_it_can_be_given() {
+        let shared = FirecrackerFiles::descriptor;
         let told = serde_json::json!({
             "balloon": null,
-            "boot-source": { "kernel_image_path": "/proc/self/fd/3", "boot_args": "quiet banger.disks=base,cow" },
+            "boot-source": {
+                "kernel_image_path": shared(FirecrackerFiles::KERNEL),
+                "boot_args": "quiet banger.disks=base,cow",
+            },
             "drives": [
-                { "drive_id": "cow", "path_on_host": "cow.img", "is_read_only": false },
-                { "drive_id": "base", "path_on_host": "/proc/self/fd/5", "is_read_only": true },
+                { "drive_id": "cow", "path_on_host": FirecrackerFiles::in_folder("cow.img"), "is_read_only": false },
+                { "drive_id": "base", "path_on_host": shared(FirecrackerFiles::FIRST_DISK), "is_read_only": true },
             ],
             "network-interfaces": [{ "iface_id": "eth0", "host_dev_name": "bt0123456789ab" }],
         });
-        let opened =
-            |path: &str| Ok(path.strip_prefix("/proc/self/fd/").map(|number| format!("/file-{number}")));
+        let files = Files {
+            kernel: "/k".into(),
+            initrd: "/i".into(),
+            disks: [("base", "/b".into()), ("modules", "/m".into())],
+        };
         assert_eq!(
-            machine_with_files(in_order_of_disks(told).expect("it has disks"), &opened)
+            machine_with_files(in_order_of_disks(told).expect("it has disks"), &files)
                 .expect("it is understood"),
             serde_json::json!({
-                "boot-source": { "kernel_image_path": "/file-3", "boot_args": "quiet banger.disks=base,cow" },
+                "boot-source": { "kernel_image_path": "/k", "boot_args": "quiet banger.disks=base,cow" },
                 "drives": [
-                    { "drive_id": "base", "path_on_host": "/file-5", "is_read_only": true },
+                    { "drive_id": "base", "path_on_host": "/b", "is_read_only": true },
                     { "drive_id": "cow", "path_on_host": "cow.img", "is_read_only": false },
                 ],
                 "network-interfaces": [{ "iface_id": "eth0", "host_dev_name": TAP }],
