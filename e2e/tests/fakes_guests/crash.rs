@@ -84,6 +84,35 @@ fn a_stop_of_the_last_guest_with_nat_that_was_cut_off_anywhere_closes_the_way_ou
 }
 
 #[test]
+fn a_start_that_was_cut_off_anywhere_keeps_the_disks_and_can_be_repeated() {
+    let before: &[&[&str]] = &[&["vm", "create", "--name", "dev"], &["vm", "stop", "dev"]];
+    crash_at_every_step(before, &["vm", "start", "dev"], 9, |sandbox, fault| {
+        assert_eq!(sandbox.json(&["vm", "show", "dev"])["state"], "failed", "{fault}");
+        only_folders(sandbox, fault);
+        ok(sandbox, &["vm", "start", "dev"]);
+        assert_eq!(sandbox.exec("dev", &["echo", "hello"]).expect_success().stdout_text(), "hello\n");
+    });
+}
+
+#[test]
+fn a_change_of_nat_that_was_cut_off_anywhere_leaves_a_guest_that_runs_and_the_way_out_that_is_told() {
+    for (flags, nat) in [(&[][..], "on"), (&["--nat"], "off")] {
+        let create = [&["vm", "create", "--name", "dev"], flags].concat();
+        crash_at_every_step(&[&create], &["vm", "set", "dev", "--nat", nat], 3, |sandbox, fault| {
+            let view = sandbox.json(&["vm", "show", "dev"]);
+            assert_eq!(view["state"], "running", "{fault}: {view}");
+            let _ = sandbox.exec("dev", &["true"]).expect_success();
+            let is_out = view["nat"].as_bool().expect("on or off");
+            let ways_out =
+                || sandbox.processes().iter().filter(|it| it.program().starts_with("pasta")).count();
+            sandbox.until("the way out is as it is told", || ways_out() == usize::from(is_out));
+            ok(sandbox, &["vm", "set", "dev", "--nat", nat]);
+            assert_eq!(ways_out(), usize::from(nat == "on"), "{fault}");
+        });
+    }
+}
+
+#[test]
 fn a_run_that_was_cut_off_anywhere_is_removed_by_the_next_daemon() {
     crash_at_every_step(&[], &["vm", "run", "--rm", "--", "true"], 14, |sandbox, _| {
         sandbox.until("the next daemon has removed it", || sandbox.vm_ids().is_empty());
