@@ -106,6 +106,8 @@ fn whatever_goes_wrong_on_the_host_nothing_of_a_vm_is_left_on_it() {
         let helper = "bangerd-root.service";
         // A create with a fake guest takes a second or two here: each time the helper is at something else.
         for after in [0, 150, 300, 450, 600, 900].map(Duration::from_millis) {
+            // Number 0 would be everybody's who kills.
+            let _ = installed.as_root(&["systemctl", "start", helper]).expect_success();
             let pid = installed.main_pid(helper).to_string();
             let creating = installed.banger(CREATE).start();
             std::thread::park_timeout(after);
