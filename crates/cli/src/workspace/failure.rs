@@ -30,7 +30,7 @@ pub(crate) enum PrepareError {
     SubmodulePath(Vec<u8>),
     #[error("the daemon refused")]
     Daemon(#[source] ConnectionError),
-    #[error("the guest did not begin")]
+    #[error("the guest is not ready for a prepare")]
     Turn(#[source] CopyError),
     #[error("the guest refused")]
     Guest(#[source] ExecError),
