@@ -213,6 +213,12 @@ impl Running {
         }
     }
 
+    /// What it has printed so far.
+    #[must_use]
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.heard.stdout).into_owned()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

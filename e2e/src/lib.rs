@@ -31,7 +31,7 @@ pub use checks::Checks;
 pub use fake_guests::FakeVmm;
 pub use full_disk::fill_root_disk;
 pub use host::Host;
-pub use installed::{Installed, Inventory, World, guest_hears, later_package};
+pub use installed::{Installed, Inventory, Mishap, Traced, Tracer, World, guest_hears, later_package};
 pub use invocation::{Finished, Invocation, Running};
 pub use layered::Debian;
 pub use place::Place;

@@ -1,11 +1,15 @@
 //! Every effect that an installed banger has on its host goes wrong once, and its daemon dies at each of them once: nothing
 //! of a VM is left anywhere on the host. Guests are fakes, the host is real: device mapper, loops, scopes, rules, udev.
 
-use banger_e2e::{Checks, Installed, Inventory};
+#![expect(clippy::print_stdout, reason = "which calls came to grief is of interest where one left something")]
+
+use banger_e2e::{Checks, Installed, Inventory, Mishap, Traced, Tracer};
 use std::time::Duration;
 
 const CREATE: &[&str] = &["vm", "create", "--name", "dev", "--nat"];
 const DELETE: &[&str] = &["vm", "delete", "dev"];
+
+const HELPER: &str = "bangerd-root.service";
 
 /// What a create does, in the words of its errors, and how many effects each is.
 const CREATE_STEPS: [(&str, u32); 10] = [
@@ -102,13 +106,15 @@ fn whatever_goes_wrong_on_the_host_nothing_of_a_vm_is_left_on_it() {
             }
         }
     });
+    checks.check("a call of the helper's is refused by the kernel, or is its last", || {
+        calls_come_to_grief(&installed, &before);
+    });
     checks.check("the helper is killed while VMs come and go", || {
-        let helper = "bangerd-root.service";
         // A create with a fake guest takes a second or two here: each time the helper is at something else.
         for after in [0, 150, 300, 450, 600, 900].map(Duration::from_millis) {
             // Number 0 would be everybody's who kills.
-            let _ = installed.as_root(&["systemctl", "start", helper]).expect_success();
-            let pid = installed.main_pid(helper).to_string();
+            let _ = installed.as_root(&["systemctl", "start", HELPER]).expect_success();
+            let pid = installed.main_pid(HELPER).to_string();
             let creating = installed.banger(CREATE).start();
             std::thread::park_timeout(after);
             let _ = installed.as_root(&["kill", "-KILL", &pid]).expect_success();
@@ -118,15 +124,54 @@ fn whatever_goes_wrong_on_the_host_nothing_of_a_vm_is_left_on_it() {
             }
             clear_away(&installed);
             assert_ne!(
-                installed.main_pid(helper).to_string(),
+                installed.main_pid(HELPER).to_string(),
                 pid,
                 "it was not killed, or has not come back"
             );
-            let _ = installed.as_root(&["systemctl", "reset-failed", helper]).expect_success();
+            let _ = installed.as_root(&["systemctl", "reset-failed", HELPER]).expect_success();
             Inventory::assert_nothing_beyond(&before, &format!("by a helper killed after {after:?}"));
         }
     });
     checks.finish();
+}
+
+/// Of the helper's calls so many, unless `BANGER_E2E_CALLS` says another number.
+const CALLS: usize = 12;
+
+/// Makes a VM and deletes it while the helper is watched.
+fn come_and_go(installed: &Installed, mishap: Option<(Mishap, &str, u32)>) -> (Traced, bool) {
+    let _ = installed.as_root(&["systemctl", "reset-failed", HELPER]).expect_success();
+    let _ = installed.as_root(&["systemctl", "start", HELPER]).expect_success();
+    let tracer = Tracer::attach(installed.main_pid(HELPER), mishap);
+    let done = [CREATE, DELETE].map(|words| installed.banger(words).run().code() == Some(0));
+    (tracer.end(), done == [true, true])
+}
+
+fn calls_come_to_grief(installed: &Installed, before: &Inventory) {
+    let (asked, is_well) = come_and_go(installed, None);
+    assert!(is_well, "being watched is enough to fail");
+    let all: Vec<(&str, u32)> = asked
+        .calls
+        .iter()
+        .flat_map(|(call, most)| (1..=*most).map(move |nth| (call.as_str(), nth)))
+        .collect();
+    let wanted = std::env::var("BANGER_E2E_CALLS").ok().and_then(|number| number.parse().ok());
+    let every = all.len().div_ceil(wanted.unwrap_or(CALLS));
+    let chosen: Vec<_> = all.iter().skip(every / 2).step_by(every).collect();
+    let mut befell = 0;
+    for (call, nth) in &chosen {
+        for mishap in [Mishap::Refused, Mishap::Last] {
+            let (seen, is_well) = come_and_go(installed, Some((mishap, call, *nth)));
+            befell += usize::from(seen.befell);
+            println!("{call} {nth} {mishap:?}: befell: {}, went well all the same: {is_well}", seen.befell);
+            clear_away(installed);
+            Inventory::assert_nothing_beyond(before, &format!("by {mishap:?} of {call} {nth}"));
+        }
+    }
+    let tried = 2 * chosen.len();
+    println!("{befell} of {tried} came to grief, of the {} calls in {:?}", all.len(), asked.calls);
+    // Not every thread asks the same of the kernel each time.
+    assert!(befell * 2 > tried, "{befell} of {tried} is too few to say anything");
 }
 
 /// Leaves something of each kind and takes it away again.

@@ -86,7 +86,8 @@ fn the_installed_system_is_looked_after_and_leaves_the_host_as_it_was() {
         root(&["sed", "-i", "s/^version = .*/version = \"0.0.1\"/", "/etc/banger/install.toml"]);
         let found = row(&doctor().expect_code(1), "installation");
         assert!(found.starts_with("FAIL") && found.contains("0.0.1"), "{found}");
-        root(&["chmod", "0755", "/usr/local/lib/banger"]);
+        root(&["chown", "1000", "/usr/local/bin/banger"]);
+        // All of it is put right by what the hints say.
         let _ = installed.install(&[]).expect_success();
         let _ = doctor().expect_success();
     });

@@ -32,7 +32,7 @@ pub use entry::{Entry, MalformedEntry, Modified, What};
 pub use look::{FOUND_LENGTH, Found, Looking, MalformedPaths, Paths};
 pub use receive::{Destination, ReceiveError, Receiver, Step};
 pub use remove::remove;
-pub use send::{SendError, Sent, name_of, send, send_some};
+pub use send::{SendError, Sent, name_of, send, send_file, send_some};
 pub use unfinished::Unfinished;
 
 /// What of a mode is kept of files from a guest: a program that runs as somebody else would be a gift to whoever

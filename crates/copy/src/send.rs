@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFr
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,26 @@ pub fn send_some<'p>(
     for path in paths {
         unless_gone(sending.below(&folder, path, &mut told))?;
     }
+    let sent = sending.sent;
+    to(Kind::Done, &[]).map_err(SendError::Connection)?;
+    Ok(sent)
+}
+
+/// Sends an open file as a tree of nothing else, as [`send`] does; `name` is what errors call it.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_file(
+    file: &File,
+    name: &Path,
+    mut to: impl FnMut(Kind, &[u8]) -> io::Result<()>,
+) -> Result<Sent, SendError> {
+    let mut sending =
+        Sending { source: name, to: &mut to, sent: Sent::default(), buffer: vec![0; MAX_PAYLOAD] };
+    let about = rustix::fs::fstat(file).map_err(|errno| sending.unreadable(b"", errno.into()))?;
+    let size = u64::try_from(about.st_size).unwrap_or(0);
+    sending.tell(b"", &about, What::File { size })?;
+    sending.content(file.as_fd(), size, b"")?;
     let sent = sending.sent;
     to(Kind::Done, &[]).map_err(SendError::Connection)?;
     Ok(sent)
@@ -181,7 +202,7 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
                 }
                 let size = u64::try_from(about.st_size).unwrap_or(0);
                 self.tell(path, &about, What::File { size })?;
-                self.content(&file, size, path)?;
+                self.content(file.as_fd(), size, path)?;
             }
             _ => {}
         }
@@ -199,7 +220,7 @@ impl<T: FnMut(Kind, &[u8]) -> io::Result<()>> Sending<'_, T> {
     }
 
     /// Sends exactly `size` bytes, what is a hole as one.
-    fn content(&mut self, file: &OwnedFd, size: u64, path: &[u8]) -> Result<(), SendError> {
+    fn content(&mut self, file: BorrowedFd<'_>, size: u64, path: &[u8]) -> Result<(), SendError> {
         let mut at = 0;
         while at < size {
             let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {

@@ -60,5 +60,10 @@ fn what_was_added_to_dockers_rules_is_added_again_for_a_guest_with_nat_and_once(
     tap(true);
     assert_eq!(ours(), [1, 1], "one was gone");
     assert!(connection.call(&FirewallForeign {}).unwrap().is_empty());
+
+    // The older kind of rules, which the kernel keeps apart.
+    there(&["iptables-legacy", "-P", "FORWARD", "DROP"]);
+    let unknown = connection.call(&FirewallForeign {}).unwrap_err();
+    assert!(format!("{unknown:?}").contains("iptables-legacy -S FORWARD"), "{unknown:?}");
     connection.call(&TapDelete { vm }).unwrap();
 }

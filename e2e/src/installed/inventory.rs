@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// The first and the last of the users that VMs run as, where nothing else was chosen.
 const VM_UIDS: std::ops::RangeInclusive<u32> = 0x7000_0000..=0x70ff_ffff;
 const STATE: &str = "/var/lib/banger";
+/// The slice of all VMs' scopes.
+const SLICE: &str = "/banger.slice";
 /// Where a jail is for its VM, and where the jailer makes one by itself; the host's own view has nothing there.
 const JAILS: [&str; 3] = ["/sys/vm", "/sys/firecracker", "/srv/jailer"];
 
@@ -35,7 +37,7 @@ impl Inventory {
         add("rule", rules());
         add(
             "cgroup",
-            names_below("/sys/fs/cgroup/banger.slice")
+            names_below(&format!("/sys/fs/cgroup{SLICE}"))
                 .into_iter()
                 .filter(|name| name.ends_with(".scope"))
                 .collect(),
@@ -59,13 +61,15 @@ impl Inventory {
     /// # Panics
     /// When something stays.
     pub fn assert_nothing_beyond(before: &Self, when: &str) {
-        let deadline = Instant::now() + MOMENT;
+        let begun = Instant::now();
         loop {
             let left = Self::look().beyond(before);
             if left.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "left over {when}: {left:?}");
+            let passed = begun.elapsed();
+            assert!(passed < MOMENT, "left over {when}: {left:?}");
+            eprintln!("still there after {passed:.1?} {when}: {left:?}");
             std::thread::park_timeout(Duration::from_millis(100));
         }
     }
@@ -126,9 +130,13 @@ fn units() -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Those that run as users of VMs, whatever they call themselves.
+/// Those that run as users of VMs, whatever they call themselves, and those in a VM's scope, whoever they are.
 fn processes() -> Vec<String> {
     let is_vms = |pid: &String| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        if groups.contains(SLICE) {
+            return true;
+        }
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
         uids.split_ascii_whitespace()
@@ -139,6 +147,10 @@ fn processes() -> Vec<String> {
         .into_iter()
         .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
         .filter(is_vms)
+        .map(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            format!("{pid} {}", name.trim_end())
+        })
         .collect()
 }
 

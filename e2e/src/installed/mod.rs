@@ -5,14 +5,17 @@
 
 mod fakes;
 mod inventory;
+mod tracer;
 mod world;
 
 pub use inventory::Inventory;
+pub use tracer::{Mishap, Traced, Tracer};
 pub use world::{World, guest_hears};
 
 use crate::{Finished, Invocation, images, programs};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// That a test runs where it may install something.
@@ -171,14 +174,24 @@ impl Installed {
         figure.and_then(Result::ok).unwrap_or_else(|| panic!("no exposure in `{last}`"))
     }
 
-    /// A service's main process.
+    /// A service's main process, which is waited for: one that was killed is started again after a second. Never 0,
+    /// which to `kill` is everybody of the caller's group.
     ///
     /// # Panics
-    /// When systemd does not tell.
+    /// When the service has no process in time, or systemd does not tell.
     #[must_use]
     pub fn main_pid(&self, unit: &str) -> u32 {
-        let told = sudo(&["systemctl", "show", "--property=MainPID", "--value", unit]).expect_success();
-        told.stdout_text().trim().parse().expect("a number")
+        const LIMIT: Duration = Duration::from_secs(30);
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let told = sudo(&["systemctl", "show", "--property=MainPID", "--value", unit]).expect_success();
+            let pid = told.stdout_text().trim().parse().expect("a number");
+            if pid != 0 {
+                return pid;
+            }
+            assert!(Instant::now() < deadline, "{unit} has had no process for {LIMIT:?}");
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
     }
 }
 

@@ -98,7 +98,7 @@ fn a_start_that_was_cut_off_anywhere_keeps_the_disks_and_can_be_repeated() {
 fn a_change_of_nat_that_was_cut_off_anywhere_leaves_a_guest_that_runs_and_the_way_out_that_is_told() {
     for (flags, nat) in [(&[][..], "on"), (&["--nat"], "off")] {
         let create = [&["vm", "create", "--name", "dev"], flags].concat();
-        crash_at_every_step(&[&create], &["vm", "set", "dev", "--nat", nat], 3, |sandbox, fault| {
+        crash_at_every_step(&[&create], &["vm", "set", "dev", "--nat", nat], 4, |sandbox, fault| {
             let view = sandbox.json(&["vm", "show", "dev"]);
             assert_eq!(view["state"], "running", "{fault}: {view}");
             let _ = sandbox.exec("dev", &["true"]).expect_success();
@@ -110,6 +110,20 @@ fn a_change_of_nat_that_was_cut_off_anywhere_leaves_a_guest_that_runs_and_the_wa
             assert_eq!(ways_out(), usize::from(nat == "on"), "{fault}");
         });
     }
+}
+
+#[test]
+fn a_change_of_settings_that_was_cut_off_anywhere_is_made_or_is_not() {
+    let before: &[&[&str]] = &[&["vm", "create", "--name", "dev", "--no-start", "--memory", "256M"]];
+    let set = ["vm", "set", "dev", "--vcpu", "1", "--memory", "300M", "--disk-size", "3G"];
+    crash_at_every_step(before, &set, 1, |sandbox, fault| {
+        let view = sandbox.json(&["vm", "show", "dev"]);
+        let is_made = !fault.starts_with("abort-before");
+        let memory = if is_made { 300_u64 << 20 } else { 256 << 20 };
+        assert_eq!((&view["state"], &view["memory"]), (&"created".into(), &memory.into()), "{fault}: {view}");
+        assert_eq!(view["disk_size"] == 3_u64 << 30, is_made, "{fault}: {view}");
+        ok(sandbox, &set);
+    });
 }
 
 #[test]

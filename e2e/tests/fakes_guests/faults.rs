@@ -14,6 +14,8 @@ struct Flow {
 /// What a VM is ended without when it cannot be done.
 const FORGIVEN: &str = "resume the VM";
 
+const WRITE_DOWN: &str = "write down the VM's settings";
+
 /// Stands for what a VMM begins with as soon as there is a folder, and for what it does when all is there.
 const BEGIN: &str = "begin";
 const LAUNCH: &str = "launch";
@@ -80,12 +82,17 @@ const STOP_WITH_NAT: Flow =
 const NAT_ON: Flow = Flow {
     before: STOP.before,
     tried: &["vm", "set", "dev", "--nat", "on"],
-    steps: &["set up the network", "create the tap device", "set up NAT"],
+    steps: &["set up the network", "create the tap device", "set up NAT", WRITE_DOWN],
 };
 const NAT_OFF: Flow = Flow {
     before: &[CREATE_WITH_NAT.tried],
     tried: &["vm", "set", "dev", "--nat", "off"],
-    steps: &["set up the network", "create the tap device", "remove NAT"],
+    steps: &["set up the network", "create the tap device", "remove NAT", WRITE_DOWN],
+};
+const SET: Flow = Flow {
+    before: &[&["vm", "create", "--name", "dev", "--no-start", "--memory", "256M"]],
+    tried: &["vm", "set", "dev", "--vcpu", "1", "--memory", "300M", "--disk-size", "3G"],
+    steps: &[WRITE_DOWN],
 };
 const STOP: Flow = Flow {
     before: &[&["vm", "create", "--name", "dev"]],
@@ -260,9 +267,32 @@ fn every_step_of_nat_can_fail_and_nothing_is_left() {
 }
 
 #[test]
+fn every_step_of_a_change_of_settings_can_fail_and_nothing_is_left() {
+    for kind in ["fail", "after"] {
+        fail_every_step(&SET, kind);
+    }
+}
+
+#[test]
+fn a_vm_whose_settings_could_not_be_changed_has_what_it_had() {
+    let sandbox = Sandbox::with_fake_guests();
+    for arguments in SET.before {
+        ok(&sandbox, arguments);
+    }
+    ok(&sandbox, &["daemon", "stop"]);
+    let before = sandbox.json(&["vm", "show", "dev"]);
+    ok(&sandbox, &["daemon", "stop"]);
+    let changed = sandbox.banger(SET.tried).env("BANGER_FAULT", "fail:0").run();
+    let _ = changed.expect_failure(&["VM `dev` was not changed", WRITE_DOWN]);
+    assert_eq!(sandbox.json(&["vm", "show", "dev"]), before);
+    ok(&sandbox, &["vm", "delete", "dev"]);
+    sandbox.assert_nothing_left();
+}
+
+#[test]
 fn a_vm_whose_nat_could_not_be_changed_has_what_it_had() {
     for (flow, nat) in [(&NAT_ON, false), (&NAT_OFF, true)] {
-        for fault in ["fail:0", "after:1", "fail:2", "after:2"] {
+        for fault in ["fail:0", "after:1", "fail:2", "after:2", "fail:3"] {
             let sandbox = Sandbox::with_fake_guests();
             for arguments in flow.before {
                 ok(&sandbox, arguments);

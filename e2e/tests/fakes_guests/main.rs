@@ -3,6 +3,7 @@
 
 mod adoption;
 mod background;
+mod copies;
 mod crash;
 mod damage;
 mod egress;

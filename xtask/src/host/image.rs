@@ -50,6 +50,7 @@ const PACKAGES: &[&str] = &[
     "curl",
     "busybox-static",
     "xfsprogs",
+    "strace",
     // What it has to get along with. They are masked until a test starts them.
     "docker.io",
     "firewalld",

@@ -1,6 +1,6 @@
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome, READER_GONE};
-use crate::guest::{CopyError, copy_in, copy_out, said};
+use crate::guest::{CopyError, copy_file_in, copy_in, copy_out, pass_out, said};
 use crate::printer;
 use crate::signals::{Signals, asks_to_end, exit_code};
 use banger_copy::{Destination, name_of};
@@ -9,7 +9,7 @@ use banger_protocol::guest_api::Copied;
 use banger_protocol::names::VmRef;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
-use std::io::{self, Read as _};
+use std::io;
 use std::net::Shutdown;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -116,21 +116,15 @@ impl Args {
             }
             (End::There { vm, path }, End::Stream) => {
                 let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what the VM has");
-                let between = Between::new()?;
                 let agent = connect(vm)?;
-                let to = Destination { path: between.file(), name: None };
-                let asked = |agent: &mut UnixStream| copy_out(agent, path, to);
-                let copied =
-                    with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))?;
-                between.pour_out()?;
-                Ok(copied)
+                with_agent(agent, &signals, |agent| pass_out(agent, path, onto_stdout))
+                    .map_err(|failure| not_copied(failure, hint))
             }
             (End::Stream, End::There { vm, path }) => {
                 let hint = format!("the destination must be a file: `banger vm cp - {vm}:/root/name`");
-                let between = Between::new()?;
-                between.fill()?;
+                let read = read_stdin()?;
                 let agent = connect(vm)?;
-                let asked = |agent: &mut UnixStream| copy_in(agent, &between.file(), path, None);
+                let asked = |agent: &mut UnixStream| copy_file_in(agent, &read, "standard input", path);
                 with_agent(agent, &signals, asked).map_err(|failure| not_copied(failure, hint))
             }
             (End::Stream, _) | (_, End::Stream) => {
@@ -153,52 +147,19 @@ impl Args {
     }
 }
 
-/// Bytes passed on at once.
-const PIECE: usize = 64 << 10;
+/// All of standard input, because how long it is shows at its end: a file that has no name, and goes with its descriptor.
+fn read_stdin() -> Result<File, Failure> {
+    let mut file =
+        tempfile::tempfile().map_err(|error| Failure::of(&error).reason_for("no temporary file was made"))?;
+    let read = file
+        .set_permissions(Permissions::from_mode(0o644))
+        .and_then(|()| io::copy(&mut io::stdin().lock(), &mut file));
+    read.map_err(|error| Failure::of(&error).reason_for("standard input was not read to its end"))?;
+    Ok(file)
+}
 
-/// A file that is there for the time of one copy, because how long a stream is shows at its end. It goes with this.
-struct Between(tempfile::TempDir);
-
-impl Between {
-    fn new() -> Result<Self, Failure> {
-        let folder = tempfile::Builder::new().prefix("banger-cp-").tempdir();
-        folder.map(Self).map_err(|error| Failure::of(&error).reason_for("no temporary file was made"))
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.path().join("stream")
-    }
-
-    /// With all of standard input.
-    fn fill(&self) -> Result<(), Failure> {
-        let read = File::create(self.file()).and_then(|mut file| {
-            file.set_permissions(Permissions::from_mode(0o644))?;
-            io::copy(&mut io::stdin().lock(), &mut file)
-        });
-        read.map(drop)
-            .map_err(|error| Failure::of(&error).reason_for("standard input was not read to its end"))
-    }
-
-    /// Onto standard output.
-    fn pour_out(&self) -> Result<(), Failure> {
-        if !self.file().symlink_metadata().is_ok_and(|it| it.is_file()) {
-            return Err(Failure::message("only a file can be written to standard output")
-                .with_hint("use tar for a directory: `banger vm exec VM -- tar c DIR`"));
-        }
-        let written = File::open(self.file()).and_then(|mut file| {
-            let mut piece = vec![0; PIECE];
-            loop {
-                match file.read(&mut piece)? {
-                    0 => return Ok(()),
-                    read => printer::pass_through(rustix::stdio::stdout(), &piece[..read])?,
-                }
-            }
-        });
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::quiet(READER_GONE),
-            _ => Failure::of(&error).reason_for("standard output was not written to"),
-        })
-    }
+fn onto_stdout(piece: &[u8]) -> Result<(), CopyError> {
+    printer::pass_through(rustix::stdio::stdout(), piece).map_err(CopyError::Pass)
 }
 
 fn connect(vm: String) -> Result<UnixStream, Failure> {
@@ -224,7 +185,15 @@ fn with_agent(
     });
     let outcome = copy(&mut agent);
     match caught.load(Ordering::SeqCst) {
-        0 => outcome.map_err(|error| Failure::of(&error)),
+        0 => outcome.map_err(|error| match error {
+            CopyError::Pass(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Failure::quiet(READER_GONE)
+            }
+            CopyError::NoFile => {
+                Failure::of(&error).with_hint("use tar for a directory: `banger vm exec VM -- tar c DIR`")
+            }
+            error => Failure::of(&error),
+        }),
         signal => Err(Failure::quiet(exit_code(signal))),
     }
 }

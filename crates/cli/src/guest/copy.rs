@@ -8,6 +8,7 @@ use banger_protocol::guest_api::frame::{self, Failure as AgentFailure, Frame, Ki
 use banger_protocol::guest_api::{Copied, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
+use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -27,6 +28,10 @@ pub(crate) enum CopyError {
     Receive(#[source] ReceiveError),
     #[error("the guest sent more than {0} bytes")]
     TooMuch(u64),
+    #[error("only a file can be written to standard output")]
+    NoFile,
+    #[error("standard output was not written to")]
+    Pass(#[source] io::Error),
     #[error("the guest agent violated the protocol")]
     Protocol,
 }
@@ -75,32 +80,67 @@ pub(crate) fn copy_some_out(
     }
 }
 
+/// Gives what the file at `path` in the guest holds to `to`, piece by piece; what is a hole as zeros.
+pub(crate) fn pass_out(
+    agent: &mut UnixStream,
+    path: String,
+    mut to: impl FnMut(&[u8]) -> Result<(), CopyError>,
+) -> Result<Copied, CopyError> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    frame::write_json(agent, Kind::Request, &Request::CopyOut { path }).map_err(CopyError::Ask)?;
+    let mut agent = io::BufReader::with_capacity(frame::MAX_PAYLOAD, agent);
+    let mut missing = None;
+    loop {
+        let Frame { kind, payload } = next(&mut agent)?;
+        let left = match (kind, missing) {
+            (Kind::Error, _) => return Err(refusal(&payload)),
+            (Kind::Entry, None) => match Entry::parse(&payload).map(|entry| entry.what) {
+                Ok(What::File { size }) => size,
+                Ok(What::Folder | What::Link { .. }) => return Err(CopyError::NoFile),
+                Err(_) => return Err(CopyError::Protocol),
+            },
+            (Kind::Data, Some(missing)) => {
+                to(&payload)?;
+                u64::checked_sub(missing, payload.len() as u64).ok_or(CopyError::Protocol)?
+            }
+            (Kind::Hole, Some(missing)) => {
+                let length = payload.as_slice().try_into().map(u64::from_le_bytes);
+                let length = length.map_err(|_| CopyError::Protocol)?;
+                let left = u64::checked_sub(missing, length).ok_or(CopyError::Protocol)?;
+                let mut zeros = length;
+                while zeros > 0 {
+                    let most = ZEROS.len().min(usize::try_from(zeros).unwrap_or(usize::MAX));
+                    to(&ZEROS[..most])?;
+                    zeros -= most as u64;
+                }
+                left
+            }
+            (Kind::Done, Some(0)) => return reply(&next(&mut agent)?),
+            _ => return Err(CopyError::Protocol),
+        };
+        missing = Some(left);
+    }
+}
+
 /// What the file at `path` in the guest holds, of which there may be `most` bytes; nothing where there is none.
 pub(crate) fn read_file(
     agent: &mut UnixStream,
     path: String,
     most: usize,
 ) -> Result<Option<Vec<u8>>, CopyError> {
-    frame::write_json(agent, Kind::Request, &Request::CopyOut { path }).map_err(CopyError::Ask)?;
     let mut bytes = Vec::new();
-    loop {
-        let Frame { kind, payload } = next(agent)?;
-        let length = match (kind, payload.as_slice().try_into()) {
-            (Kind::Hole, Ok(length)) => usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX),
-            _ => payload.len(),
-        };
-        match kind {
-            Kind::Entry if bytes.is_empty() => {}
-            Kind::Data | Kind::Hole if length > most.saturating_sub(bytes.len()) => {
-                return Err(CopyError::TooMuch(most as u64));
-            }
-            Kind::Data => bytes.extend(payload),
-            Kind::Hole => bytes.resize(bytes.len() + length, 0),
-            Kind::Done => return Ok(Some(bytes)),
-            // It says why in words, which are its own.
-            Kind::Error => return Ok(None),
-            _ => return Err(CopyError::Protocol),
+    let read = pass_out(agent, path, |piece| {
+        if piece.len() > most - bytes.len() {
+            return Err(CopyError::TooMuch(most as u64));
         }
+        bytes.extend(piece);
+        Ok(())
+    });
+    match read {
+        Ok(_) => Ok(Some(bytes)),
+        // It says why in words, which are its own.
+        Err(CopyError::Refused(_) | CopyError::NoFile) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -113,6 +153,18 @@ pub(crate) fn copy_in(
 ) -> Result<Copied, CopyError> {
     frame::write_json(agent, Kind::Request, &Request::CopyIn { path, name }).map_err(CopyError::Ask)?;
     let sent = banger_copy::send(source, |kind, payload| pass_on(agent, kind, payload));
+    sent_in(agent, sent)
+}
+
+/// Copies an open file to `path` in the guest; `name` is what errors call it.
+pub(crate) fn copy_file_in(
+    agent: &mut UnixStream,
+    file: &File,
+    name: &str,
+    path: String,
+) -> Result<Copied, CopyError> {
+    frame::write_json(agent, Kind::Request, &Request::CopyIn { path, name: None }).map_err(CopyError::Ask)?;
+    let sent = banger_copy::send_file(file, name.as_ref(), |kind, payload| pass_on(agent, kind, payload));
     sent_in(agent, sent)
 }
 

@@ -25,7 +25,9 @@ mod terminal;
 mod turn;
 
 pub(crate) use collect::{CollectError, collect};
-pub(crate) use copy::{CopyError, copy_in, copy_out, copy_some_in, copy_some_out, read_file, write_file};
+pub(crate) use copy::{
+    CopyError, copy_file_in, copy_in, copy_out, copy_some_in, copy_some_out, pass_out, read_file, write_file,
+};
 pub(crate) use detach_keys::DetachKeys;
 pub(crate) use dial::{DialError, dial, pass_both_ways};
 pub(crate) use exec::{ExecError, run};

@@ -19,7 +19,7 @@ use banger_system::{
 use rustix::event::{Timespec, poll};
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -167,7 +167,7 @@ pub(crate) fn install(wish: &Wish) -> Result<(Install, DaemonStatus), SetUpError
         copy_programs(folder, &own, &origin)?;
     }
     for folder in [banger_system::STATE, banger_system::CACHE] {
-        make_owners_folder(Path::new(folder), &install.owner)?;
+        make_folder(Path::new(folder), 0o700, install.owner.uid, install.owner.gid)?;
     }
     for text in layout::texts(&origin, &install.owner) {
         write(&text.path, text.content.as_bytes(), 0o644)?;
@@ -247,6 +247,8 @@ fn former_vm_uids(before: Option<&Install>, present: VmUids) -> Vec<VmUids> {
 
 fn copy_programs(folder: &Path, own: &Path, origin: &Origin) -> Result<(), SetUpError> {
     let to = origin.programs();
+    // Whoever can write to it can put another program in the place of one that root runs.
+    make_folder(to, 0o755, 0, 0)?;
     let backend = [BACKEND].into_iter().filter(|name| folder.join(name).is_file());
     let beside = PROGRAMS.into_iter().chain(backend).map(|name| (folder.join(name), to.join(name)));
     for (from, to) in beside.chain([(own.to_owned(), "/usr/local/bin/banger".into())]) {
@@ -259,12 +261,12 @@ fn copy_programs(folder: &Path, own: &Path, origin: &Origin) -> Result<(), SetUp
     Ok(())
 }
 
-/// A folder that is the owner's alone, as the daemon expects.
-fn make_owners_folder(path: &Path, owner: &Owner) -> Result<(), SetUpError> {
+/// A folder with this mode and owner, whatever it had before.
+fn make_folder(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<(), SetUpError> {
     let make = || -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))?;
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode))
     };
     make().map_err(|source| SetUpError::Write { path: path.to_owned(), source })
 }
@@ -272,7 +274,7 @@ fn make_owners_folder(path: &Path, owner: &Owner) -> Result<(), SetUpError> {
 /// Under another name first: whoever reads sees the old file or the new one. One that is as it should be stays.
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), SetUpError> {
     let as_it_should_be = std::fs::read(path).is_ok_and(|found| found == content)
-        && std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o7777 == mode);
+        && std::fs::metadata(path).is_ok_and(|found| found.uid() == 0 && found.mode() & 0o7777 == mode);
     if as_it_should_be {
         return Ok(());
     }

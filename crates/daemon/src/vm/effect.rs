@@ -14,6 +14,7 @@ use crate::Services;
 use crate::client::helper::{Helper, HelperError};
 use crate::clone::{CloneError, clone_file};
 use crate::network::{dns, host_addresses};
+use crate::store::{Store, StoreError};
 use banger_firecracker::Machine;
 use banger_protocol::ids::VmId;
 use banger_protocol::names::VmName;
@@ -164,7 +165,9 @@ enum Cause {
     #[error(transparent)]
     Firecracker(FirecrackerError),
     #[error(transparent)]
-    Planted(Planted),
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Planted(#[from] Planted),
     #[error("the task panicked")]
     BrokeOff(#[source] tokio::task::JoinError),
     #[error("waiting for a process to end failed")]
@@ -249,6 +252,7 @@ pub(crate) async fn perform(
             Cause::WorkDisk(error) => error.hint(),
             Cause::File { source, .. } => crate::clone::hint_for(source),
             Cause::Firecracker(error) => error.hint(services.host.kvm),
+            Cause::Store(error) => error.hint(),
             Cause::Dns(_)
             | Cause::Planted(_)
             | Cause::BrokeOff(_)
@@ -300,6 +304,18 @@ pub(crate) async fn perform(
         Some(Fault::Abort) => std::process::abort(),
         Some(Fault::Fail | Fault::AbortBefore) | None => Ok(outcome.started),
     }
+}
+
+/// Writes down what a VM is made of: an effect of nothing but the state database.
+pub(super) fn write_down(
+    services: &Services,
+    act: impl FnOnce(&Store) -> Result<(), StoreError>,
+) -> Result<(), EffectError> {
+    let written = services.faults.around(|| act(&services.store).map_err(Cause::from));
+    written.map_err(|source| {
+        let hint = if let Cause::Store(error) = &source { error.hint() } else { None };
+        EffectError { step: "write down the VM's settings", hint, source }
+    })
 }
 
 /// Effects on the host at one time. More of them only wait for each other, in the kernel and each with a thread of ours.

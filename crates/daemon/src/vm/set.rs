@@ -1,10 +1,10 @@
 //! Changes what a VM is made of, from its next start on, and whether it reaches the world, at once.
 
-use super::effect::EffectError;
+use super::effect::{self, EffectError};
 use super::state::Action;
 use super::{create, egress, names, view};
 use crate::Services;
-use crate::store::VmRecord;
+use crate::store::{VmRecord, VmSpec};
 use banger_config::Machine;
 use banger_protocol::daemon_api::vm::{Check, Set, VmView};
 use banger_protocol::root_api::DiskRole;
@@ -33,12 +33,11 @@ pub(crate) async fn set(services: &Arc<Services>, request: &Set) -> Result<VmVie
     check_growth(vm.spec.disk_size, spec.disk_size, has_disk)?;
     if spec.nat != vm.spec.nat {
         create::check_tools(services, spec.nat)?;
-        if vm.state.running().is_some() {
-            let changed = change_nat(services, &vm, spec.nat).await;
-            changed.map_err(|error| error.answer("changed", &vm.name))?;
-        }
     }
-    services.store.set_vm_spec(&id, &spec)?;
+    if let Err(error) = change(services, &vm, &spec).await {
+        keep_network_as_recorded(services, &vm, &spec).await;
+        return Err(error.answer("changed", &vm.name));
+    }
     let vm = view::must_find(services, &id)?;
     if vm.state.running().is_some() {
         // Whose questions about the world are passed on.
@@ -57,16 +56,31 @@ fn check_growth(now: ByteSize, wanted: ByteSize, has_disk: bool) -> Result<(), R
     Ok(())
 }
 
-/// Has a running guest reach the world or not, or leaves it as it was. What is written down is the old until it is so:
-/// a daemon that ends in between has its successor see to that.
-async fn change_nat(services: &Arc<Services>, vm: &VmRecord, nat: bool) -> Result<(), EffectError> {
-    let outcome = egress::connect(services, vm, nat).await;
-    if outcome.is_err()
-        && let Err(error) = egress::connect(services, vm, vm.spec.nat).await
-    {
-        tracing::error!(vm = %vm.id, ?error, "its network is not as recorded");
+/// Has a running guest reach the world or not, and writes down what it is made of. The old is what is written down until
+/// all is so: a daemon that ends in between has its successor see to that.
+async fn change(services: &Arc<Services>, vm: &VmRecord, spec: &VmSpec) -> Result<(), EffectError> {
+    if changes_network(vm, spec) {
+        egress::connect(services, vm, spec.nat).await?;
     }
-    outcome
+    effect::write_down(services, |store| store.set_vm_spec(&vm.id, spec))
+}
+
+fn changes_network(vm: &VmRecord, spec: &VmSpec) -> bool {
+    spec.nat != vm.spec.nat && vm.state.running().is_some()
+}
+
+/// After a change that did not come to its end.
+async fn keep_network_as_recorded(services: &Arc<Services>, vm: &VmRecord, wanted: &VmSpec) {
+    if !changes_network(vm, wanted) {
+        return;
+    }
+    let kept = match view::must_find(services, &vm.id) {
+        Ok(now) => egress::connect(services, &now, now.spec.nat).await.map_err(|error| format!("{error:?}")),
+        Err(error) => Err(error.message),
+    };
+    if let Err(error) = kept {
+        tracing::error!(vm = %vm.id, error, "its network is not as recorded");
+    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,20 @@ pub(crate) fn closed(settings: &Settings) -> io::Result<Vec<ForeignChain>> {
     let Some(nft) = settings.nft.as_deref() else { return Ok(Vec::new()) };
     let rules: Value = serde_json::from_slice(&list(nft, LIMIT)?)?;
     let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    Ok(judge(&rules, &settings.bridge, uplink(&routes)))
+    let closed = judge(&rules, &settings.bridge, uplink(&routes));
+    let tables = std::fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+    if closed.is_empty() && filters_unseen(&tables) {
+        return Err(io::Error::other(
+            "iptables-legacy has rules that nft does not show: see `sudo iptables-legacy -S FORWARD`",
+        ));
+    }
+    Ok(closed)
+}
+
+/// Whether there is a table of the kernel's older packet filter through which guests' packets go, of the names in
+/// `/proc/net/ip_tables_names`. Pure.
+fn filters_unseen(tables: &str) -> bool {
+    tables.lines().any(|table| table == "filter")
 }
 
 /// All rules and no named sets: blocklists with a million elements are common, and no rule is judged by one.
@@ -244,6 +257,14 @@ fn holds(value: &Value, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_of_the_older_kind_is_known_by_its_table() {
+        assert!(filters_unseen("nat\nfilter\n"));
+        for none in ["", "nat\nmangle\n"] {
+            assert!(!filters_unseen(none));
+        }
+    }
 
     /// Rules in nft's own words, of one table with a chain on the hook.
     fn ruleset(table: &str, policy: &str, rules: &[(&str, &str)]) -> Value {
