@@ -40,7 +40,8 @@ fn a_guest_is_paused_restarted_and_told_apart_by_how_it_ends() {
                 now["state"] == "running" && now["running"]["boot_id"] != before.as_str()
             };
             while !sandbox.becomes(is_back) {
-                assert_ne!(dev(&sandbox)["state"], "failed", "{}", dev(&sandbox));
+                let now = dev(&sandbox);
+                assert!(now["state"] == "running" || now["state"] == "starting", "{now}");
             }
             assert_eq!(sandbox.exec("dev", &["cat", "/root/kept"]).expect_success().stdout_text(), "kept\n");
         }

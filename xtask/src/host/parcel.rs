@@ -18,7 +18,7 @@ pub(crate) const BACKEND: &str = "vhost-device-vsock";
 /// Says where image and kernel are, see `e2e/src/bin`.
 const TEMPLATE: &str = "guest-template";
 /// Says where the layout with Docker is, see `e2e/src/bin`, and where tests look for it below their cache.
-const LAYOUT: &str = "docker-layout";
+const MAKE_LAYOUTS: &str = "guest-layouts";
 const LAYOUTS: &str = "layouts";
 /// The package's name in the parcel, where there is one.
 pub(crate) const PACKAGE: &str = "banger.deb";
@@ -41,15 +41,19 @@ impl Parcel {
             parcel.add_program(&programs.join(program))?;
         }
         parcel.add_tool(place, BACKEND)?;
-        link_tree(&made_by(place, programs, TEMPLATE)?, &parcel.folder.join("template"))?;
+        for template in made_by(place, programs, TEMPLATE)? {
+            link_tree(&template, &parcel.folder.join("template"))?;
+        }
         Ok(parcel)
     }
 
-    /// The layout with Docker, whose packages come over a network.
-    pub(crate) fn add_layout(&self, place: &Place, programs: &Path) -> Result<()> {
-        let layout = made_by(place, programs, LAYOUT)?;
-        let name = layout.file_name().context("the layout has no name")?;
-        link_tree(&layout, &self.folder.join(LAYOUTS).join(name))
+    /// The layouts that guests are made of, whose packages come over a network.
+    pub(crate) fn add_layouts(&self, place: &Place, programs: &Path) -> Result<()> {
+        for layout in made_by(place, programs, MAKE_LAYOUTS)? {
+            let name = layout.file_name().context("the layout has no name")?;
+            link_tree(&layout, &self.folder.join(LAYOUTS).join(name))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -107,10 +111,10 @@ pub(crate) fn in_given(place: &Place, host: &Host, user: User, words: &[&str]) -
     host.command(place, user, &all)
 }
 
-/// What one of the tests' own programs has made on this machine, now or in a former run.
-fn made_by(place: &Place, programs: &Path, program: &str) -> Result<PathBuf> {
+/// What one of the tests' own programs has made on this machine, now or in a former run: it prints the folders.
+fn made_by(place: &Place, programs: &Path, program: &str) -> Result<Vec<PathBuf>> {
     let told = Tool::at(place, &programs.join(program)).env("BANGER_BIN_DIR", programs).output()?;
-    Ok(PathBuf::from(told.trim_end()))
+    Ok(told.lines().map(PathBuf::from).collect())
 }
 
 /// The same folders, the same files: images are too large to be copied twice.

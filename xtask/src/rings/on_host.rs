@@ -179,7 +179,7 @@ fn add_tests(place: &Place, ring: Ring, parcel: &Parcel, programs: &Path) -> Res
         parcel.make(&format!("checkout/{package}"))?;
     }
     if ring == Ring::Guest {
-        parcel.add_layout(place, programs)?;
+        parcel.add_layouts(place, programs)?;
     }
     if ring == Ring::Host {
         // What is installed without a package comes out of one folder.

@@ -5,7 +5,7 @@
 //! | the guest reset the machine, or panicked | ends with a panic | panicked (`panic=1` makes that a reset) |
 //! | the guest reset the machine | does not | rebooted, and comes back |
 //! | the guest switched it off | | switched itself off |
-//! | a signal, or an error of its own | | was ended from outside |
+//! | a signal, or an error of its own | | was ended from outside, or lost its VMM |
 //! | none, and the VMM is gone | | was killed |
 //! | none, and only the vsock backend is gone | | lost its backend, without which it cannot be reached |
 //! | none, for its machine knows no power to cut | ends with the halt | switched itself off ([`super::halt`]) |
@@ -43,13 +43,15 @@ pub(super) enum Seen {
 }
 
 /// A VMM's last word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Reset,
     Panicked,
     SwitchedOff,
     Signalled,
     Failed,
+    /// It ended itself, in its own words.
+    GaveUp(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub(super) enum End {
     Panicked(String),
     Signalled,
     Failed,
+    /// In the VMM's words.
+    GaveUp(String),
     Killed,
     BackendGone,
     /// Nobody has told.
@@ -75,6 +79,7 @@ impl End {
             Self::Panicked(said) => format!("the guest's kernel panicked: {said}"),
             Self::Signalled => "its VMM was terminated by a signal".to_owned(),
             Self::Failed => "its VMM ended with an error".to_owned(),
+            Self::GaveUp(said) => format!("its VMM gave up: {said}"),
             Self::Killed => "its VMM was killed".to_owned(),
             Self::BackendGone => "its vsock backend ended".to_owned(),
             Self::Unseen => "it ended while the daemon was not running".to_owned(),
@@ -102,6 +107,7 @@ fn decide(told: Option<Told>, panic: Option<String>, seen: Seen) -> End {
         (Some(Told::SwitchedOff), _) => End::SwitchedOff,
         (Some(Told::Signalled), _) => End::Signalled,
         (Some(Told::Failed), _) => End::Failed,
+        (Some(Told::GaveUp(said)), _) => End::GaveUp(said),
         (None, _) => match seen {
             Seen::Vmm => End::Killed,
             Seen::Backend => End::BackendGone,
@@ -128,8 +134,9 @@ fn last_event_of_qemu(events: &[u8]) -> Option<Told> {
     })
 }
 
-/// What Firecracker logs last, unless it was killed (`main` in its src/firecracker/src/main.rs). Its machine ends in no
-/// other way than by a reset.
+/// What Firecracker logs last, unless it was killed (`main` in its src/firecracker/src/main.rs, and for a signal of its own
+/// doing, such as for a system call that its filter forbids, src/vmm/src/signal_handler.rs). Its machine ends in no other way
+/// than by a reset.
 fn last_word_of_firecracker(log: &[u8]) -> Option<Told> {
     let text = String::from_utf8_lossy(log);
     let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
@@ -138,8 +145,13 @@ fn last_word_of_firecracker(log: &[u8]) -> Option<Told> {
     } else if line.contains("Firecracker exiting with error") {
         Some(Told::Failed)
     } else {
-        None
+        let (_, cause) = line.split_once("Shutting down VM after intercepting ")?;
+        Some(Told::GaveUp(printable(cause.trim_end_matches('.'))))
     }
+}
+
+fn printable(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control()).take(LONGEST_LINE).collect()
 }
 
 /// What the kernel panicked about, fit to be printed.
@@ -148,7 +160,7 @@ fn panic_line(console: &[u8]) -> Option<String> {
     // The trace ends with the same words between dashes: the first mention is the plain one.
     let line = text.lines().find(|line| line.contains(PANIC))?;
     let said = line.split_once(PANIC).map_or("", |(_, rest)| rest).trim_start_matches(':').trim();
-    Some(said.chars().filter(|c| !c.is_control()).take(LONGEST_LINE).collect())
+    Some(printable(said))
 }
 
 #[cfg(test)]
@@ -177,6 +189,7 @@ mod tests {
             (Some(Told::SwitchedOff), said(), Seen::Vmm, End::SwitchedOff),
             (Some(Told::Signalled), None, Seen::Vmm, End::Signalled),
             (Some(Told::Failed), None, Seen::Vmm, End::Failed),
+            (Some(Told::GaveUp("x".to_owned())), said(), Seen::Vmm, End::GaveUp("x".to_owned())),
             (None, None, Seen::Vmm, End::Killed),
             (None, said(), Seen::Vmm, End::Killed),
             (None, None, Seen::Backend, End::BackendGone),
@@ -184,7 +197,8 @@ mod tests {
             (None, None, Seen::Nothing, End::Unseen),
         ];
         for (told, panic, seen, end) in table {
-            assert_eq!(decide(told, panic.clone(), seen), end, "{told:?} {panic:?} {seen:?}");
+            let case = format!("{told:?} {panic:?} {seen:?}");
+            assert_eq!(decide(told, panic, seen), end, "{case}");
         }
     }
 
@@ -206,6 +220,9 @@ mod tests {
         let last = |lines: &[&str]| last_word_of_firecracker(lines.concat().as_bytes());
         assert_eq!(last(&[begun, reset]), Some(Told::Reset));
         assert_eq!(last(&[begun, failed]), Some(Told::Failed));
+        let forbidden = "2026-11-20T16:00:09 [0123:main] Shutting down VM after intercepting a bad syscall (202).\n";
+        let gave_up = last(&[begun, forbidden]);
+        assert_eq!(gave_up, Some(Told::GaveUp("a bad syscall (202)".to_owned())));
         assert_eq!(last(&[begun, reset, begun]), None, "a former boot's end is not this one's");
         assert_eq!(last(&[]), None);
     }
