@@ -222,7 +222,7 @@ fn whatever_many_clients_do_at_once_every_vm_is_what_its_history_makes_it() {
 struct Holds {
     descriptors: usize,
     threads: usize,
-    /// KiB in memory.
+    /// KiB in memory that are of no file.
     resident: u64,
 }
 
@@ -230,7 +230,7 @@ fn holds(process: &Process) -> Holds {
     let folder = format!("/proc/{}", process.pid);
     let count = |what: &str| std::fs::read_dir(format!("{folder}/{what}")).expect("it runs").count();
     let status = std::fs::read_to_string(format!("{folder}/status")).expect("it runs");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it has memory");
     Holds {
         descriptors: count("fd"),
         threads: count("task"),

@@ -64,6 +64,6 @@ fn what_was_added_to_dockers_rules_is_added_again_for_a_guest_with_nat_and_once(
     // The older kind of rules, which the kernel keeps apart.
     there(&["iptables-legacy", "-P", "FORWARD", "DROP"]);
     let unknown = connection.call(&FirewallForeign {}).unwrap_err();
-    assert!(format!("{unknown:?}").contains("iptables-legacy -S FORWARD"), "{unknown:?}");
+    assert!(format!("{unknown:?}").contains("sudo iptables-legacy -S FORWARD"), "{unknown:?}");
     connection.call(&TapDelete { vm }).unwrap();
 }

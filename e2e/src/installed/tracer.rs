@@ -1,4 +1,6 @@
 //! `strace` on a service of the host: what it asks of the kernel, and one of these calls refused, or its last.
+//!
+//! strace counts by thread, so where several come to their nth call of a name, each of them comes to grief.
 
 use super::sudo;
 use crate::{Invocation, Running};
@@ -14,7 +16,7 @@ const EFFECTS: &str = "?ioctl,?mount,?umount2,?pivot_root,?unshare,?setns,?mkdir
     ?fchmod,?fchmodat,?bind,?listen,?sendto,?sendmsg,?fork,?vfork,?clone,?clone3,?execve,?kill,?pidfd_send_signal";
 
 /// What becomes of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mishap {
     /// It is not made, and fails.
     Refused,
@@ -22,27 +24,28 @@ pub enum Mishap {
     Last,
 }
 
-/// Ended by [`Tracer::end`].
+/// Ended by [`Tracer::end`], or when it is dropped.
 #[derive(Debug)]
 pub struct Tracer {
-    running: Running,
+    /// Until it has ended.
+    running: Option<Running>,
     /// strace's own.
     pid: String,
-    watched: u32,
+    mishap: Option<(Mishap, String, u32)>,
     log: TempDir,
 }
 
 /// What was seen.
 #[derive(Debug)]
 pub struct Traced {
-    /// How often each call was made by the thread that made it the most: strace counts so too.
+    /// How often each call was made by the thread that made it the most.
     pub calls: BTreeMap<String, u32>,
     /// Whether the mishap that was asked for happened.
     pub befell: bool,
 }
 
 impl Tracer {
-    /// Watches a process and all that it starts from now on, and lets the `nth` call of a name by a thread, from 1, come to
+    /// Watches a process and all that it starts from now on, and lets the `nth` call of a name by each thread, from 1, come to
     /// grief.
     ///
     /// # Panics
@@ -62,7 +65,8 @@ impl Tracer {
         let mut running = Invocation::new(Path::new("/usr/bin/sudo"), ["-n", "sh", "-c", &script]).start();
         running.wait_for("attached");
         let own = running.stdout_text().lines().next().unwrap_or_default().to_owned();
-        Self { running, pid: own, watched: pid, log }
+        let mishap = mishap.map(|(mishap, call, nth)| (mishap, call.to_owned(), nth));
+        Self { running: Some(running), pid: own, mishap, log }
     }
 
     /// Lets go of it.
@@ -70,26 +74,47 @@ impl Tracer {
     /// # Panics
     /// When what was seen cannot be read.
     #[must_use]
-    pub fn end(self) -> Traced {
-        // It has ended if all whom it watched have.
-        let _ = sudo(&["kill", "-INT", &self.pid]);
-        drop(self.running.finish());
+    pub fn end(mut self) -> Traced {
+        self.let_go();
         let _ = sudo(&["chmod", "a+r", &format!("{}/log", self.log.path().display())]).expect_success();
-        read(&fs::read_to_string(self.log.path().join("log")).expect("strace wrote it"), self.watched)
+        let log = fs::read_to_string(self.log.path().join("log")).expect("strace wrote it");
+        read(&log, self.mishap.as_ref().map(|(mishap, call, nth)| (*mishap, call.as_str(), *nth)))
+    }
+
+    fn let_go(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        // It has ended if all whom it watched have.
+        if fs::read_to_string(format!("/proc/{}/comm", self.pid)).is_ok_and(|name| name == "strace\n") {
+            let _ = sudo(&["kill", "-INT", &self.pid]);
+        }
+        drop(running.finish());
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
 /// Reads lines such as `812 ioctl(5, TUNSETIFF, …) = 0` and `812 +++ killed by SIGKILL +++`. Pure.
-fn read(log: &str, watched: u32) -> Traced {
+fn read(log: &str, mishap: Option<(Mishap, &str, u32)>) -> Traced {
     let mut by_thread = BTreeMap::<(&str, &str), u32>::new();
+    let mut last = BTreeMap::<&str, &str>::new();
     let mut befell = false;
     for line in log.lines() {
         let (thread, told) = line.split_once(' ').unwrap_or((line, ""));
-        befell |= told.contains("(INJECTED)")
-            || (thread == watched.to_string() && told.contains("+++ killed by SIGKILL"));
         let call = told.trim_start().split_once('(').map_or("", |(name, _)| name);
         if !call.is_empty() && call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             *by_thread.entry((thread, call)).or_default() += 1;
+            last.insert(thread, call);
+        }
+        befell |= told.contains("(INJECTED)");
+        if let Some((Mishap::Last, call, nth)) = mishap
+            && told.contains("+++ killed by SIGKILL")
+        {
+            // Whoever is killed otherwise, as a VMM is at its end, was at another call.
+            befell |= last.get(thread) == Some(&call) && by_thread.get(&(thread, call)) == Some(&nth);
         }
     }
     let mut calls = BTreeMap::<String, u32>::new();
@@ -108,11 +133,14 @@ mod tests {
     fn calls_are_counted_by_thread_and_what_befell_one_is_seen() {
         let quiet = "7  ioctl(5, A) = 0\n7  mount(\"a(b\", <unfinished ...>\n8  ioctl(5, B <unfinished ...>\n\
                      7  <... mount resumed>) = 0\n7  ioctl(5, A) = -1 EIO (x)\n8  +++ exited with 0 +++\n";
-        let seen = read(quiet, 7);
+        let seen = read(quiet, None);
         assert_eq!(seen.calls, [("ioctl".to_owned(), 2), ("mount".to_owned(), 1)].into());
         assert!(!seen.befell);
-        assert!(read("8  ioctl(5, A) = -1 EIO (Input/output error) (INJECTED)\n", 7).befell);
-        assert!(read("7  +++ killed by SIGKILL +++\n", 7).befell);
-        assert!(!read("8  +++ killed by SIGKILL +++\n", 7).befell, "a VMM that was ended");
+        let refused = "8  ioctl(5, A) = -1 EIO (Input/output error) (INJECTED)\n";
+        assert!(read(refused, Some((Mishap::Refused, "ioctl", 1))).befell);
+        let killed = "7  ioctl(5, A) = 0\n7  ioctl(5, B) = ?\n7  +++ killed by SIGKILL +++\n";
+        for (call, nth, befell) in [("ioctl", 2, true), ("ioctl", 1, false), ("mount", 2, false)] {
+            assert_eq!(read(killed, Some((Mishap::Last, call, nth))).befell, befell, "{call} {nth}");
+        }
     }
 }

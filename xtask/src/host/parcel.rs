@@ -7,7 +7,7 @@ use super::login::User;
 use super::{GIVEN_AT, Host, folder_to_give};
 use crate::place::Place;
 use crate::tool::{Tool, search};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,13 +17,15 @@ const PROGRAMS: &[&str] = &["banger", "bangerd", "bangerd-root", "banger-vsock-a
 pub(crate) const BACKEND: &str = "vhost-device-vsock";
 /// Says where image and kernel are, see `e2e/src/bin`.
 const TEMPLATE: &str = "guest-template";
-/// Says where the layout with Docker is, see `e2e/src/bin`, and where tests look for it below their cache.
+/// Says where the layouts are, see `e2e/src/bin`, and where tests look for them below their cache.
 const MAKE_LAYOUTS: &str = "guest-layouts";
 const LAYOUTS: &str = "layouts";
 /// The package's name in the parcel, where there is one.
 pub(crate) const PACKAGE: &str = "banger.deb";
 /// What the developer may demand for the guests instead of what banger chooses by itself.
 const VMM: &str = "BANGER_E2E_VMM";
+/// How many of the helper's calls the developer wants to see come to grief.
+const CALLS: &str = "BANGER_E2E_CALLS";
 
 /// What ssh ends with when it was not the command that failed but the connection.
 pub(crate) const LOST: i32 = 255;
@@ -104,8 +106,10 @@ pub(crate) fn in_given(place: &Place, host: &Host, user: User, words: &[&str]) -
         format!("BANGER_E2E_TEMPLATE={GIVEN_AT}/template"),
         format!("BANGER_E2E_PACKAGE={GIVEN_AT}/{PACKAGE}"),
     ];
-    if let Ok(vmm) = std::env::var(VMM) {
-        all.push(format!("{VMM}={vmm}"));
+    for wish in [VMM, CALLS] {
+        if let Ok(value) = std::env::var(wish) {
+            all.push(format!("{wish}={value}"));
+        }
     }
     all.extend(words.iter().map(ToString::to_string));
     host.command(place, user, &all)
@@ -114,7 +118,11 @@ pub(crate) fn in_given(place: &Place, host: &Host, user: User, words: &[&str]) -
 /// What one of the tests' own programs has made on this machine, now or in a former run: it prints the folders.
 fn made_by(place: &Place, programs: &Path, program: &str) -> Result<Vec<PathBuf>> {
     let told = Tool::at(place, &programs.join(program)).env("BANGER_BIN_DIR", programs).output()?;
-    Ok(told.lines().map(PathBuf::from).collect())
+    let made: Vec<_> = told.lines().map(PathBuf::from).collect();
+    if made.is_empty() {
+        bail!("{program} printed no folder");
+    }
+    Ok(made)
 }
 
 /// The same folders, the same files: images are too large to be copied twice.

@@ -116,9 +116,18 @@ impl Args {
             }
             (End::There { vm, path }, End::Stream) => {
                 let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what the VM has");
-                let agent = connect(vm)?;
-                with_agent(agent, &signals, |agent| pass_out(agent, path, onto_stdout))
-                    .map_err(|failure| not_copied(failure, hint))
+                let mut agent = connect(vm)?;
+                // Nothing is arriving that would have to be removed, so signals do what they always do: whoever does not
+                // read keeps nobody from ending this.
+                match pass_out(&mut agent, path, onto_stdout) {
+                    Err(CopyError::Pass(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                        Err(Failure::quiet(READER_GONE))
+                    }
+                    Err(error @ CopyError::Pass(_)) => Err(Failure::of(&error)),
+                    Err(error @ CopyError::NoFile) => Err(Failure::of(&error)
+                        .with_hint("use tar for a directory: `banger vm exec VM -- tar c DIR`")),
+                    outcome => outcome.map_err(|error| not_copied(Failure::of(&error), hint)),
+                }
             }
             (End::Stream, End::There { vm, path }) => {
                 let hint = format!("the destination must be a file: `banger vm cp - {vm}:/root/name`");
@@ -185,15 +194,7 @@ fn with_agent(
     });
     let outcome = copy(&mut agent);
     match caught.load(Ordering::SeqCst) {
-        0 => outcome.map_err(|error| match error {
-            CopyError::Pass(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Failure::quiet(READER_GONE)
-            }
-            CopyError::NoFile => {
-                Failure::of(&error).with_hint("use tar for a directory: `banger vm exec VM -- tar c DIR`")
-            }
-            error => Failure::of(&error),
-        }),
+        0 => outcome.map_err(|error| Failure::of(&error)),
         signal => Err(Failure::quiet(exit_code(signal))),
     }
 }

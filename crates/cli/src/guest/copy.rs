@@ -100,8 +100,9 @@ pub(crate) fn pass_out(
                 Err(_) => return Err(CopyError::Protocol),
             },
             (Kind::Data, Some(missing)) => {
+                let left = u64::checked_sub(missing, payload.len() as u64).ok_or(CopyError::Protocol)?;
                 to(&payload)?;
-                u64::checked_sub(missing, payload.len() as u64).ok_or(CopyError::Protocol)?
+                left
             }
             (Kind::Hole, Some(missing)) => {
                 let length = payload.as_slice().try_into().map(u64::from_le_bytes);

@@ -274,7 +274,9 @@ fn make_folder(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<(), SetUpEr
 /// Under another name first: whoever reads sees the old file or the new one. One that is as it should be stays.
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), SetUpError> {
     let as_it_should_be = std::fs::read(path).is_ok_and(|found| found == content)
-        && std::fs::metadata(path).is_ok_and(|found| found.uid() == 0 && found.mode() & 0o7777 == mode);
+        // No link: where that leads is decided by whoever can write there.
+        && std::fs::symlink_metadata(path)
+            .is_ok_and(|found| found.is_file() && found.uid() == 0 && found.mode() & 0o7777 == mode);
     if as_it_should_be {
         return Ok(());
     }

@@ -212,7 +212,7 @@ impl Faults {
         Self { plan, count: AtomicU64::new(0) }
     }
 
-    /// Performs an effect that is no VM's, such as one of publishing an image; counted with all others.
+    /// Performs an effect that is none of [`Effect`]'s, such as one of publishing an image; counted with all others.
     pub(crate) fn around<T, E: From<Planted>>(&self, act: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let fault = self.next();
         match fault {

@@ -5,7 +5,7 @@
 //! | the guest reset the machine, or panicked | ends with a panic | panicked (`panic=1` makes that a reset) |
 //! | the guest reset the machine | does not | rebooted, and comes back |
 //! | the guest switched it off | | switched itself off |
-//! | a signal, or an error of its own | | was ended from outside, or lost its VMM |
+//! | a signal, or an error of its own | | lost its VMM |
 //! | none, and the VMM is gone | | was killed |
 //! | none, and only the vsock backend is gone | | lost its backend, without which it cannot be reached |
 //! | none, for its machine knows no power to cut | ends with the halt | switched itself off ([`super::halt`]) |
@@ -134,9 +134,8 @@ fn last_event_of_qemu(events: &[u8]) -> Option<Told> {
     })
 }
 
-/// What Firecracker logs last, unless it was killed (`main` in its src/firecracker/src/main.rs, and for a signal of its own
-/// doing, such as for a system call that its filter forbids, src/vmm/src/signal_handler.rs). Its machine ends in no other way
-/// than by a reset.
+/// What Firecracker logs last, unless it was killed (`main` in its src/firecracker/src/main.rs; for a signal, or a system call
+/// that its filter forbids, src/vmm/src/signal_handler.rs). Its machine ends in no other way than by a reset.
 fn last_word_of_firecracker(log: &[u8]) -> Option<Told> {
     let text = String::from_utf8_lossy(log);
     let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
@@ -146,8 +145,15 @@ fn last_word_of_firecracker(log: &[u8]) -> Option<Told> {
         Some(Told::Failed)
     } else {
         let (_, cause) = line.split_once("Shutting down VM after intercepting ")?;
-        Some(Told::GaveUp(printable(cause.trim_end_matches('.'))))
+        let cause = cause.trim_end_matches('.');
+        Some(if is_sent(cause) { Told::Signalled } else { Told::GaveUp(printable(cause)) })
     }
+}
+
+/// Whether a `signal N, code C` came from somebody, and not of what the process did (`si_code` in sigaction(2)).
+fn is_sent(cause: &str) -> bool {
+    let code = cause.rsplit_once(", code ").and_then(|(_, code)| code.parse::<i32>().ok());
+    code.is_some_and(|code| code <= 0)
 }
 
 fn printable(said: &str) -> String {
@@ -220,9 +226,17 @@ mod tests {
         let last = |lines: &[&str]| last_word_of_firecracker(lines.concat().as_bytes());
         assert_eq!(last(&[begun, reset]), Some(Told::Reset));
         assert_eq!(last(&[begun, failed]), Some(Told::Failed));
-        let forbidden = "2026-11-20T16:00:09 [0123:main] Shutting down VM after intercepting a bad syscall (202).\n";
-        let gave_up = last(&[begun, forbidden]);
-        assert_eq!(gave_up, Some(Told::GaveUp("a bad syscall (202)".to_owned())));
+        let gave_up = |cause: &str| Some(Told::GaveUp(cause.to_owned()));
+        for (cause, told) in [
+            ("a bad syscall (202)", gave_up("a bad syscall (202)")),
+            ("signal 7, code 2", gave_up("signal 7, code 2")),
+            ("signal 1, code 0", Some(Told::Signalled)),
+            ("signal 11, code -6", Some(Told::Signalled)),
+        ] {
+            let line =
+                format!("2026-11-20T16:00:09 [0123:main] Shutting down VM after intercepting {cause}.\n");
+            assert_eq!(last(&[begun, &line]), told, "{cause}");
+        }
         assert_eq!(last(&[begun, reset, begun]), None, "a former boot's end is not this one's");
         assert_eq!(last(&[]), None);
     }

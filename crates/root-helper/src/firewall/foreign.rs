@@ -29,19 +29,16 @@ pub(crate) fn closed(settings: &Settings) -> io::Result<Vec<ForeignChain>> {
     let Some(nft) = settings.nft.as_deref() else { return Ok(Vec::new()) };
     let rules: Value = serde_json::from_slice(&list(nft, LIMIT)?)?;
     let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let closed = judge(&rules, &settings.bridge, uplink(&routes));
-    let tables = std::fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
-    if closed.is_empty() && filters_unseen(&tables) {
-        return Err(io::Error::other(
-            "iptables-legacy has rules that nft does not show: see `sudo iptables-legacy -S FORWARD`",
-        ));
-    }
-    Ok(closed)
+    Ok(judge(&rules, &settings.bridge, uplink(&routes)))
 }
 
-/// Whether there is a table of the kernel's older packet filter through which guests' packets go, of the names in
-/// `/proc/net/ip_tables_names`. Pure.
-fn filters_unseen(tables: &str) -> bool {
+/// Whether the kernel's older packet filter has a table through which guests' packets go. nft shows nothing of what is in it.
+pub(super) fn is_filtered_unseen() -> bool {
+    names_a_filter(&std::fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default())
+}
+
+/// Pure.
+fn names_a_filter(tables: &str) -> bool {
     tables.lines().any(|table| table == "filter")
 }
 
@@ -260,9 +257,9 @@ mod tests {
 
     #[test]
     fn a_filter_of_the_older_kind_is_known_by_its_table() {
-        assert!(filters_unseen("nat\nfilter\n"));
+        assert!(names_a_filter("nat\nfilter\n"));
         for none in ["", "nat\nmangle\n"] {
-            assert!(!filters_unseen(none));
+            assert!(!names_a_filter(none));
         }
     }
 

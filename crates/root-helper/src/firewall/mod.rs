@@ -49,6 +49,8 @@ pub(crate) enum FirewallError {
         #[source]
         source: io::Error,
     },
+    #[error("iptables-legacy may have rules that stop guests, which nft does not show")]
+    Unseen,
     #[error("{tap} was not {participle} in the firewall")]
     Member {
         tap: String,
@@ -68,6 +70,8 @@ impl FirewallError {
     pub(crate) fn answer(&self) -> RpcError {
         match self {
             Self::NoNft => RpcError::from_error(ErrorKind::Unavailable, self).with_hint(nft::HINT),
+            Self::Unseen => RpcError::from_error(ErrorKind::OperationFailed, self)
+                .with_hint("`sudo iptables-legacy -S FORWARD` shows them; if it shows none, all is well"),
             _ => RpcError::from_error(ErrorKind::OperationFailed, self),
         }
     }
@@ -204,7 +208,11 @@ pub(crate) fn open_dockers(settings: &Settings) {
 /// Chains of others that let no guest out, or no answer in.
 pub(crate) fn foreign(settings: &Settings) -> Result<Vec<ForeignChain>, FirewallError> {
     let failed = |source| FirewallError::Foreign { source };
-    foreign::closed(settings).map_err(failed)
+    let closed = foreign::closed(settings).map_err(failed)?;
+    if closed.is_empty() && foreign::is_filtered_unseen() {
+        return Err(FirewallError::Unseen);
+    }
+    Ok(closed)
 }
 
 /// The guest that a request describes.
