@@ -122,7 +122,7 @@ fn a_debian_without_systemd_gets_systemd_and_sshd_of_its_own_packages() {
         });
         // From outside of its place: an ordinary user is root in there, and ssh wants root to be able to change groups.
         let ssh = ["vm", "ssh", "dev", "-o", "ConnectTimeout=30", "echo", "inside"];
-        let entered = sandbox.tool("banger", ssh).limit(Duration::from_secs(120)).run().expect_success();
+        let entered = sandbox.banger_outside(ssh).limit(Duration::from_secs(120)).run().expect_success();
         assert_eq!(entered.stdout_text(), "inside\n");
     });
     let _ = sandbox.banger(["vm", "delete", "dev"]).run().expect_success();
