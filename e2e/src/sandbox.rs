@@ -121,21 +121,15 @@ impl Sandbox {
     /// `banger` with these arguments.
     #[must_use]
     pub fn banger<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Invocation {
+        let banger = self.programs.join("banger");
         match &self.place {
-            None => self.banger_outside(arguments),
+            None => self.sealed(Invocation::new(&banger, arguments)),
             Some(place) => {
-                let banger = self.programs.join("banger").into_os_string();
-                let words = place.entrance().into_iter().map(OsString::from).chain([banger]);
+                let words = place.entrance().into_iter().map(OsString::from).chain([banger.into_os_string()]);
                 let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
                 self.tool("nsenter", words.chain(arguments))
             }
         }
-    }
-
-    /// `banger` with these arguments on this machine itself, whatever surroundings it runs in otherwise.
-    #[must_use]
-    pub fn banger_outside<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Invocation {
-        self.sealed(Invocation::new(&self.programs.join("banger"), arguments))
     }
 
     /// From now on banger runs in these surroundings.

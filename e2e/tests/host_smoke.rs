@@ -151,7 +151,8 @@ fn the_first_hour_with_an_installed_banger() {
     });
     checks.check("killed with -9 it is stopped, and its device is gone", || {
         let there = Inventory::look().beyond(&before);
-        let pids: Vec<&str> = there.iter().filter_map(|line| line.strip_prefix("process ")).collect();
+        let processes = there.iter().filter_map(|line| line.strip_prefix("process "));
+        let pids: Vec<&str> = processes.filter_map(|process| process.split(' ').next()).collect();
         assert!(!pids.is_empty(), "{there:?}");
         let _ = installed.as_root(&[&["kill", "-9"], &pids[..]].concat()).expect_success();
         until("its end", || state_of(&installed, "demo") == "stopped");
