@@ -5,6 +5,7 @@
 
 use super::fake::{Finished, World, in_background, signal};
 use rustix::process::Signal;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -94,7 +95,7 @@ fn every_system_call_by_which_a_copy_is_laid_down_may_fail() {
     let (world, source) = with_a_tree();
     let (from, target) =
         (format!("dev:{}/.", world.home().join("source").display()), world.home().join("target"));
-    let line = ["vm", "cp", &from, &target.display().to_string()];
+    let line = || ["vm", "cp", &from, &target.display().to_string()].map(str::to_owned);
     // One file and one link are there and to be replaced.
     let prepare = || {
         drop(fs::remove_dir_all(&target));
@@ -112,7 +113,7 @@ fn every_system_call_by_which_a_copy_is_laid_down_may_fail() {
     };
     for call in LAYING {
         let all = || assert_eq!(look(&target), source, "{call}");
-        let failures = until_it_needs_no_more(&world, call, &line, prepare, || is_whole(call), all);
+        let failures = until_it_needs_no_more(&world, call, line, prepare, || is_whole(call), all);
         assert!(failures > 0, "{call} is no call of this copy");
     }
 }
@@ -120,19 +121,21 @@ fn every_system_call_by_which_a_copy_is_laid_down_may_fail() {
 #[test]
 fn every_system_call_by_which_a_copy_is_read_may_fail() {
     let (world, source) = with_a_tree();
-    let target = world.home().join("target");
-    let (from, to) = (world.home().join("source").display().to_string(), format!("dev:{}", target.display()));
-    let line = ["vm", "cp", &from, &to];
-    let prepare = || drop(fs::remove_dir_all(&target));
+    let from = world.home().join("source").display().to_string();
+    // Each time another: the guest may still be at what arrived of the copy before when its command has ended.
+    let times = Cell::new(0);
+    let target = || world.home().join(format!("target-{}", times.get()));
+    let line = || ["vm", "cp", &from, &format!("dev:{}", target().display())].map(str::to_owned);
+    let prepare = || times.set(times.get() + 1);
     for call in READING {
         // What arrived before the failure is whole.
         let is_whole = || {
-            let mut found = if target.exists() { look(&target) } else { BTreeMap::new() };
+            let mut found = if target().exists() { look(&target()) } else { BTreeMap::new() };
             found.retain(|path, what| source.get(path) != Some(what));
             assert!(found.is_empty(), "{call}: half or foreign: {:?}", found.keys());
         };
-        let all = || assert_eq!(look(&target), source, "{call}");
-        let failures = until_it_needs_no_more(&world, call, &line, prepare, is_whole, all);
+        let all = || assert_eq!(look(&target()), source, "{call}");
+        let failures = until_it_needs_no_more(&world, call, line, prepare, is_whole, all);
         assert!(failures > 0, "{call} is no call of this copy");
     }
 }
@@ -150,7 +153,7 @@ fn with_a_tree() -> (World, BTreeMap<PathBuf, Vec<u8>>) {
 fn until_it_needs_no_more(
     world: &World,
     call: &str,
-    line: &[&str],
+    line: impl Fn() -> [String; 4],
     prepare: impl Fn(),
     is_whole: impl Fn(),
     is_all: impl Fn(),
@@ -158,7 +161,7 @@ fn until_it_needs_no_more(
     let log = world.home().join("strace.log");
     for failures in 0.. {
         prepare();
-        let finished = traced(world, call, failures + 1, &log, line);
+        let finished = traced(world, call, failures + 1, &log, &line());
         let said = String::from_utf8_lossy(&finished.stderr);
         let injected = fs::read_to_string(&log).unwrap().contains("(INJECTED)");
         match (injected, finished.status.code()) {
@@ -181,7 +184,7 @@ fn until_it_needs_no_more(
 
 /// Runs the command with one use of a system call failing.
 #[expect(clippy::disallowed_methods, reason = "the program under test, in the hands of another")]
-fn traced(world: &World, call: &str, which: usize, log: &Path, line: &[&str]) -> std::process::Output {
+fn traced(world: &World, call: &str, which: usize, log: &Path, line: &[String]) -> std::process::Output {
     let mut strace = Command::new("/usr/bin/strace");
     strace.args([
         "-f",
