@@ -86,10 +86,16 @@ fn the_installed_system_is_looked_after_and_leaves_the_host_as_it_was() {
         root(&["sed", "-i", "s/^version = .*/version = \"0.0.1\"/", "/etc/banger/install.toml"]);
         let found = row(&doctor().expect_code(1), "installation");
         assert!(found.starts_with("FAIL") && found.contains("0.0.1"), "{found}");
-        root(&["chown", "1000", "/usr/local/bin/banger"]);
+        // A program of somebody's, and one whose bytes are right as long as somebody's link leads there.
+        let script = "cd /usr/local/lib/banger; chown 1000 bangerd; mv banger-vsock-agent real; ln -s real banger-vsock-agent";
+        root(&["sh", "-ec", script]);
         // All of it is put right by what the hints say.
         let _ = installed.install(&[]).expect_success();
         let _ = doctor().expect_success();
+        let told = installed.as_root(&["sh", "-ec", "cd /usr/local/lib/banger; rm real; stat -c '%u %a %F' . *"]);
+        for line in told.expect_success().stdout_text().lines() {
+            assert!(["0 755 directory", "0 755 regular file"].contains(&line), "{line}");
+        }
     });
     checks.check("the doctor names what is left of VMs that nobody has", || {
         let tap = "btfeedfeedfeed";

@@ -142,6 +142,25 @@ fn a_copy_outlives_the_daemon_and_the_helper() {
 }
 
 #[test]
+fn a_copy_that_nobody_reads_ends_when_it_is_asked_to() {
+    let sandbox = with_files();
+    // It ends by the signal, and the shell by what became of it.
+    let script = "\"$0\" vm cp dev:large - | { head -c 1 > begun; until test -e go; do sleep 0.05; done; }";
+    let banger = sandbox.programs().join("banger");
+    let copying = sandbox.tool("sh", ["-c", script, banger.to_str().expect("a path")]).start();
+    sandbox.until("it has begun", || {
+        sandbox.home().join("begun").metadata().is_ok_and(|about| about.len() == 1)
+    });
+    let pid = sandbox.running("banger")[0].pid.to_string();
+    let _ = sandbox.tool("kill", ["-TERM", &pid]).run().expect_success();
+    sandbox.until("it has ended", || sandbox.running("banger").is_empty());
+    fs::write(sandbox.home().join("go"), "").expect("the sandbox is writable");
+    let _ = copying.finish().expect_success();
+    ok(&sandbox, &["vm", "delete", "dev"]);
+    sandbox.assert_nothing_left();
+}
+
+#[test]
 fn what_is_read_from_standard_input_has_no_name_that_a_killed_command_could_leave() {
     let sandbox = Sandbox::with_fake_guests();
     ok(&sandbox, &["vm", "create", "--name", "dev"]);
@@ -172,7 +191,8 @@ fn what_goes_to_standard_output_comes_as_it_is_with_its_holes_and_is_a_file() {
     let shown = sandbox.banger(["vm", "cp", "dev:sparse", "-"]).run().expect_success();
     assert!(shown.stdout == wanted, "other bytes came");
     let refused = sandbox.banger(["vm", "cp", "dev:.", "-"]).run().expect_code(1);
-    let _ = refused.expect_failure(&["only a file can be written to standard output", "tar c"]);
+    let _ = refused
+        .expect_failure(&["only a file can be written to standard output", "banger vm exec dev -- tar c ."]);
     let refused = sandbox.banger(["vm", "cp", "dev:nosuch", "-"]).run().expect_code(1);
     let _ = refused.expect_failure(&["nosuch", "banger vm exec dev -- ls -la"]);
     ok(&sandbox, &["vm", "delete", "dev"]);

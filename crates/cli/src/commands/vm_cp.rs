@@ -116,6 +116,7 @@ impl Args {
             }
             (End::There { vm, path }, End::Stream) => {
                 let hint = format!("`banger vm exec {vm} -- ls -la {path}` shows what the VM has");
+                let for_a_folder = format!("use tar for a directory: `banger vm exec {vm} -- tar c {path}`");
                 let mut agent = connect(vm)?;
                 // Nothing is arriving that would have to be removed, so signals do what they always do: whoever does not
                 // read keeps nobody from ending this.
@@ -124,8 +125,7 @@ impl Args {
                         Err(Failure::quiet(READER_GONE))
                     }
                     Err(error @ CopyError::Pass(_)) => Err(Failure::of(&error)),
-                    Err(error @ CopyError::NoFile) => Err(Failure::of(&error)
-                        .with_hint("use tar for a directory: `banger vm exec VM -- tar c DIR`")),
+                    Err(error @ CopyError::NoFile) => Err(Failure::of(&error).with_hint(for_a_folder)),
                     outcome => outcome.map_err(|error| not_copied(Failure::of(&error), hint)),
                 }
             }

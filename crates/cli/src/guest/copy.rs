@@ -86,7 +86,7 @@ pub(crate) fn pass_out(
     path: String,
     mut to: impl FnMut(&[u8]) -> Result<(), CopyError>,
 ) -> Result<Copied, CopyError> {
-    const ZEROS: [u8; 4096] = [0; 4096];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     frame::write_json(agent, Kind::Request, &Request::CopyOut { path }).map_err(CopyError::Ask)?;
     let mut agent = io::BufReader::with_capacity(frame::MAX_PAYLOAD, agent);
     let mut missing = None;
