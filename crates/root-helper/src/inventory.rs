@@ -49,7 +49,7 @@ pub(crate) fn inventory(known_by: KnownBy) -> Result<Inventory, LookError> {
         taps: taps().filter_map(|link| settings::vm_of_tap(&link.name)).collect(),
         nat: with_nat.filter_map(|link| settings::vm_of_tap(&link.name)).collect(),
         egress: links.iter().any(|link| link.name == EGRESS_LINK),
-        processes: processes(known_by)?,
+        processes: processes(known_by, |_| true)?,
         snapshots: disks(known_by, snapshot::all)?,
         loops: disks(known_by, loop_device::ours)?,
     })
@@ -63,21 +63,29 @@ fn disks<T>(known_by: KnownBy, look: impl Fn() -> io::Result<Vec<T>>) -> Result<
     }
 }
 
-/// Every living process of every VM.
-pub(crate) fn processes(known_by: KnownBy) -> Result<Vec<OwnedProcess>, LookError> {
+/// Every living process of one VM.
+pub(crate) fn processes_of(vm: &VmId, known_by: KnownBy) -> Result<Vec<OwnedProcess>, LookError> {
+    processes(known_by, |of| of == vm)
+}
+
+/// Every living process of the VMs that are `wanted`.
+fn processes(known_by: KnownBy, wanted: impl Fn(&VmId) -> bool) -> Result<Vec<OwnedProcess>, LookError> {
     if known_by == KnownBy::Scope {
         let found = scope::processes().map_err(LookError::Processes)?;
-        return Ok(found.into_iter().filter_map(|(vm, role, pid)| living(vm, role, pid)).collect());
+        let found = found.into_iter().filter(|(vm, _, _)| wanted(vm));
+        return Ok(found.filter_map(|(vm, role, pid)| living(vm, role, pid)).collect());
     }
     let own = network_namespace("self").map_err(LookError::Processes)?;
     let entries = std::fs::read_dir("/proc").map_err(LookError::Processes)?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    Ok(pids.filter_map(|pid| look_at(pid, own)).collect())
+    Ok(pids.filter(|pid| may_be(*pid, &wanted)).filter_map(|pid| look_at(pid, own)).collect())
 }
 
-/// Every living process of one VM.
-pub(crate) fn processes_of(vm: &VmId, known_by: KnownBy) -> Result<Vec<OwnedProcess>, LookError> {
-    Ok(processes(known_by)?.into_iter().filter(|process| process.vm == *vm).collect())
+/// Whether a closer look is worth it, which the whole host's processes are spared: a VM is started while a hundred
+/// others run.
+fn may_be(pid: u32, wanted: impl Fn(&VmId) -> bool) -> bool {
+    let Some(environment) = proc::environment(pid) else { return false };
+    environment.is_empty() || proc::parse_environment(&environment).is_some_and(|(vm, _)| wanted(&vm))
 }
 
 /// The process with this number, if it is a VM's.
