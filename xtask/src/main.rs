@@ -66,6 +66,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
     let place = Place::find()?;
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
+        [] | ["help"] | [.., "--help" | "-h"] => println!("{USAGE}"),
         ["setup"] => setup::everything(&place)?,
         ["build"] => drop(build::all(&place, build::Profile::Dev)?),
         ["build", "--release"] => drop(build::all(&place, build::Profile::Release)?),
@@ -78,7 +79,6 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["bench", rest @ ..] => bench::run(&place, rest)?,
         ["bundle", rest @ ..] => bundle::run(&place, rest)?,
         ["ci"] => return ci::run(&place),
-        [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("`{}` is not a command\n\n{USAGE}", words.join(" ")),
     }
     Ok(ExitCode::SUCCESS)

@@ -35,6 +35,7 @@ mod socket;
 mod station;
 mod sys;
 mod tap;
+mod tool;
 
 use banger_protocol::ids::VmId;
 use command_line::{Asked, CommandLine, CommandLineError};

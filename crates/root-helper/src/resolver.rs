@@ -4,24 +4,29 @@
 //! bridge was made, or somebody begins to answer. A host without resolved is none the worse: names are then known to
 //! guests and to ssh alone.
 
+use crate::tool::Tool;
 use banger_protocol::root_api::{DNS_PORT, Settings};
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::sys::spawn::making_a_child;
-
-const RESOLVECTL: &str = "/usr/bin/resolvectl";
+/// It gives up by itself after twenty-five seconds without an answer, as D-Bus has it.
+const RESOLVECTL: Tool<'_> = Tool { path: "/usr/bin/resolvectl", limit: Duration::from_secs(30) };
 
 /// Tells resolved, where there is one.
 pub(crate) fn tell(settings: &Settings) {
-    if !Path::new(RESOLVECTL).exists() {
+    if !Path::new(RESOLVECTL.path).exists() {
         return tracing::debug!("there is no systemd-resolved to tell the names of guests");
     }
     for words in orders(settings) {
-        if let Err(error) = run(&words) {
-            return tracing::warn!(%error, order = words.join(" "), "names of guests may be unknown on the host");
+        let order = || words.join(" ");
+        match RESOLVECTL.complaint(&words) {
+            Ok(said) if said.is_empty() => {}
+            // Some of it may still be done.
+            Ok(said) => tracing::warn!(said, order = order(), "names of guests may be unknown on the host"),
+            Err(error) => {
+                return tracing::warn!(%error, order = order(), "names of guests may be unknown on the host");
+            }
         }
     }
 }
@@ -52,21 +57,6 @@ fn reverse_zone(address: Ipv4Addr, prefix: u8) -> Option<String> {
         16..24 => Some(format!("{b}.{a}.in-addr.arpa")),
         _ => None,
     }
-}
-
-fn run(words: &[String]) -> io::Result<()> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an absolute path, words of our own, a cleared environment"
-    )]
-    let mut command = Command::new(RESOLVECTL);
-    command.args(words).env_clear().env("LC_MESSAGES", "C").current_dir("/");
-    let making = making_a_child();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    drop(making);
-    // How it ended is for the doctor to find out, by asking for a name: the kernel collects our children.
-    let _ = child?.wait();
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,21 +10,19 @@
 
 use crate::deadline;
 use crate::proc::role_word;
-use crate::sys::spawn::making_a_child;
+use crate::tool::Tool;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::Role;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
-const BUSCTL: &str = "/usr/bin/busctl";
+const BUSCTL: Tool<'_> = Tool { path: "/usr/bin/busctl", limit: Duration::from_secs(30) };
 /// systemd's own group for all of them, and where the kernel shows it.
 const SLICE: &str = "banger.slice";
 const SLICE_FOLDER: &str = "/sys/fs/cgroup/banger.slice";
 /// Seconds.
 const ANSWER_LIMIT: &str = "--timeout=20";
-/// Longest complaint that is passed on, in bytes.
-const LONGEST: u64 = 2000;
 
 const MIB: u64 = 1 << 20;
 
@@ -57,7 +55,7 @@ impl Limits {
 /// Why a process has no place of its own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScopeError {
-    #[error("{BUSCTL} was not run")]
+    #[error("{} was not run", BUSCTL.path)]
     Run(#[source] io::Error),
     #[error("systemd made no scope {name} of it: {said}")]
     NotMade { name: String, said: String },
@@ -66,7 +64,7 @@ pub(crate) enum ScopeError {
 /// Has systemd put a process into a scope of its own, and waits until it is there.
 pub(crate) fn enclose(vm: &VmId, role: Role, pid: u32, limits: Limits) -> Result<(), ScopeError> {
     let name = name(vm, role);
-    let said = ask(&arguments(&name, pid, limits)).map_err(ScopeError::Run)?;
+    let said = BUSCTL.complaint(&arguments(&name, pid, limits)).map_err(ScopeError::Run)?;
     let place = format!("0::/{SLICE}/{name}");
     let is_there = || match std::fs::read_to_string(format!("/proc/{pid}/cgroup"))? {
         found if found.lines().any(|line| line == place) => Ok(()),
@@ -157,26 +155,6 @@ fn arguments(name: &str, pid: u32, limits: Limits) -> Vec<String> {
     let none = "0";
     let words = call.into_iter().chain([count.as_str()]).chain(properties).chain([none]);
     words.map(str::to_owned).collect()
-}
-
-/// Runs busctl and returns its complaint.
-fn ask(arguments: &[String]) -> io::Result<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an absolute path, words of our own, a cleared environment"
-    )]
-    let mut command = Command::new(BUSCTL);
-    command.args(arguments).env_clear().env("LC_MESSAGES", "C").current_dir("/");
-    let making = making_a_child();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    drop(making);
-    let mut said = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(LONGEST).read_to_end(&mut said)?;
-    }
-    // The kernel collects our children (SIGCHLD ignored): whether it was done is seen at the process.
-    let _ = child.wait();
-    Ok(String::from_utf8_lossy(&said).split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]

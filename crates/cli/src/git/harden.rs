@@ -30,7 +30,7 @@ pub(super) const ENVIRONMENT: [(&str, &str); 14] = [
 ];
 
 /// Settings whose names are known.
-const ALWAYS: [(&str, &str); 27] = [
+const ALWAYS: [(&str, &str); 26] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.untrackedCache", "false"),
@@ -50,8 +50,7 @@ const ALWAYS: [(&str, &str); 27] = [
     ("fetch.recurseSubmodules", "false"),
     ("protocol.allow", "never"),
     ("gpg.program", "false"),
-    ("gpg.ssh.program", "false"),
-    ("gpg.x509.program", "false"),
+    ("gpg.ssh.defaultKeyCommand", "false"),
     ("log.showSignature", "false"),
     ("commit.gpgSign", "false"),
     ("tag.gpgSign", "false"),
@@ -62,11 +61,12 @@ const ALWAYS: [(&str, &str); 27] = [
 ];
 
 /// Sections whose subsections are named by the repository, and what each key in them has to be so that nothing runs.
-const NAMED: [(&str, &[(&str, &str)]); 5] = [
+const NAMED: [(&str, &[(&str, &str)]); 6] = [
     ("filter", &[("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")]),
-    ("diff", &[("command", "false"), ("textconv", "false")]),
+    ("diff", &[("command", "false"), ("textconv", "false"), ("cachetextconv", "false")]),
     ("merge", &[("driver", "false")]),
     ("credential", &[("helper", "")]),
+    ("gpg", &[("program", "false")]),
     ("protocol", &[("allow", "never")]),
 ];
 
@@ -129,11 +129,74 @@ mod tests {
         let expected = [
             "diff.x.command",
             "diff.x.textconv",
+            "diff.x.cachetextconv",
             "merge.y.driver",
             "credential.https://h/.helper",
             "protocol.ext.allow",
         ];
         assert_eq!(names, expected);
+    }
+
+    /// How the names of settings end that name a program.
+    const NAMES_A_PROGRAM: [&str; 18] = [
+        "askpass",
+        "browser",
+        "clean",
+        "cmd",
+        "command",
+        "driver",
+        "editor",
+        "external",
+        "fsmonitor",
+        "gitproxy",
+        "helper",
+        "hook",
+        "hookspath",
+        "program",
+        "receivepack",
+        "smudge",
+        "textconv",
+        "uploadpack",
+    ];
+
+    /// Sections of commands and transports that are not used here, and of what does not name a program after all.
+    const OF_OTHERS: [&str; 15] = [
+        "advice",
+        "browser",
+        "column",
+        "difftool",
+        "gc",
+        "gitcvs",
+        "guitool",
+        "help",
+        "instaweb",
+        "man",
+        "mergetool",
+        "remote",
+        "sendemail",
+        "uploadpack",
+        "web",
+    ];
+
+    #[test]
+    fn every_setting_of_git_that_names_a_program_is_answered_or_of_a_command_that_is_not_run() {
+        #[expect(clippy::disallowed_methods, reason = "asked for what it knows, nothing of a repository")]
+        let known = std::process::Command::new("git").args(["help", "--config"]).output().unwrap().stdout;
+        let known = String::from_utf8(known).unwrap().to_ascii_lowercase();
+        let always: Vec<String> = ALWAYS.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let is_answered = |name: &str| {
+            let (section, key) = (name.split('.').next().unwrap(), name.rsplit('.').next().unwrap());
+            let is_named = name.split('.').count() > 2
+                && NAMED.iter().any(|(named, keys)| {
+                    *named == section && keys.iter().any(|(named, _)| named.eq_ignore_ascii_case(key))
+                });
+            is_named || always.iter().any(|known| known == name) || OF_OTHERS.contains(&section)
+        };
+        let programs: Vec<&str> =
+            known.lines().filter(|name| NAMES_A_PROGRAM.iter().any(|end| name.ends_with(end))).collect();
+        assert!(programs.len() > 20, "git told of {programs:?} only");
+        let open: Vec<&&str> = programs.iter().filter(|name| !is_answered(name)).collect();
+        assert!(open.is_empty(), "they belong into ALWAYS or NAMED: {open:?}");
     }
 
     proptest::proptest! {

@@ -10,12 +10,12 @@ use crate::paths::StateFolder;
 use crate::process;
 use banger_protocol::ids::OperationId;
 use banger_protocol::root_api::{ProcessIdentity, Settings, Shutdown, Version, VersionReply};
-use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method, RpcError};
+use banger_protocol::wire::{Asked, Connection, ConnectionError, ErrorKind, Method, RpcError};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -84,6 +84,13 @@ impl HelperError {
             Self::Connect { .. } | Self::NoAnswer { .. } => None,
         }
     }
+}
+
+/// What was answered, and the descriptors that came with it.
+type Answer<M> = Result<(<M as Method>::Reply, Vec<OwnedFd>), HelperError>;
+
+fn no_answer<M: Method>(source: ConnectionError) -> HelperError {
+    HelperError::NoAnswer { method: M::NAME, source }
 }
 
 /// Connections past their greeting.
@@ -168,35 +175,35 @@ impl Helper {
     }
 
     /// As [`Helper::call`], for an answer that carries descriptors.
-    pub(crate) fn call_receiving<M: Method>(
-        &self,
-        params: &M,
-    ) -> Result<(M::Reply, Vec<OwnedFd>), HelperError> {
+    pub(crate) fn call_receiving<M: Method>(&self, params: &M) -> Answer<M> {
         self.exchange(params, &[])
     }
 
-    fn exchange<M: Method>(
-        &self,
-        params: &M,
-        descriptors: &[OwnedFd],
-    ) -> Result<(M::Reply, Vec<OwnedFd>), HelperError> {
+    fn exchange<M: Method>(&self, params: &M, descriptors: &[OwnedFd]) -> Answer<M> {
         let _place = self.pool.enter();
-        let connection = match self.pool.idle().and_then(|connection| self.greet_again(connection)) {
-            Some(connection) => connection,
-            None => self.connect_or_start()?,
-        };
-        self.ask(connection, params, descriptors)
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        if let Some(answer) = self.ask_again(params, &descriptors) {
+            return answer;
+        }
+        let mut connection = self.connect_or_start()?;
+        let asked = connection.ask(params, &descriptors).map_err(no_answer::<M>)?;
+        self.answer(connection, asked)
     }
 
-    fn ask<M: Method>(
-        &self,
-        mut connection: Connection,
-        params: &M,
-        descriptors: &[OwnedFd],
-    ) -> Result<(M::Reply, Vec<OwnedFd>), HelperError> {
+    /// Asks over a connection that was kept, if there is one and the helper at its other end: one that does not greet has
+    /// not come to what it is asked either, nor will it once nobody listens. It is told on whose behalf it is asked now.
+    fn ask_again<M: Method>(&self, params: &M, descriptors: &[BorrowedFd<'_>]) -> Option<Answer<M>> {
+        let mut connection = self.pool.idle()?;
+        let _ = connection.stream().set_read_timeout(Some(GREETING_LIMIT));
+        let greeting = connection.ask(&self.greeting(), &[]).ok()?;
+        let asked = connection.ask(params, descriptors).ok()?;
+        connection.answer(greeting, |_| {}).ok()?;
+        Some(self.answer(connection, asked))
+    }
+
+    fn answer<M: Method>(&self, mut connection: Connection, asked: Asked<M>) -> Answer<M> {
         let _ = connection.stream().set_read_timeout(Some(REQUEST_LIMIT));
-        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        match connection.call_with(params, &borrowed, |_| {}) {
+        match connection.answer(asked, |_| {}) {
             Ok(answer) => {
                 self.pool.keep(connection);
                 Ok(answer)
@@ -205,15 +212,8 @@ impl Helper {
                 self.pool.keep(connection);
                 Err(HelperError::Refused { method: M::NAME, source })
             }
-            Err(source) => Err(HelperError::NoAnswer { method: M::NAME, source }),
+            Err(source) => Err(no_answer::<M>(source)),
         }
-    }
-
-    /// A connection that was kept, if the helper at its other end is still there. It is told on whose behalf it is
-    /// asked now.
-    fn greet_again(&self, mut connection: Connection) -> Option<Connection> {
-        let _ = connection.stream().set_read_timeout(Some(GREETING_LIMIT));
-        connection.call(&self.greeting()).is_ok().then_some(connection)
     }
 
     fn greeting(&self) -> Version {
@@ -226,10 +226,10 @@ impl Helper {
         &self,
         params: &M,
     ) -> Result<Option<M::Reply>, HelperError> {
-        let kept = self.pool.idle().and_then(|connection| self.greet_again(connection));
-        if let Some(connection) = kept {
-            self.pool.keep(connection);
-        } else if let Keeper::Daemon(state) = &self.keeper
+        if let Some(answer) = self.ask_again(params, &[]) {
+            return answer.map(|(reply, _)| Some(reply));
+        }
+        if let Keeper::Daemon(state) = &self.keeper
             && self.connect()?.is_none()
             && state.living_vm_process().is_none()
         {

@@ -10,6 +10,7 @@ use rustix::net::{
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -133,6 +134,14 @@ pub struct Connection {
     next_id: u64,
 }
 
+/// A question that is under way.
+#[derive(Debug)]
+#[must_use = "its answer is still to come"]
+pub struct Asked<M> {
+    id: u64,
+    method: PhantomData<M>,
+}
+
 impl Connection {
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
@@ -161,16 +170,42 @@ impl Connection {
         &mut self,
         params: &M,
         descriptors: &[BorrowedFd<'_>],
-        mut on_event: impl FnMut(&RawValue),
+        on_event: impl FnMut(&RawValue),
     ) -> Result<(M::Reply, Vec<OwnedFd>), ConnectionError> {
+        let asked = self.ask(params, descriptors)?;
+        self.answer(asked, on_event)
+    }
+
+    /// Asks, sending descriptors along, and waits for nothing: more may be asked before the answer.
+    ///
+    /// # Errors
+    /// When the other end has gone away.
+    pub fn ask<M: Method>(
+        &mut self,
+        params: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Asked<M>, ConnectionError> {
         let id = self.next_id;
         self.next_id += 1;
         send(&self.stream, &encode_request(id, params), descriptors).map_err(ConnectionError::Send)?;
+        Ok(Asked { id, method: PhantomData })
+    }
+
+    /// Waits for the answer to what was asked, handing each event to `on_event`. Answers come in the order in which was
+    /// asked; one that nobody waits for is dropped.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn answer<M: Method>(
+        &mut self,
+        asked: Asked<M>,
+        mut on_event: impl FnMut(&RawValue),
+    ) -> Result<(M::Reply, Vec<OwnedFd>), ConnectionError> {
         loop {
             let line = self.read_line()?.ok_or(ConnectionError::Closed)?;
             match parse_incoming(&line.bytes)? {
                 Incoming::Event(event) => on_event(&event),
-                Incoming::Response { id: answered, outcome } if answered == id => {
+                Incoming::Response { id, outcome } if id == asked.id => {
                     let reply = serde_json::from_str(outcome?.get())
                         .map_err(|source| ConnectionError::UnexpectedReply { method: M::NAME, source })?;
                     return Ok((reply, line.descriptors));

@@ -5,15 +5,14 @@
 //! guests. Whether that helped is seen by whoever looks at other firewalls next, as at every start of a guest with NAT.
 
 use super::foreign;
+use crate::tool::Tool;
 use banger_protocol::root_api::{ForeignKind, Settings};
 use banger_system::docker;
 use std::io;
-use std::process::Command;
 use std::time::Duration;
 
-const IPTABLES: &str = "/usr/sbin/iptables";
 /// It waits for others' turn for ten seconds.
-const LIMIT: Duration = Duration::from_secs(15);
+const IPTABLES: Tool<'_> = Tool { path: "/usr/sbin/iptables", limit: Duration::from_secs(15) };
 
 /// Says whether anything had to be added.
 pub(crate) fn add_again(settings: &Settings) -> io::Result<bool> {
@@ -24,18 +23,8 @@ pub(crate) fn add_again(settings: &Settings) -> io::Result<bool> {
     // `-C` found it. While one is missing nothing gets through anyway.
     for verb in ["-D", "-I"] {
         for words in docker::rules(verb, &settings.bridge) {
-            run(&words)?;
+            IPTABLES.answer(&words)?;
         }
     }
     Ok(true)
-}
-
-fn run(words: &[String]) -> io::Result<()> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an absolute path, words of our own, a cleared environment"
-    )]
-    let mut command = Command::new(IPTABLES);
-    command.args(words).env_clear().env("LC_MESSAGES", "C").current_dir("/");
-    foreign::told_by(&mut command, LIMIT).map(drop)
 }
