@@ -111,7 +111,20 @@ impl Sandbox {
     /// As [`Sandbox::with_fake_guests`].
     #[must_use]
     pub fn with_fake_guests_of(vmm: FakeVmm) -> Self {
-        let mut sandbox = Self::empty();
+        Self::empty().furnished_with(vmm)
+    }
+
+    /// As [`Sandbox::with_fake_guests`], with everything in a folder of a file system that is to be tried.
+    ///
+    /// # Panics
+    /// As [`Sandbox::with_fake_guests`].
+    #[must_use]
+    pub fn with_fake_guests_in(parent: &Path) -> Self {
+        Self::made_in(parent, programs::folder(), ENDING).furnished_with(FakeVmm::Qemu)
+    }
+
+    fn furnished_with(self, vmm: FakeVmm) -> Self {
+        let mut sandbox = self;
         let fakes = fake_guests::share_into(&sandbox, vmm);
         sandbox.fakes = Some(fakes.unwrap_or_else(|error| panic!("no fake guests: {error:#}")));
         sandbox.configure("");

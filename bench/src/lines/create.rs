@@ -4,10 +4,10 @@
 //! ours: the command's own start, the daemon's work, the helper's, and starting the two processes, whose own start-up
 //! is counted with it. The daemon is warm; the command is `banger vm create`, waited for to its end.
 
+use super::in_memory;
 use crate::figure::{Line, Target, Value};
 use crate::samples::{in_turns, time};
 use anyhow::{Result, anyhow};
-use banger_e2e::Sandbox;
 use serde_json::json;
 use std::cell::RefCell;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use std::time::Instant;
 const TURNS: usize = 100;
 
 pub(super) fn measure() -> Result<Vec<Line>> {
-    let sandbox = Sandbox::with_fake_guests();
+    let sandbox = in_memory::sandbox();
     let rpc = RefCell::new(sandbox.rpc());
     let deleted = || {
         let gone = rpc.borrow_mut().operate("vm.delete", &json!({ "vm": "x" }));

@@ -6,6 +6,7 @@ mod disks;
 mod dns;
 mod ext4;
 mod guest;
+mod in_memory;
 mod layers;
 mod memory;
 mod parallel;

@@ -4,6 +4,7 @@
 //! timed is from the first request to the last VM running; the requests come over the daemon's socket, since a
 //! hundred commands are mostly the cost of a hundred processes.
 
+use super::in_memory;
 use crate::figure::{Line, Target, Value};
 use crate::samples::{Samples, time};
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -17,7 +18,7 @@ const AT_ONCE: usize = 100;
 const TURNS: usize = 5;
 
 pub(super) fn measure() -> Result<Vec<Line>> {
-    let sandbox = Sandbox::with_fake_guests();
+    let sandbox = in_memory::sandbox();
     let mut rpc = sandbox.rpc();
     let (mut all, mut single) = (Vec::new(), Vec::new());
     for turn in 0..=TURNS {

@@ -1,17 +1,16 @@
 //! What a command costs that does next to nothing.
 
-use super::rows;
+use super::{in_memory, rows};
 use crate::figure::{Line, Target, Value};
 use crate::samples::{in_turns, time};
 use anyhow::{Result, ensure};
-use banger_e2e::Sandbox;
 use serde_json::json;
 
 const TURNS: usize = 100;
 const ROWS: u32 = 1000;
 
 pub(super) fn measure() -> Result<Vec<Line>> {
-    let sandbox = Sandbox::with_fake_guests();
+    let sandbox = in_memory::sandbox();
     rows::add(&sandbox, ROWS)?;
     let mut rpc = sandbox.rpc();
     let [version, list, ps, reference] = in_turns(

@@ -1,9 +1,10 @@
 //! From the request to stop to the VMM's end, and from there until nothing of the run is left.
 
+use super::in_memory;
 use crate::figure::{Line, Target, Value};
 use crate::samples::Samples;
 use anyhow::{Context as _, Result, anyhow, ensure};
-use banger_e2e::{Rpc, Sandbox};
+use banger_e2e::Rpc;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::json;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 const TURNS: usize = 20;
 
 pub(super) fn with_fakes() -> Result<Vec<Line>> {
-    let sandbox = Sandbox::with_fake_guests();
+    let sandbox = in_memory::sandbox();
     let mut rpc = sandbox.rpc();
     let (healthy, dead) =
         (Stops::of(&mut rpc, "debian-bookworm", TURNS)?, Stops::of(&mut rpc, "never-syncs", 3)?);

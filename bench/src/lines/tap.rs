@@ -2,10 +2,10 @@
 //!
 //! Both in the helper's own network namespace and on its own bridge, taking turns.
 
+use super::in_memory;
 use crate::figure::{Line, Target, Value};
 use crate::samples::Samples;
 use anyhow::{Context as _, Result};
-use banger_e2e::Sandbox;
 use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::ids::VmId;
 use banger_protocol::root_api::{NetworkEnsure, TapCreate, TapDelete, Version};
@@ -19,7 +19,7 @@ const TURNS: usize = 50;
 const GUEST: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 200);
 
 pub(super) fn measure() -> Result<Vec<Line>> {
-    let sandbox = Sandbox::with_fake_guests();
+    let sandbox = in_memory::sandbox();
     // Its processes keep the helper and the bridge.
     drop(sandbox.banger(["vm", "create", "--name", "x"]).run().expect_success());
     let stream =
