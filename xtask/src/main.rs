@@ -66,6 +66,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
     let place = Place::find()?;
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["host", rest @ ..] => return host::run(&place, rest),
         [] | ["help"] | [.., "--help" | "-h"] => println!("{USAGE}"),
         ["setup"] => setup::everything(&place)?,
         ["build"] => drop(build::all(&place, build::Profile::Dev)?),
@@ -74,7 +75,6 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         ["test", rest @ ..] => return rings::run(&place, &rings::Request::parse(rest)?),
         ["fuzz", rest @ ..] => fuzz::run(&place, &fuzz::Request::parse(rest)?)?,
         ["demo"] => demo::run(&place)?,
-        ["host", rest @ ..] => return host::run(&place, rest),
         ["package"] => drop(package::run(&place)?),
         ["bench", rest @ ..] => bench::run(&place, rest)?,
         ["bundle", rest @ ..] => bundle::run(&place, rest)?,
