@@ -114,7 +114,8 @@ impl Sandbox {
         Self::empty().furnished_with(vmm)
     }
 
-    /// As [`Sandbox::with_fake_guests`], with everything in a folder of a file system that is to be tried.
+    /// As [`Sandbox::with_fake_guests`], with everything that banger writes in a folder of a file system that is to be
+    /// tried.
     ///
     /// # Panics
     /// As [`Sandbox::with_fake_guests`].

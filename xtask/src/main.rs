@@ -67,7 +67,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["host", rest @ ..] => return host::run(&place, rest),
-        [] | ["help"] | [.., "--help" | "-h"] => println!("{USAGE}"),
+        [] | ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => println!("{USAGE}"),
         ["setup"] => setup::everything(&place)?,
         ["build"] => drop(build::all(&place, build::Profile::Dev)?),
         ["build", "--release"] => drop(build::all(&place, build::Profile::Release)?),

@@ -8,33 +8,28 @@ use super::in_memory;
 use crate::figure::{Line, Target, Value};
 use crate::samples::{in_turns, time};
 use anyhow::{Result, anyhow};
+use banger_e2e::{Rpc, Sandbox};
 use serde_json::json;
 use std::cell::RefCell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const TURNS: usize = 100;
 
 pub(super) fn measure() -> Result<Vec<Line>> {
     let sandbox = in_memory::sandbox();
-    let rpc = RefCell::new(sandbox.rpc());
-    let deleted = || {
-        let gone = rpc.borrow_mut().operate("vm.delete", &json!({ "vm": "x" }));
-        gone.map_err(|error| anyhow!("the VM was not deleted: {error}"))
-    };
-    let [command, daemon, reference] = in_turns(
+    let on_disk = Sandbox::with_fake_guests();
+    let (rpc, disks_rpc) = (RefCell::new(sandbox.rpc()), RefCell::new(on_disk.rpc()));
+    let [command, disks, daemon, reference] = in_turns(
         TURNS,
         [
-            &mut || {
-                let took = sandbox.banger(["vm", "create", "--name", "x"]).time();
-                deleted()?;
-                Ok(took)
-            },
+            &mut || by_command(&sandbox, &rpc),
+            &mut || by_command(&on_disk, &disks_rpc),
             &mut || {
                 let begun = Instant::now();
                 let created = rpc.borrow_mut().operate("vm.create", &json!({ "name": "x" }));
                 let took = begun.elapsed();
                 created.map_err(|error| anyhow!("the VM was not made: {error}"))?;
-                deleted()?;
+                delete(&rpc)?;
                 Ok(took)
             },
             &mut || time(|| Ok(sandbox.tool("true", [""; 0]).time())),
@@ -49,5 +44,18 @@ pub(super) fn measure() -> Result<Vec<Line>> {
             .against("spawning `true`", other),
         Line::new("create.daemon.p50", "  of that, the daemon's, p50", daemon.median(), ms(15.0))
             .against("spawning `true`", other),
+        Line::new("create.disk", "  with files on the disk, p50", disks.median(), Target::Told)
+            .against("spawning `true`", other),
     ])
+}
+
+fn by_command(sandbox: &Sandbox, rpc: &RefCell<Rpc>) -> Result<Duration> {
+    let took = sandbox.banger(["vm", "create", "--name", "x"]).time();
+    delete(rpc)?;
+    Ok(took)
+}
+
+fn delete(rpc: &RefCell<Rpc>) -> Result<()> {
+    let gone = rpc.borrow_mut().operate("vm.delete", &json!({ "vm": "x" }));
+    gone.map(drop).map_err(|error| anyhow!("the VM was not deleted: {error}"))
 }

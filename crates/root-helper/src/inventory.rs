@@ -78,14 +78,7 @@ fn processes(known_by: KnownBy, wanted: impl Fn(&VmId) -> bool) -> Result<Vec<Ow
     let own = network_namespace("self").map_err(LookError::Processes)?;
     let entries = std::fs::read_dir("/proc").map_err(LookError::Processes)?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    Ok(pids.filter(|pid| may_be(*pid, &wanted)).filter_map(|pid| look_at(pid, own)).collect())
-}
-
-/// Whether a closer look is worth it, which the whole host's processes are spared: a VM is started while a hundred
-/// others run.
-fn may_be(pid: u32, wanted: impl Fn(&VmId) -> bool) -> bool {
-    let Some(environment) = proc::environment(pid) else { return false };
-    environment.is_empty() || proc::parse_environment(&environment).is_some_and(|(vm, _)| wanted(&vm))
+    Ok(pids.filter_map(|pid| look_at(pid, own, &wanted)).collect())
 }
 
 /// The process with this number, if it is a VM's.
@@ -95,7 +88,7 @@ pub(crate) fn process(pid: u32, known_by: KnownBy) -> Result<Option<OwnedProcess
         return Ok(found.and_then(|(vm, role)| living(vm, role, pid)));
     }
     let own = network_namespace("self").map_err(LookError::Processes)?;
-    Ok(look_at(pid, own))
+    Ok(look_at(pid, own, |_| true))
 }
 
 fn living(vm: VmId, role: Role, pid: u32) -> Option<OwnedProcess> {
@@ -103,21 +96,27 @@ fn living(vm: VmId, role: Role, pid: u32) -> Option<OwnedProcess> {
     Some(OwnedProcess { vm, role, process: ProcessIdentity { pid, start_time } })
 }
 
-/// What a process is to us, looked at again while it is in the middle of an exec.
+/// What a process is to us, if it is a VM's that is wanted, looked at again while it is in the middle of an exec.
 ///
 /// There, for a moment, it has no environment (`create_elf_tables` shows the new one) and nobody has rights over
 /// it (`begin_new_exec`). A program that is a script passes there twice.
-fn look_at(pid: u32, own: (u64, u64)) -> Option<OwnedProcess> {
+fn look_at(pid: u32, own: (u64, u64), wanted: impl Fn(&VmId) -> bool) -> Option<OwnedProcess> {
     let deadline = Instant::now() + LONGEST_EXEC;
     loop {
         if pid == std::process::id() {
+            return None;
+        }
+        // By this most are known not to be: a VM is started and stopped while a hundred others run.
+        let environment = proc::environment(pid)?;
+        let may_be = || proc::parse_environment(&environment).is_some_and(|(vm, _)| wanted(&vm));
+        if !environment.is_empty() && !may_be() {
             return None;
         }
         let start_time = proc::start_time(pid)?;
         let environment = proc::environment(pid)?;
         let namespace = network_namespace(&pid.to_string());
         match (proc::parse_environment(&environment), namespace) {
-            (Some((vm, role)), Ok(namespace)) => {
+            (Some((vm, role)), Ok(namespace)) if wanted(&vm) => {
                 // Still the one it was: what was read in between belongs to it.
                 let same = namespace == own && proc::start_time(pid) == Some(start_time);
                 return same.then_some(OwnedProcess {
@@ -128,8 +127,8 @@ fn look_at(pid: u32, own: (u64, u64)) -> Option<OwnedProcess> {
             }
             (None, Ok(namespace)) if namespace == own && environment.is_empty() => {}
             (None, Err(_)) if environment.is_empty() => {}
-            (Some(_), Err(_)) => {}
-            (None, _) => return None,
+            (Some((vm, _)), Err(_)) if wanted(&vm) => {}
+            _ => return None,
         }
         if Instant::now() > deadline {
             return None;

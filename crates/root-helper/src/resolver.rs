@@ -10,8 +10,9 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-/// It gives up by itself after twenty-five seconds without an answer, as D-Bus has it.
-const RESOLVECTL: Tool<'_> = Tool { path: "/usr/bin/resolvectl", limit: Duration::from_secs(30) };
+/// An answer comes within milliseconds, and whoever waits for the network waits for this.
+const RESOLVECTL: Tool<'_> = Tool { path: "/usr/bin/resolvectl", limit: Duration::from_secs(5) };
+const UNKNOWN: &str = "names of guests may be unknown on the host";
 
 /// Tells resolved, where there is one.
 pub(crate) fn tell(settings: &Settings) {
@@ -22,11 +23,12 @@ pub(crate) fn tell(settings: &Settings) {
         let order = || words.join(" ");
         match RESOLVECTL.complaint(&words) {
             Ok(said) if said.is_empty() => {}
-            // Some of it may still be done.
-            Ok(said) => tracing::warn!(said, order = order(), "names of guests may be unknown on the host"),
-            Err(error) => {
-                return tracing::warn!(%error, order = order(), "names of guests may be unknown on the host");
+            // Not every resolved knows all of these, and names are found without them.
+            Ok(said) if ["llmnr", "mdns", "dnssec"].contains(&words[0].as_str()) => {
+                tracing::debug!(said, order = order(), "systemd-resolved refused");
             }
+            Ok(said) => return tracing::warn!(said, order = order(), "{UNKNOWN}"),
+            Err(error) => return tracing::warn!(%error, order = order(), "{UNKNOWN}"),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Limits {
 /// Why a process has no place of its own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScopeError {
-    #[error("{} was not run", BUSCTL.path)]
+    #[error("{} did not ask systemd", BUSCTL.path)]
     Run(#[source] io::Error),
     #[error("systemd made no scope {name} of it: {said}")]
     NotMade { name: String, said: String },

@@ -2,22 +2,22 @@
 //! and not for ever.
 //!
 //! How a tool ended is not told, for the kernel collects the helper's children (SIGCHLD ignored): what it did is seen
-//! by what it said and by looking. It has ended when nobody has the stream open any more that is listened to.
+//! by what it said and by looking. That it has ended is known by its pidfd, whoever else has its streams open still.
 
 use crate::sys::spawn::making_a_child;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// More bytes than any host's rules take; of what is longer this much is read.
+/// More bytes than any host's rules take; of what is longer this much is kept.
 const LONGEST_ANSWER: usize = 16 << 20;
-/// Bytes of a complaint that are passed on; nft repeats the rules that it does not like.
+/// Bytes of a complaint that are kept; nft repeats the rules that it does not like.
 const LONGEST_COMPLAINT: usize = 2000;
 
 #[derive(Clone, Copy, Debug)]
@@ -80,38 +80,59 @@ impl Tool<'_> {
         let making = making_a_child();
         let mut child = command.spawn()?;
         // At once: the kernel collects our children, and then their numbers become others'.
-        let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         drop(making);
-        let said = match stream(&mut child) {
-            Some(stream) => self.read(stream, longest),
-            None => Ok(Vec::new()),
+        let stream = stream(&mut child).expect("it was made with a pipe");
+        let said = match &process {
+            Ok(process) => self.read(stream, Some(process), longest),
+            // It has ended already.
+            Err(Errno::SRCH) => self.read(stream, None, longest),
+            Err(errno) => Err((*errno).into()),
         };
-        // It has said everything, or will not.
-        if let Ok(handle) = handle {
-            let _ = pidfd_send_signal(handle, Signal::KILL);
+        if said.is_err() {
+            // Without a pidfd it is its number that is meant, which it has had for a moment only.
+            let _ = process
+                .map_or_else(|_| child.kill().ok(), |process| pidfd_send_signal(process, Signal::KILL).ok());
         }
         let _ = child.wait();
         said
     }
 
-    /// What comes until the end, or until it is this long.
-    fn read(self, mut stream: impl Read + AsFd, longest: usize) -> io::Result<Vec<u8>> {
+    /// What comes until its end.
+    fn read(
+        self,
+        mut stream: impl Read + AsFd,
+        process: Option<&OwnedFd>,
+        longest: usize,
+    ) -> io::Result<Vec<u8>> {
+        ioctl_fionbio(&stream, true)?;
         let deadline = Instant::now() + self.limit;
         let mut said = Vec::new();
         let mut buffer = [0; 64 << 10];
+        // Nothing more comes once the stream is at its end.
+        let mut is_open = true;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).map_err(io::Error::other)?;
-            match poll(&mut [PollFd::new(&stream, PollFlags::IN)], Some(&left)) {
-                Ok(0) => return Err(self.too_long()),
-                Ok(_) => match stream.read(&mut buffer)? {
-                    0 => return Ok(said),
-                    // What is too long is heard to its end all the same: the tool has not done its work before.
-                    read => said.extend_from_slice(&buffer[..read.min(longest - said.len())]),
-                },
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
+            if left.is_zero() {
+                return Err(self.too_long());
             }
+            let has_ended = process.is_none_or(|process| is_ready(&[process.as_fd()], Duration::ZERO));
+            // What is too long is heard to its end all the same: the tool has not done its work before.
+            while is_open && Instant::now() < deadline {
+                match stream.read(&mut buffer) {
+                    Ok(0) => is_open = false,
+                    Ok(read) => said.extend_from_slice(&buffer[..read.min(longest - said.len())]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if has_ended {
+                return Ok(said);
+            }
+            let process = process.map(AsFd::as_fd);
+            let waited_for: Vec<_> = process.into_iter().chain(is_open.then(|| stream.as_fd())).collect();
+            is_ready(&waited_for, left);
         }
     }
 
@@ -119,6 +140,15 @@ impl Tool<'_> {
         let Self { path, limit } = self;
         io::Error::new(io::ErrorKind::TimedOut, format!("{path} took longer than {limit:?} and was ended"))
     }
+}
+
+/// Whether there is something to read from any of them, or comes to be within the time.
+fn is_ready(descriptors: &[BorrowedFd<'_>], limit: Duration) -> bool {
+    let mut polled: Vec<_> =
+        descriptors.iter().map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN)).collect();
+    // A limit is some seconds, and what is interrupted is looked at again.
+    let limit = Timespec::try_from(limit).ok();
+    poll(&mut polled, limit.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]
@@ -136,8 +166,10 @@ mod tests {
 
     #[test]
     fn it_reads_what_the_words_are_about_and_knows_nothing_of_our_surroundings() {
-        let said = SHELL.complaint_about(&["-c", "cat >&2; pwd >&2; env >&2"], "one\ntwo").unwrap();
-        assert_eq!(said, "one two/ LC_MESSAGES=C PWD=/");
+        assert_eq!(SHELL.complaint_about(&["-c", "cat >&2"], "one\ntwo").unwrap(), "one two");
+        let none: [&str; 0] = [];
+        assert_eq!(Tool { path: "/usr/bin/env", ..SHELL }.answer(&none).unwrap(), b"LC_MESSAGES=C\n");
+        assert_eq!(Tool { path: "/bin/pwd", ..SHELL }.answer(&none).unwrap(), b"/\n");
     }
 
     #[test]
@@ -150,22 +182,30 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_said_everything_is_not_waited_for() {
+    fn it_is_waited_for_when_it_says_no_more_and_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let done = folder.path().join("done");
+        let script = format!("exec 2>/dev/null; sleep 0.2; : > {}", done.display());
+        assert_eq!((SHELL.complaint(&["-c", &script]).unwrap().as_str(), done.exists()), ("", true));
+        // Somebody who outlives it has its stderr.
         let began = Instant::now();
-        let said = SHELL.answer(&["-c", "echo all; exec >/dev/null; exec sleep 600"]).unwrap();
-        assert_eq!(said, b"all\n");
+        let said = SHELL.complaint(&["-c", "sleep 45 & echo said >&2"]).unwrap();
+        assert_eq!(said, "said");
         assert!(began.elapsed() < SHELL.limit, "{:?}", began.elapsed());
     }
 
     #[test]
-    fn one_that_does_not_end_is_ended() {
-        let folder = tempfile::tempdir().unwrap();
-        let pid = folder.path().join("pid");
-        let script = format!("echo $$ > {}; exec sleep 600", pid.display());
+    fn one_that_does_not_end_is_ended_whether_it_is_silent_or_not() {
         let impatient = Tool { limit: Duration::from_millis(300), ..SHELL };
-        let error = impatient.complaint(&["-c", &script]).unwrap_err();
-        assert_eq!(error.to_string(), "/bin/sh took longer than 300ms and was ended");
-        let pid = std::fs::read_to_string(pid).unwrap();
-        assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
+        // Nobody else's sleep is as long.
+        let silent = format!("exec sleep 6{}", std::process::id());
+        for script in [silent.as_str(), "exec cat /dev/zero >&2"] {
+            let error = impatient.complaint(&["-c", script]).unwrap_err();
+            assert_eq!(error.to_string(), "/bin/sh took longer than 300ms and was ended");
+        }
+        let words = silent.strip_prefix("exec ").unwrap().replace(' ', "\0");
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        assert!(!lines.any(|line| line.starts_with(words.as_bytes())), "it still sleeps");
     }
 }

@@ -30,7 +30,7 @@ pub(super) const ENVIRONMENT: [(&str, &str); 14] = [
 ];
 
 /// Settings whose names are known.
-const ALWAYS: [(&str, &str); 26] = [
+const ALWAYS: [(&str, &str); 29] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.untrackedCache", "false"),
@@ -50,6 +50,9 @@ const ALWAYS: [(&str, &str); 26] = [
     ("fetch.recurseSubmodules", "false"),
     ("protocol.allow", "never"),
     ("gpg.program", "false"),
+    ("gpg.openpgp.program", "false"),
+    ("gpg.ssh.program", "false"),
+    ("gpg.x509.program", "false"),
     ("gpg.ssh.defaultKeyCommand", "false"),
     ("log.showSignature", "false"),
     ("commit.gpgSign", "false"),
@@ -60,7 +63,7 @@ const ALWAYS: [(&str, &str); 26] = [
     ("safe.directory", "*"),
 ];
 
-/// Sections whose subsections are named by the repository, and what each key in them has to be so that nothing runs.
+/// Sections whose subsections are named by the repository, or by a later git, and what each key in them has to be so that nothing runs.
 const NAMED: [(&str, &[(&str, &str)]); 6] = [
     ("filter", &[("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")]),
     ("diff", &[("command", "false"), ("textconv", "false"), ("cachetextconv", "false")]),
@@ -103,6 +106,7 @@ pub(super) fn against(names: &[u8]) -> Vec<(OsString, OsString)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tool::Tool;
 
     fn against_text(names: &str) -> Vec<(String, String)> {
         let text = |word: OsString| word.into_string().unwrap();
@@ -138,12 +142,13 @@ mod tests {
     }
 
     /// How the names of settings end that name a program.
-    const NAMES_A_PROGRAM: [&str; 18] = [
+    const NAMES_A_PROGRAM: [&str; 23] = [
         "askpass",
         "browser",
         "clean",
         "cmd",
         "command",
+        "difffilter",
         "driver",
         "editor",
         "external",
@@ -152,45 +157,58 @@ mod tests {
         "helper",
         "hook",
         "hookspath",
+        "pager",
+        "pager.<cmd>",
         "program",
         "receivepack",
         "smudge",
         "textconv",
+        "tunnel",
         "uploadpack",
+        ".vcs",
     ];
 
-    /// Sections of commands and transports that are not used here, and of what does not name a program after all.
-    const OF_OTHERS: [&str; 15] = [
-        "advice",
-        "browser",
-        "column",
-        "difftool",
-        "gc",
-        "gitcvs",
-        "guitool",
-        "help",
-        "instaweb",
-        "man",
-        "mergetool",
-        "remote",
-        "sendemail",
-        "uploadpack",
-        "web",
+    /// Of commands and transports that are not used here.
+    const OF_OTHERS: [&str; 19] = [
+        "browser.<tool>.cmd",
+        "difftool.<tool>.cmd",
+        "gc.recentobjectshook",
+        "guitool.<name>.cmd",
+        "help.browser",
+        "imap.tunnel",
+        "instaweb.browser",
+        "interactive.difffilter",
+        "man.<tool>.cmd",
+        "mergetool.<tool>.cmd",
+        // On a terminal only, which git is not given.
+        "pager.<cmd>",
+        "remote.<name>.receivepack",
+        "remote.<name>.uploadpack",
+        "remote.<name>.vcs",
+        "sendemail.cccmd",
+        "sendemail.headercmd",
+        "sendemail.tocmd",
+        "uploadpack.packobjectshook",
+        "web.browser",
     ];
+
+    const NO_PROGRAMS: [&str; 5] =
+        ["advice.ignoredhook", "advice.waitingforeditor", "color.pager", "column.clean", "gitcvs.dbdriver"];
 
     #[test]
-    fn every_setting_of_git_that_names_a_program_is_answered_or_of_a_command_that_is_not_run() {
-        #[expect(clippy::disallowed_methods, reason = "asked for what it knows, nothing of a repository")]
-        let known = std::process::Command::new("git").args(["help", "--config"]).output().unwrap().stdout;
+    fn a_setting_of_git_that_names_a_program_is_answered_unless_it_is_of_a_command_that_is_not_run() {
+        let known = Tool::find("git").unwrap().command().args(["help", "--config"]).output().unwrap().stdout;
         let known = String::from_utf8(known).unwrap().to_ascii_lowercase();
-        let always: Vec<String> = ALWAYS.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
-        let is_answered = |name: &str| {
+        let is_named = |name: &str| {
             let (section, key) = (name.split('.').next().unwrap(), name.rsplit('.').next().unwrap());
-            let is_named = name.split('.').count() > 2
-                && NAMED.iter().any(|(named, keys)| {
-                    *named == section && keys.iter().any(|(named, _)| named.eq_ignore_ascii_case(key))
-                });
-            is_named || always.iter().any(|known| known == name) || OF_OTHERS.contains(&section)
+            let keys = NAMED.iter().filter(|(named, _)| *named == section).flat_map(|(_, keys)| *keys);
+            name.contains(".<") && keys.into_iter().any(|(named, _)| *named == key)
+        };
+        let is_answered = |name: &str| {
+            is_named(name)
+                || ALWAYS.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+                || OF_OTHERS.contains(&name)
+                || NO_PROGRAMS.contains(&name)
         };
         let programs: Vec<&str> =
             known.lines().filter(|name| NAMES_A_PROGRAM.iter().any(|end| name.ends_with(end))).collect();

@@ -47,7 +47,7 @@ fn laid_out<const COLUMNS: usize>(
     text
 }
 
-/// A cell never begins a line, nor does a terminal obey it.
+/// A cell holds no line's end, and nothing that a terminal would obey.
 fn in_one_line(cell: String) -> String {
     if cell.contains(char::is_control) { cell.replace(char::is_control, "\u{fffd}") } else { cell }
 }

@@ -10,7 +10,7 @@ use crate::paths::StateFolder;
 use crate::process;
 use banger_protocol::ids::OperationId;
 use banger_protocol::root_api::{ProcessIdentity, Settings, Shutdown, Version, VersionReply};
-use banger_protocol::wire::{Asked, Connection, ConnectionError, ErrorKind, Method, RpcError};
+use banger_protocol::wire::{Connection, ConnectionError, ErrorKind, Method, PairError, RpcError};
 use banger_protocol::{PROTOCOL_VERSION, VERSION};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
@@ -88,10 +88,6 @@ impl HelperError {
 
 /// What was answered, and the descriptors that came with it.
 type Answer<M> = Result<(<M as Method>::Reply, Vec<OwnedFd>), HelperError>;
-
-fn no_answer<M: Method>(source: ConnectionError) -> HelperError {
-    HelperError::NoAnswer { method: M::NAME, source }
-}
 
 /// Connections past their greeting.
 #[derive(Debug, Default)]
@@ -186,24 +182,31 @@ impl Helper {
             return answer;
         }
         let mut connection = self.connect_or_start()?;
-        let asked = connection.ask(params, &descriptors).map_err(no_answer::<M>)?;
-        self.answer(connection, asked)
+        let _ = connection.stream().set_read_timeout(Some(REQUEST_LIMIT));
+        let outcome = connection.call_with(params, &descriptors, |_| {});
+        self.took::<M>(connection, outcome)
     }
 
-    /// Asks over a connection that was kept, if there is one and the helper at its other end: one that does not greet has
-    /// not come to what it is asked either, nor will it once nobody listens. It is told on whose behalf it is asked now.
+    /// Asks over a connection that was kept, if there is one and the helper at its other end, which is told on whose behalf
+    /// it is asked now.
     fn ask_again<M: Method>(&self, params: &M, descriptors: &[BorrowedFd<'_>]) -> Option<Answer<M>> {
         let mut connection = self.pool.idle()?;
-        let _ = connection.stream().set_read_timeout(Some(GREETING_LIMIT));
-        let greeting = connection.ask(&self.greeting(), &[]).ok()?;
-        let asked = connection.ask(params, descriptors).ok()?;
-        connection.answer(greeting, |_| {}).ok()?;
-        Some(self.answer(connection, asked))
+        let limits = [GREETING_LIMIT, REQUEST_LIMIT];
+        let outcome = match connection.call_pair(&self.greeting(), params, descriptors, limits) {
+            Ok(answer) => Ok(answer),
+            Err(PairError::First(_)) => return None,
+            Err(PairError::Second(error)) => Err(error),
+        };
+        Some(self.took::<M>(connection, outcome))
     }
 
-    fn answer<M: Method>(&self, mut connection: Connection, asked: Asked<M>) -> Answer<M> {
-        let _ = connection.stream().set_read_timeout(Some(REQUEST_LIMIT));
-        match connection.answer(asked, |_| {}) {
+    /// Keeps a connection that is as good as before.
+    fn took<M: Method>(
+        &self,
+        connection: Connection,
+        outcome: Result<(M::Reply, Vec<OwnedFd>), ConnectionError>,
+    ) -> Answer<M> {
+        match outcome {
             Ok(answer) => {
                 self.pool.keep(connection);
                 Ok(answer)
@@ -212,7 +215,7 @@ impl Helper {
                 self.pool.keep(connection);
                 Err(HelperError::Refused { method: M::NAME, source })
             }
-            Err(source) => Err(no_answer::<M>(source)),
+            Err(source) => Err(HelperError::NoAnswer { method: M::NAME, source }),
         }
     }
 
@@ -226,7 +229,11 @@ impl Helper {
         &self,
         params: &M,
     ) -> Result<Option<M::Reply>, HelperError> {
-        if let Some(answer) = self.ask_again(params, &[]) {
+        let answer = {
+            let _place = self.pool.enter();
+            self.ask_again(params, &[])
+        };
+        if let Some(answer) = answer {
             return answer.map(|(reply, _)| Some(reply));
         }
         if let Keeper::Daemon(state) = &self.keeper

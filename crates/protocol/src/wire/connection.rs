@@ -12,8 +12,10 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// One line without its newline, and the descriptors that came with it.
 #[derive(Debug)]
@@ -126,7 +128,7 @@ impl LineBuffer {
 #[error("the other end sent a line longer than {MAX_LINE} bytes")]
 pub struct LineTooLong;
 
-/// One connection, used for one request at a time. Closing it is dropping it.
+/// One connection, whose requests are answered in their order. Closing it is dropping it.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
@@ -134,10 +136,16 @@ pub struct Connection {
     next_id: u64,
 }
 
-/// A question that is under way.
+/// Which of two requests was not answered.
 #[derive(Debug)]
-#[must_use = "its answer is still to come"]
-pub struct Asked<M> {
+pub enum PairError {
+    First(ConnectionError),
+    Second(ConnectionError),
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+struct Asked<M> {
     id: u64,
     method: PhantomData<M>,
 }
@@ -173,14 +181,37 @@ impl Connection {
         on_event: impl FnMut(&RawValue),
     ) -> Result<(M::Reply, Vec<OwnedFd>), ConnectionError> {
         let asked = self.ask(params, descriptors)?;
-        self.answer(asked, on_event)
+        self.answer(&asked, on_event)
     }
 
-    /// Asks, sending descriptors along, and waits for nothing: more may be asked before the answer.
+    /// Asks two things in one breath: the second lies there already when the first has been answered. Each answer has to
+    /// come within its limit.
     ///
     /// # Errors
-    /// When the other end has gone away.
-    pub fn ask<M: Method>(
+    /// [`PairError::First`] only when the second was not begun, nor ever will be.
+    pub fn call_pair<First: Method, M: Method>(
+        &mut self,
+        first: &First,
+        params: &M,
+        descriptors: &[BorrowedFd<'_>],
+        limits: [Duration; 2],
+    ) -> Result<(M::Reply, Vec<OwnedFd>), PairError> {
+        let _ = self.stream.set_read_timeout(Some(limits[0]));
+        let asked_first = self.ask(first, &[]).map_err(PairError::First)?;
+        let asked = self.ask(params, descriptors).map_err(PairError::First)?;
+        if let Err(error) = self.answer(&asked_first, |_| {}) {
+            // An answer that nobody can take any more ends the conversation at the other end.
+            let _ = self.stream.shutdown(Shutdown::Both);
+            // A refusal does not, and neither did an answer that was sent just before.
+            let may_have_begun =
+                matches!(error, ConnectionError::Refused(_)) || self.answer(&asked_first, |_| {}).is_ok();
+            return Err(if may_have_begun { PairError::Second(error) } else { PairError::First(error) });
+        }
+        let _ = self.stream.set_read_timeout(Some(limits[1]));
+        self.answer(&asked, |_| {}).map_err(PairError::Second)
+    }
+
+    fn ask<M: Method>(
         &mut self,
         params: &M,
         descriptors: &[BorrowedFd<'_>],
@@ -191,14 +222,10 @@ impl Connection {
         Ok(Asked { id, method: PhantomData })
     }
 
-    /// Waits for the answer to what was asked, handing each event to `on_event`. Answers come in the order in which was
-    /// asked; one that nobody waits for is dropped.
-    ///
-    /// # Errors
-    /// As [`Connection::call`].
-    pub fn answer<M: Method>(
+    /// Waits for this answer; others that come before it are dropped.
+    fn answer<M: Method>(
         &mut self,
-        asked: Asked<M>,
+        asked: &Asked<M>,
         mut on_event: impl FnMut(&RawValue),
     ) -> Result<(M::Reply, Vec<OwnedFd>), ConnectionError> {
         loop {
@@ -266,6 +293,9 @@ pub fn send_some(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon_api::system::Version;
+    use crate::daemon_api::vm::List;
+    use crate::wire::{encode_response, parse_request};
     use std::io::{Read, Write};
 
     #[test]
@@ -301,5 +331,66 @@ mod tests {
         let (left, right) = UnixStream::pair().unwrap();
         drop(left);
         assert!(Connection::new(right).read_line().unwrap().is_none());
+    }
+
+    /// What comes of a pair of requests when the other end does this.
+    fn paired(answers: impl FnOnce(&mut Connection) + Send + 'static) -> Result<usize, PairError> {
+        let (left, right) = UnixStream::pair().unwrap();
+        let other = std::thread::spawn(move || {
+            let mut other = Connection::new(right);
+            answers(&mut other);
+        });
+        let mut connection = Connection::new(left);
+        let version = Version { protocol: 1, version: "x".to_owned() };
+        let limits = [Duration::from_millis(200), Duration::from_secs(30)];
+        let outcome = connection.call_pair(&version, &List {}, &[], limits).map(|(vms, _)| vms.len());
+        other.join().expect("the other end is content");
+        outcome
+    }
+
+    fn answer_version(other: &mut Connection) {
+        let line = other.read_line().unwrap().unwrap();
+        let id = parse_request(&line.bytes).unwrap().id;
+        let version = Version { protocol: 1, version: "y".to_owned() };
+        send(other.stream(), &encode_response(id, &Ok(version)), &[]).unwrap();
+    }
+
+    #[test]
+    fn of_two_requests_in_one_breath_each_gets_its_own_answer() {
+        let outcome = paired(|other| {
+            answer_version(other);
+            let id = parse_request(&other.read_line().unwrap().unwrap().bytes).unwrap().id;
+            send(other.stream(), &encode_response::<Vec<()>>(id, &Ok(Vec::new())), &[]).unwrap();
+        });
+        assert_eq!(outcome.unwrap(), 0);
+    }
+
+    #[test]
+    fn the_second_of_two_requests_is_known_to_be_undone_only_where_the_first_was_not_answered() {
+        // It goes away before it has read anything, or without a word.
+        let outcome = paired(|other| other.stream().shutdown(Shutdown::Both).unwrap());
+        assert!(matches!(outcome, Err(PairError::First(_))), "{outcome:?}");
+        // It says nothing for too long, and cannot say it later either.
+        let outcome = paired(|other| {
+            let line = other.read_line().unwrap().unwrap();
+            let id = parse_request(&line.bytes).unwrap().id;
+            assert!(is_given_up(other));
+            let version = Version { protocol: 1, version: "y".to_owned() };
+            assert!(send(other.stream(), &encode_response(id, &Ok(version)), &[]).is_err());
+        });
+        assert!(matches!(outcome, Err(PairError::First(ConnectionError::Receive(_)))), "{outcome:?}");
+        // It goes away between the two.
+        let outcome = paired(|other| {
+            answer_version(other);
+            other.stream().shutdown(Shutdown::Both).unwrap();
+        });
+        assert!(matches!(outcome, Err(PairError::Second(ConnectionError::Closed))), "{outcome:?}");
+    }
+
+    /// Whether the other end takes no more.
+    fn is_given_up(connection: &Connection) -> bool {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let mut polled = [PollFd::new(connection.stream(), PollFlags::empty())];
+        poll(&mut polled, None).is_ok() && polled[0].revents().contains(PollFlags::HUP)
     }
 }

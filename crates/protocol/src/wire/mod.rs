@@ -14,7 +14,9 @@ mod connection;
 mod error;
 mod message;
 
-pub use connection::{Asked, Connection, ConnectionError, Line, LineBuffer, LineTooLong, send, send_some};
+pub use connection::{
+    Connection, ConnectionError, Line, LineBuffer, LineTooLong, PairError, send, send_some,
+};
 pub use error::{ErrorKind, RpcError};
 pub use message::{
     Incoming, MalformedLine, Method, RequestLine, encode_event, encode_request, encode_response,

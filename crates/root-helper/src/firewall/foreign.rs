@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Our own tables.
 const OURS: &str = "banger";
-/// Far more than it takes to tell the longest of them.
+/// Far more than it takes to tell the longest rules that are understood.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Chains that lead to each other deeper than the kernel lets them (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: u32 = 16;

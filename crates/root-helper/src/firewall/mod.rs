@@ -115,7 +115,7 @@ impl Firewall {
         let links = links.map_err(failed("the taps were not listed"))?;
         let guests: Vec<Guest> = links.iter().filter_map(Guest::of).collect();
         let rules = ruleset::render(settings, barred, &guests);
-        let said = nft::apply(nft, &rules).map_err(failed("nft was not run"))?;
+        let said = nft::apply(nft, &rules).map_err(failed("nft did not put the rules in place"))?;
         // The kernel's word, and not the program's: children are collected by nobody here, so how one ended is unknown.
         let now = self.ask(Kernel::generation).map_err(failed(unknown))?;
         if now == found {
@@ -189,7 +189,7 @@ pub(crate) fn remove(settings: &Settings) -> Result<(), FirewallError> {
     let failed = |source| FirewallError::Step { what: "forwarding was not switched off again", source };
     forwarding::put_back().map_err(failed)?;
     let Some(nft) = settings.nft.as_deref() else { return Ok(()) };
-    let failed = |source| FirewallError::Step { what: "nft was not run", source };
+    let failed = |source| FirewallError::Step { what: "nft did not take the rules away", source };
     // Deleting what is absent is an error to nft, adding what is there is none.
     let said = nft::apply(nft, &ruleset::render_none()).map_err(failed)?;
     if said.is_empty() { Ok(()) } else { Err(FirewallError::Refused(said)) }
