@@ -296,13 +296,21 @@ impl Sandbox {
     /// # Panics
     /// When there is none, or it does not end.
     pub fn kill(&self, program: &str) {
+        assert!(self.kill_all(program) > 0, "no {program} is running");
+    }
+
+    /// As [`Sandbox::kill`], of a program that may have ended by itself; says how many there were.
+    ///
+    /// # Panics
+    /// When one does not end.
+    pub fn kill_all(&self, program: &str) -> usize {
         let doomed = self.running(program);
-        assert!(!doomed.is_empty(), "no {program} is running");
         for process in &doomed {
             processes::kill(process, self.folder.path());
         }
         let gone = |process: &Process| doomed.iter().any(|dead| dead.pid == process.pid);
         assert_eq!(self.outlast(gone), [], "killed, and still there");
+        doomed.len()
     }
 
     /// Stops the processes that run a program: they stay, and do nothing until they are killed or let go on.

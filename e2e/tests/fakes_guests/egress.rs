@@ -131,9 +131,8 @@ fn a_way_out_of_guests_that_are_gone_is_closed_by_the_next_daemon() {
     ok(&sandbox, &["vm", "create", "--name", "dev", "--nat"]);
     // The namespace goes with the last of these.
     for program in ["bangerd", "bangerd-root", "fake-qemu", "fake-vsock-backend"] {
-        if !sandbox.running(program).is_empty() {
-            sandbox.kill(program);
-        }
+        // A backend ends with its QEMU.
+        sandbox.kill_all(program);
     }
     let stale = the_way_out(&sandbox);
     ok(&sandbox, &["vm", "list"]);
