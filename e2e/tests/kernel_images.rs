@@ -4,10 +4,12 @@ use banger_e2e::{Debian, Sandbox};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Where an image is not its layers: the agent and a mount point that are put in, what must differ between machines,
-/// and what every file system has.
-const OURS: [&str; 6] = [
+/// Where an image is not its layers: the agent with its unit and a mount point that are put in, what must differ between
+/// machines, and what every file system has.
+const OURS: [&str; 8] = [
     "/usr/lib/banger",
+    "/usr/lib/systemd/system/banger-vsock-agent.service ",
+    "/usr/lib/systemd/system/multi-user.target.wants/banger-vsock-agent.service ",
     "/usr/lib/modules ",
     "/etc/machine-id ",
     "/etc/ssh/ssh_host_",
