@@ -8,6 +8,7 @@
 use crate::fake_guests::{self, FakeVmm, Fakes};
 use crate::{Finished, Invocation, Place, Process, Rpc, images, processes, programs};
 use rustix::event::{Timespec, poll};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -124,12 +125,11 @@ impl Sandbox {
         Self::made_in(parent, programs::folder(), ENDING).furnished_with(FakeVmm::Qemu)
     }
 
-    fn furnished_with(self, vmm: FakeVmm) -> Self {
-        let mut sandbox = self;
-        let fakes = fake_guests::share_into(&sandbox, vmm);
-        sandbox.fakes = Some(fakes.unwrap_or_else(|error| panic!("no fake guests: {error:#}")));
-        sandbox.configure("");
-        sandbox
+    fn furnished_with(mut self, vmm: FakeVmm) -> Self {
+        let fakes = fake_guests::share_into(&self, vmm);
+        self.fakes = Some(fakes.unwrap_or_else(|error| panic!("no fake guests: {error:#}")));
+        self.configure("");
+        self
     }
 
     /// `banger` with these arguments.
@@ -508,7 +508,13 @@ fn make_private(folder: &Path) {
 }
 
 /// A test that was killed could not clean up. Its sandbox carries its pid, and is removed once nobody has that.
+///
+/// One test does it, and the others go on: whoever removes a folder has it open, as what was left there has.
 fn remove_what_killed_tests_left(parent: &Path) {
+    let Ok(tidying) = fs::File::open(parent) else { return };
+    if flock(&tidying, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return;
+    }
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((pid, _)) = name.split_once('-') else { continue };
@@ -516,7 +522,7 @@ fn remove_what_killed_tests_left(parent: &Path) {
             for process in processes::touching(&entry.path()) {
                 processes::kill(&process, &entry.path());
             }
-            // Another test may be removing it at the same time.
+            // What cannot be removed is tried again by the next.
             drop(fs::remove_dir_all(entry.path()));
         }
     }
@@ -567,6 +573,11 @@ mod tests {
         make_private(&left.join("home"));
         let ours = parent.path().join(format!("{}-abcd", std::process::id()));
         make_private(&ours);
+        let others = fs::File::open(parent.path()).expect("a folder can be opened");
+        flock(&others, FlockOperation::LockExclusive).expect("nobody else has it");
+        assert_eq!(verdict(parent.path(), |_| ()), None);
+        assert!(left.exists(), "it was removed while another test did so");
+        drop(others);
         assert_eq!(verdict(parent.path(), |_| ()), None);
         assert!(!left.exists() && ours.exists());
     }
