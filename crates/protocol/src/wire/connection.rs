@@ -199,13 +199,18 @@ impl Connection {
         let _ = self.stream.set_read_timeout(Some(limits[0]));
         let asked_first = self.ask(first, &[]).map_err(PairError::First)?;
         let asked = self.ask(params, descriptors).map_err(PairError::First)?;
-        if let Err(error) = self.answer(&asked_first, |_| {}) {
-            // An answer that nobody can take any more ends the conversation at the other end.
-            let _ = self.stream.shutdown(Shutdown::Both);
-            // A refusal does not, and neither did an answer that was sent just before.
-            let may_have_begun =
-                matches!(error, ConnectionError::Refused(_)) || self.answer(&asked_first, |_| {}).is_ok();
-            return Err(if may_have_begun { PairError::Second(error) } else { PairError::First(error) });
+        match self.answer(&asked_first, |_| {}) {
+            Ok(_) => {}
+            // The other end goes on to the second all the same.
+            Err(error @ ConnectionError::Refused(_)) => return Err(PairError::Second(error)),
+            Err(error) => {
+                // An answer that nobody can take any more ends the conversation at the other end.
+                let _ = self.stream.shutdown(Shutdown::Both);
+                // One that was sent just before does not.
+                let late = self.answer(&asked_first, |_| {});
+                let is_silent = matches!(late, Err(ConnectionError::Closed | ConnectionError::Receive(_)));
+                return Err(if is_silent { PairError::First(error) } else { PairError::Second(error) });
+            }
         }
         let _ = self.stream.set_read_timeout(Some(limits[1]));
         self.answer(&asked, |_| {}).map_err(PairError::Second)
@@ -295,7 +300,7 @@ mod tests {
     use super::*;
     use crate::daemon_api::system::Version;
     use crate::daemon_api::vm::List;
-    use crate::wire::{encode_response, parse_request};
+    use crate::wire::{ErrorKind, encode_response, parse_request};
     use std::io::{Read, Write};
 
     #[test]
@@ -379,6 +384,13 @@ mod tests {
             assert!(send(other.stream(), &encode_response(id, &Ok(version)), &[]).is_err());
         });
         assert!(matches!(outcome, Err(PairError::First(ConnectionError::Receive(_)))), "{outcome:?}");
+        // It refuses the first, and does the second nevertheless.
+        let outcome = paired(|other| {
+            let id = parse_request(&other.read_line().unwrap().unwrap().bytes).unwrap().id;
+            let refusal = RpcError::new(ErrorKind::BadVersion, "another one");
+            send(other.stream(), &encode_response::<()>(id, &Err(refusal)), &[]).unwrap();
+        });
+        assert!(matches!(outcome, Err(PairError::Second(ConnectionError::Refused(_)))), "{outcome:?}");
         // It goes away between the two.
         let outcome = paired(|other| {
             answer_version(other);
