@@ -1,6 +1,6 @@
 //! A place for what is ours alone to be timed in, without the disk of the machine.
 //!
-//! A create makes some thirty files and a delete removes them. What a file system takes for one depends on what was done
+//! A create makes files and a delete removes them. What a file system takes for one depends on what was done
 //! to it before: ext4 without a journal looks at each inode that was freed a moment ago before it takes another
 //! (`recently_deleted` in the kernel's `fs/ext4/ialloc.c`), so that the same line came to 15 ms and, measured again at
 //! once, to 28 ms. What the disk adds on this machine is a line of its own.

@@ -63,7 +63,8 @@ const ALWAYS: [(&str, &str); 29] = [
     ("safe.directory", "*"),
 ];
 
-/// Sections whose subsections are named by the repository, or by a later git, and what each key in them has to be so that nothing runs.
+/// Sections whose subsections are named by the repository, or by a later git, and what each key in them has to be so that
+/// nothing runs.
 const NAMED: [(&str, &[(&str, &str)]); 6] = [
     ("filter", &[("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")]),
     ("diff", &[("command", "false"), ("textconv", "false"), ("cachetextconv", "false")]),

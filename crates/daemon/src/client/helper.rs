@@ -187,7 +187,7 @@ impl Helper {
         self.took::<M>(connection, outcome)
     }
 
-    /// Asks over a connection that was kept, if there is one and the helper at its other end, which is told on whose behalf
+    /// Asks over a connection that was kept, if there is one and the helper at its other end. It is told on whose behalf
     /// it is asked now.
     fn ask_again<M: Method>(&self, params: &M, descriptors: &[BorrowedFd<'_>]) -> Option<Answer<M>> {
         let mut connection = self.pool.idle()?;
